@@ -1,0 +1,76 @@
+"""Files that are whole when they have their name, and folders that are what they should be."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from lowlight.errors import DataError
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Yields a temporary path beside `path`, which becomes `path` when the block ends well.
+
+    Whatever interrupts the block, `path` is either what it was before or the whole new file. The
+    temporary name is the same each time, so what a killed run leaves behind is written over.
+
+    Args:
+        path: the final name; its folder must exist.
+
+    Raises:
+        OSError: the folder can't be written, or the disk is full; `filename` is then `path`.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        if error.filename is None or Path(error.filename) == partial:
+            error.filename = str(path)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def write_text(path, text):
+    """Writes text as UTF-8 with LF line ends, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def existing_dir(path, flag):
+    """Returns path as a Path; raises DataError, naming the flag, unless it is a folder."""
+    path = Path(path)
+    if not path.is_dir():
+        found = "is a file, not a folder" if path.exists() else "no such folder"
+        raise DataError(f"{path}: {found}.\n  Check --{flag}.")
+    return path
+
+
+def existing_file(path, remedy):
+    """Returns path as a Path; raises DataError with the remedy unless it is a file."""
+    path = Path(path)
+    if not path.is_file():
+        found = "is a folder, not a file" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {found}.\n  {remedy}")
+    return path
+
+
+def output_dir(path):
+    """Makes the folder with its parents, checks that it can be written, and returns its Path.
+
+    Raises:
+        OSError: it can't be made or written; `filename` names it.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    return path
