@@ -36,5 +36,9 @@ def pixel_xyxy_to_unit_yxyx(box, width, height):
 
 def unit_yxyx_to_pixel_xyxy(boxes, width, height):
     """Returns float32 boxes in pixels, [N, 4], from TFOD's boxes, [N, 4] floats in [0, 1]."""
-    yxyx = np.asarray(boxes, np.float32).reshape(-1, 4)
-    return yxyx[:, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32)
+    return xyxy_to_yxyx(boxes) * np.array([width, height, width, height], np.float32)
+
+
+def xyxy_to_yxyx(boxes):
+    """Returns boxes, [N, 4], with each axis pair swapped: xyxy to yxyx, and yxyx to xyxy."""
+    return np.asarray(boxes).reshape(-1, 4)[:, [1, 0, 3, 2]]

@@ -1,0 +1,62 @@
+"""Shows how far a long step is: a bar on a terminal, a plain line now and then in a log."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Counts to a total and shows count, rate, time left and a detail, on standard error.
+
+    On a terminal it is tqdm's bar. Elsewhere it is one line after the first item, one every
+    `interval` seconds and one at the end, so that a log stays readable and still shows life.
+    """
+
+    def __init__(self, total, unit, start=0, interval=10.0, stream=None):
+        """Counts from `start` to `total` things called `unit` ("step", "image")."""
+        self._stream = stream or sys.stderr
+        self._unit, self._start, self.count, self._total = unit, start, start, total
+        self._interval = interval
+        self._began = self._shown = time.monotonic()
+        self._bar = None
+        if self._stream.isatty():
+            self._bar = tqdm(
+                total=total, initial=start, unit=f" {unit}", file=self._stream, dynamic_ncols=True
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, make_detail=None):
+        """Counts one more; `make_detail()` gives the text shown beside it, called only if shown."""
+        self.count += 1
+        if self._bar is not None:
+            due = time.monotonic() - self._shown > self._bar.mininterval
+            if make_detail is not None and (due or self.count in (self._start + 1, self._total)):
+                self._shown = time.monotonic()
+                self._bar.set_postfix_str(make_detail(), refresh=False)
+            self._bar.update()
+            return
+        now = time.monotonic()
+        first, last = self.count == self._start + 1, self.count >= self._total
+        if first or last or now - self._shown >= self._interval:
+            detail = f"  {make_detail()}" if make_detail is not None else ""
+            now = time.monotonic()
+            print(self._line(now) + detail, file=self._stream, flush=True)
+            self._shown = now
+            if first:
+                self._began = now  # the first includes what is done once: a trace, a start-up
+
+    def _line(self, now):
+        text = f"{self._unit} {self.count}/{self._total}"
+        done = self.count - self._start - 1
+        if done > 0 and now > self._began:
+            seconds = (now - self._began) / done
+            pace = f"{seconds:.2f} s/{self._unit}" if seconds >= 0.1 else f"{1 / seconds:.0f}/s"
+            text += f"  {pace}  left {tqdm.format_interval(seconds * (self._total - self.count))}"
+        return text
