@@ -3,7 +3,7 @@
 import re
 
 from lowlight.errors import DataError
-from lowlight.files import existing_file, write_text
+from lowlight.files import existing_file
 
 # In the order of ExDark's imageclasslist.txt (https://github.com/cs-chan/Exclusively-Dark-Image-Dataset):
 # a name's place, counted from 1, is its number there and its id in the label map.
@@ -40,10 +40,10 @@ _ITEM = re.compile(r"item\s*:?\s*\{([^{}]*)\}")
 _FIELD = re.compile(r"""(\w+)\s*:\s*(-?\d+|"[^"\n]*"|'[^'\n]*')\s*,?""")
 
 
-def write_label_map(path, classes=CLASSES):
-    """Writes TFOD's StringIntLabelMap as text; ids count from 1 in the order given."""
+def format_label_map(classes=CLASSES):
+    """Returns TFOD's StringIntLabelMap as text; ids count from 1 in the order given."""
     items = (f"item {{\n  id: {i}\n  name: '{name}'\n}}\n" for i, name in enumerate(classes, 1))
-    write_text(path, "".join(items))
+    return "".join(items)
 
 
 def read_label_map(path):

@@ -28,8 +28,10 @@ def run(main):
 
     Exit status: 0 on success, 1 after a DataError, a flag error, or a file that the operating
     system refuses (each printed as `error: ...`), 130 after Ctrl-C. Any other exception is a bug
-    and keeps its traceback.
+    and keeps its traceback. TFOD's and TensorFlow's own log shows errors only; --verbosity=0 shows
+    all of it.
     """
+    flags.FLAGS.set_default("verbosity", -2)
     app.run(lambda _: _exit_plainly(main), flags_parser=_parse_flags)
 
 
@@ -37,6 +39,8 @@ def _parse_flags(argv):
     """Returns argv without its flags; stray arguments and wrong flags end the program."""
     try:
         rest = flags.FLAGS(argv)
+    except SystemExit:
+        sys.exit(0)  # --help, which absl ends with 1
     except flags.Error as error:
         _fail(f"{_flag_message(error)}\n  See: python {argv[0]} --help")
     if len(rest) > 1:

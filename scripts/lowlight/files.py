@@ -9,30 +9,46 @@ from lowlight.errors import DataError
 
 
 @contextlib.contextmanager
-def whole_file(path):
-    """Yields a temporary path beside `path`, which becomes `path` when the block ends well.
+def whole_files(*paths):
+    """Yields a temporary path beside each path; they get the paths' names when the block ends well.
 
-    Whatever interrupts the block, `path` is either what it was before or the whole new file. The
-    temporary name is the same each time, so what a killed run leaves behind is written over.
+    Whatever interrupts the block, each path is what it was before: all are renamed together, after
+    all are whole. The temporary names are the same each time, so what a killed run leaves behind is
+    written over.
 
     Args:
-        path: the final name; its folder must exist.
+        paths: the final names; their folders must exist.
+
+    Yields:
+        A list of paths, one for each.
 
     Raises:
-        OSError: the folder can't be written, or the disk is full; `filename` is then `path`.
+        OSError: a folder can't be written, or the disk is full; `filename` is then the final name.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
+    finals = [Path(path) for path in paths]
+    partials = [path.with_name(f".{path.name}.partial") for path in finals]
     try:
-        yield partial
-        os.replace(partial, path)
+        yield partials
+        for partial, final in zip(partials, finals, strict=True):
+            os.replace(partial, final)
     except OSError as error:
-        if error.filename is None or Path(error.filename) == partial:
-            error.filename = str(path)
+        if error.filename is None:
+            error.filename = str(finals[0])
+        for partial, final in zip(partials, finals, strict=True):
+            if Path(error.filename) == partial:
+                error.filename = str(final)
         raise
     finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        for partial in partials:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """As `whole_files`, for one path: yields its temporary path."""
+    with whole_files(path) as (partial,):
+        yield partial
 
 
 def write_text(path, text):

@@ -1,0 +1,157 @@
+"""Gathers ExDark's annotations, beside the images they belong to, into table rows."""
+
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from lowlight.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
+from lowlight.errors import DataError, join_errors, name_some
+from lowlight.exdark import ImageFacts, parse_bbgt, parse_image_list
+from lowlight.files import existing_dir, existing_file
+from lowlight.images import image_size, is_image_name, list_jpegs
+from lowlight.sources import is_stray, list_files
+from lowlight.tables import AnnotationRow, ImageRow
+
+_NO_FACTS = ImageFacts("", "", "", "")
+
+
+class Gathered(NamedTuple):
+    """What `gather_annotations` found; the lists of names say what is out of the ordinary."""
+
+    images: list  # of ImageRow, sorted by filename
+    boxes: list  # of AnnotationRow, in the order of images and of the lines of each annotation
+    clipped: dict  # {annotation: number of its boxes that reached outside the image}
+    without_boxes: list  # annotations
+    unlisted: list  # images that the image list doesn't name, where there is a list
+    without_image: list  # annotations left out because their image is missing
+    strays: list  # files left alone
+
+
+def gather_annotations(annotations, images_dir, image_list=None, allow_missing=False):
+    """Reads every annotation and fits it to its converted image.
+
+    An annotation `<image name>.txt` belongs to the image with the same stem, in either case.
+
+    Args:
+        annotations: folder of class folders of bbGt files, or a zip archive of it.
+        images_dir: the folder with the converted images, `<stem>.jpg`.
+        image_list: path of imageclasslist.txt, or None.
+        allow_missing: leave annotations without image out instead of raising.
+
+    Returns:
+        Gathered. A box that reaches outside its image is clipped to it.
+
+    Raises:
+        DataError: annotations that can't be read (all of them are named), images without
+            annotation, annotations without image, two annotations of one image.
+    """
+    files = list_files(annotations, "annotations")
+    texts, strays = [], []
+    for file in files:
+        found = file.name.lower().endswith(".txt") and not is_stray(file.name)
+        (texts if found else strays).append(file)
+    images = {
+        path.stem.casefold(): path for path in list_jpegs(existing_dir(images_dir, "images_dir"))
+    }
+    facts = _read_facts(image_list)
+    by_stem = _by_stem(texts, annotations)
+    missing = _check_pairs(by_stem, images, annotations, images_dir, allow_missing)
+    found = Gathered([], [], {}, [], [], missing, [file.name for file in strays])
+    errors = []
+    for stem, path in images.items():
+        file = by_stem[stem]
+        try:
+            _add_image(found, path, file, facts.get(stem))
+        except DataError as error:
+            errors.append(error)
+    if errors:
+        raise join_errors(errors)
+    if image_list is None:
+        found.unlisted.clear()
+    return found
+
+
+def _add_image(found, path, file, facts):
+    width, height = image_size(path)
+    boxes = parse_bbgt(file.read(), file.place)
+    rows = [_box_row(path.name, width, height, box, f"{file.place}:{box.line}") for box in boxes]
+    outside = sum(
+        row[4:] != pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)
+        for row, box in zip(rows, boxes, strict=True)
+    )
+    if outside:
+        found.clipped[file.name] = outside
+    if not rows:
+        found.without_boxes.append(file.name)
+    if facts is None:
+        found.unlisted.append(path.name)
+    source = f"{file.folder}/{_image_name(file)}"
+    found.boxes.extend(rows)
+    found.images.append(
+        ImageRow(path.name, source, width, height, *(facts or _NO_FACTS), len(rows))
+    )
+
+
+def _box_row(filename, width, height, box, place):
+    xyxy = clip_pixel_xyxy(pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh), width, height)
+    if xyxy[0] >= xyxy[2] or xyxy[1] >= xyxy[3]:
+        raise DataError(
+            f"{place}: the box {box.pixel_ltwh} (left, top, width, height) lies wholly outside its "
+            f"image of {width}x{height} pixels.\n  Correct or remove the line."
+        )
+    return AnnotationRow(filename, width, height, box.name, *xyxy)
+
+
+def _read_facts(image_list):
+    """Returns {stem in lower case: ImageFacts}."""
+    if image_list is None:
+        return {}
+    path = existing_file(image_list, "Check --image_list.")
+    facts = parse_image_list(path.read_bytes(), path)
+    return {PurePosixPath(name).stem.casefold(): fact for name, fact in facts.items()}
+
+
+def _image_name(file):
+    return PurePosixPath(file.name).name[: -len(".txt")]
+
+
+def _stem(file):
+    """Returns the stem, in lower case, of the image that an annotation belongs to."""
+    name = _image_name(file)
+    return (PurePosixPath(name).stem if is_image_name(name) else name).casefold()
+
+
+def _by_stem(texts, annotations):
+    if not texts:
+        raise DataError(
+            f"{annotations}: holds no annotation (.txt).\n"
+            "  --annotations is ExDark_Annno, the folder of class folders or its zip archive."
+        )
+    by_stem = {}
+    for file in texts:
+        other = by_stem.setdefault(_stem(file), file)
+        if other is not file:
+            raise DataError(
+                f"{file.place}: annotates the same image as {other.name}.\n  Remove one of them."
+            )
+    return by_stem
+
+
+def _check_pairs(by_stem, images, annotations, images_dir, allow_missing):
+    """Raises DataError for what has no partner; returns the annotations that may lack an image."""
+    if not images:
+        raise DataError(
+            f"{images_dir}: holds no .jpg image.\n  Run convert_images.py, or check --images_dir."
+        )
+    alone = [path.name for stem, path in images.items() if stem not in by_stem]
+    if alone:
+        raise DataError(
+            f"{images_dir}: no annotation in {annotations} for {name_some(alone)}.\n"
+            "  Add the annotation (a bbGt file without boxes will do) or remove the image."
+        )
+    missing = [file.name for stem, file in by_stem.items() if stem not in images]
+    if missing and not allow_missing:
+        raise DataError(
+            f"{annotations}: no image in {images_dir} for {name_some(missing)}.\n"
+            "  Convert the missing images, or give --allow_missing to leave these annotations out."
+        )
+    return missing

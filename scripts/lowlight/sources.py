@@ -1,0 +1,85 @@
+"""Reads the files below a folder and the members of a zip archive alike."""
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from lowlight.errors import DataError
+
+
+class SourceFile(NamedTuple):
+    """A file below a folder or inside an archive."""
+
+    name: str  # its path inside, parts divided by "/"
+    place: str  # how a message names it
+    read: Callable[[], bytes]
+
+    @property
+    def folder(self):
+        """The name of the folder it lies in, "" at the top."""
+        return PurePosixPath(self.name).parent.name
+
+
+def list_files(source, flag):
+    """Lists the files below a folder or in a zip archive, sorted by name.
+
+    Args:
+        source: a folder or a .zip file.
+        flag: the flag that names it, for the messages.
+
+    Returns:
+        A list of SourceFile, at least one. Several threads may read at a time.
+
+    Raises:
+        DataError: no such folder or archive, or there is no file in it.
+    """
+    source = Path(source)
+    if source.is_dir():
+        files = [_on_disk(source, path) for path in source.rglob("*") if path.is_file()]
+    elif source.is_file():
+        files = _in_archive(source, flag)
+    else:
+        raise DataError(f"{source}: no such folder or zip archive.\n  Check --{flag}.")
+    if not files:
+        raise DataError(f"{source}: holds no file.\n  Check --{flag}.")
+    return sorted(files)
+
+
+def is_stray(name):
+    """Says whether a file is one that an operating system or an editor left.
+
+    Args:
+        name: its path inside the source, parts divided by "/".
+    """
+    parts = PurePosixPath(name).parts
+    return name.endswith("~") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
+
+
+def _on_disk(folder, path):
+    return SourceFile(path.relative_to(folder).as_posix(), str(path), path.read_bytes)
+
+
+def _in_archive(path, flag):
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise DataError(
+            f"{path}: not a whole zip archive ({error}).\n"
+            f"  Give --{flag} a folder or a zip archive, or fetch the archive again."
+        ) from error
+    names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    return [SourceFile(name, f"{path}: {name}", _member_reader(archive, name)) for name in names]
+
+
+def _member_reader(archive, name):
+    def read():
+        try:
+            return archive.read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise DataError(
+                f"{archive.filename}: {name}: damaged ({error}).\n  Fetch the archive again."
+            ) from error
+
+    return read
