@@ -76,7 +76,7 @@ def train(
     TFOD's loop makes blocks of 100 steps, silent until a block ends and blind to how many steps
     were asked for, and keeps no checkpoint of the last ones. Here it makes blocks of one; what it
     reports goes to `on_step`, summaries are still written once in `summarize_every_n`, and a last
-    checkpoint is kept, also after KeyboardInterrupt.
+    checkpoint is kept, also after KeyboardInterrupt (but not after an error that `on_step` raises).
 
     Args:
         config_path: the pipeline config; its paths are relative to the working directory.
@@ -91,20 +91,17 @@ def train(
         The prefix of the newest checkpoint.
     """
     hooks = _LoopHooks(on_step, summarize_every_n)
-    with hooks.installed():
-        try:
-            model_lib_v2.train_loop(
-                pipeline_config_path=str(config_path),
-                model_dir=str(model_dir),
-                train_steps=num_steps,
-                use_tpu=use_tpu,
-                save_final_config=True,
-                checkpoint_every_n=checkpoint_every_n,
-                record_summaries=record_summaries,
-                num_steps_per_iteration=1,
-            )
-        finally:
-            hooks.save_unsaved_steps()
+    with hooks.installed(), hooks.last_steps_saved():
+        model_lib_v2.train_loop(
+            pipeline_config_path=str(config_path),
+            model_dir=str(model_dir),
+            train_steps=num_steps,
+            use_tpu=use_tpu,
+            save_final_config=True,
+            checkpoint_every_n=checkpoint_every_n,
+            record_summaries=record_summaries,
+            num_steps_per_iteration=1,
+        )
     return hooks.manager.latest_checkpoint
 
 
@@ -135,11 +132,18 @@ class _LoopHooks:
             v2.summary.scalar, v2.summary.record_if = self._scalar, self._record_if
             v2.train.CheckpointManager = self._manager_class
 
-    def save_unsaved_steps(self):
-        """Keeps a checkpoint of the steps made since the last one."""
+    @contextlib.contextmanager
+    def last_steps_saved(self):
+        """Keeps a checkpoint of the steps that the block made since its last one."""
+        interrupted = None
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            interrupted = error
         if self._unsaved_steps:
             self.manager.save()
-            self._unsaved_steps = 0
+        if interrupted:
+            raise interrupted
 
     def _make_manager(self, *args, **kwargs):
         hooks = self
@@ -170,7 +174,7 @@ class _LoopHooks:
 
     def _end_step(self, step, values):
         self._unsaved_steps += 1
-        number = int(step)
+        number = int(step.numpy())
         self._due.assign((number + 1) % self._every_n == 0)
 
         def read():

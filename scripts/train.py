@@ -1,0 +1,62 @@
+"""Trains a TFOD pipeline config with TFOD's own loop, on every GPU there is.
+
+  python scripts/train.py \
+    --pipeline_config_path=configs/ssd_efficientdet_d1_640x640_coco17_tpu-8.config \
+    --model_dir=checkpoint/ssd_efficientdet_d1_640x640_coco17_tpu-8
+
+Writes pipeline.config, checkpoints (ckpt-N.*) and, under train/, TensorBoard events to --model_dir.
+The same command run again goes on from the newest checkpoint. The flags are those of TFOD's
+model_main_tf2; with --checkpoint_dir it evaluates once instead, as evaluate.py does.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from lowlight import command
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("pipeline_config_path", None, "The pipeline config to train.", required=True)
+flags.DEFINE_string("model_dir", None, "The run's folder.", required=True)
+flags.DEFINE_integer("num_train_steps", None, "The step to train to; the config's by default.", 1)
+flags.DEFINE_integer("checkpoint_every_n", 1000, "Steps between two checkpoints.", 1)
+flags.DEFINE_integer("summarize_every_n", 100, "Steps between two TensorBoard summaries.", 1)
+flags.DEFINE_boolean("record_summaries", True, "Show training images in TensorBoard, too.")
+flags.DEFINE_integer("num_workers", 1, "Over 1, MultiWorkerMirroredStrategy by TF_CONFIG.", 1)
+flags.DEFINE_boolean("use_tpu", False, "Train on a Cloud TPU.")
+flags.DEFINE_string("tpu_name", None, "The Cloud TPU's name.")
+flags.DEFINE_string(
+    "checkpoint_dir", None, "Evaluate the newest checkpoint in this folder instead."
+)
+flags.DEFINE_boolean("eval_on_train_data", False, "Evaluate on the training records.")
+flags.DEFINE_integer("sample_1_of_n_eval_examples", 1, "Evaluate every n-th image.", 1)
+
+
+def main():
+    """Trains, or with --checkpoint_dir evaluates."""
+    if FLAGS.checkpoint_dir:
+        from lowlight.evaluation import evaluate_model
+
+        evaluate_model(
+            FLAGS.checkpoint_dir,
+            eval_dir=Path(FLAGS.model_dir, "eval"),
+            sample_1_of_n=FLAGS.sample_1_of_n_eval_examples,
+            on_train_data=FLAGS.eval_on_train_data,
+        )
+        return
+    from lowlight import pipeline
+
+    pipeline.train_run(
+        FLAGS.pipeline_config_path,
+        FLAGS.model_dir,
+        pipeline.choose_strategy(FLAGS.num_workers, FLAGS.use_tpu, FLAGS.tpu_name),
+        num_steps=FLAGS.num_train_steps,
+        checkpoint_every_n=FLAGS.checkpoint_every_n,
+        summarize_every_n=FLAGS.summarize_every_n,
+        record_summaries=FLAGS.record_summaries,
+        use_tpu=FLAGS.use_tpu,
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)
