@@ -1,0 +1,61 @@
+"""Draws detections so that they can be read on a dark picture as on a bright one."""
+
+from PIL import ImageDraw, ImageFont
+
+# Bright and far apart in hue or lightness; a class keeps its colour.
+_COLOURS = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 200, 140),
+    (240, 228, 66),
+    (255, 110, 70),
+    (204, 121, 200),
+    (170, 220, 110),
+    (255, 170, 190),
+    (120, 235, 235),
+    (170, 160, 255),
+    (255, 205, 130),
+    (225, 225, 225),
+)
+_OUTLINE = (0, 0, 0)
+
+
+def draw_detections(image, detections, names):
+    """Draws boxes with class names and scores.
+
+    Lines and letters grow with the image, so that they look alike at any size of display.
+
+    Args:
+        image: RGB Pillow image, which is drawn on.
+        detections: Detections in its pixels; the best is drawn last, on top.
+        names: {class id: name}.
+    """
+    draw = ImageDraw.Draw(image)
+    letters = max(12, round(max(image.size) / 45))
+    line = max(2, round(letters / 7))
+    font = ImageFont.load_default(letters)
+    for box, number, score in zip(*(part[::-1] for part in detections), strict=True):
+        colour = _COLOURS[(int(number) - 1) % len(_COLOURS)]
+        corners = [round(float(edge)) for edge in box]
+        _draw_box(draw, corners, colour, line)
+        _draw_label(draw, image.size, corners, f"{names[int(number)]} {score:.2f}", colour, font)
+
+
+def _draw_box(draw, corners, colour, line):
+    """Draws a coloured frame inside the corners, with a thin dark one around it."""
+    xmin, ymin, xmax, ymax = corners
+    outer = xmin - 1, ymin - 1, max(xmax, xmin + 1), max(ymax, ymin + 1)
+    draw.rectangle(outer, outline=_OUTLINE, width=line + 2)
+    inner = xmin, ymin, max(xmax - 1, xmin), max(ymax - 1, ymin)
+    draw.rectangle(inner, outline=colour, width=line)
+
+
+def _draw_label(draw, size, corners, text, colour, font):
+    """Writes dark text on the class's colour above the box, or inside where no room is above."""
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    margin = max(2, (bottom - top) // 6)
+    width, height = right - left + 2 * margin, bottom - top + 2 * margin
+    x = max(0, min(corners[0], size[0] - width))
+    y = corners[1] - height if corners[1] >= height else max(corners[1], 0)
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour, outline=_OUTLINE)
+    draw.text((x + margin - left, y + margin - top), text, fill=_OUTLINE, font=font)
