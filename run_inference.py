@@ -1,4 +1,4 @@
-"""Finds objects in a folder of images, draws them and writes detections.json.
+r"""Finds objects in a folder of images, draws them and writes detections.json.
 
   python run_inference.py --images_folder_dir=test_images --model_dir=checkpoint/ \
     --label_map_path=data/label_map.txt --save_detection=True --save_path=detections

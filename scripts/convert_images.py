@@ -24,13 +24,13 @@ def main():
     """Converts and prints what became of every file."""
     done = convert_images(FLAGS.input_dir, FLAGS.output_dir)
     total = len(done.kept) + len(done.completed) + len(done.encoded)
-    print(f"{total} images in {FLAGS.output_dir}:")
-    print(f"  {len(done.kept)} RGB JPEGs kept byte for byte")
+    print(f"{total} images in {FLAGS.output_dir}")
+    print(f"  RGB JPEGs kept byte for byte: {len(done.kept)}")
     if done.completed:
-        print(f"  {len(done.completed)} given their end marker: {name_some(done.completed)}")
-    print(f"  {len(done.encoded)} encoded as RGB JPEG")
+        print(f"  given their end marker: {len(done.completed)} ({name_some(done.completed)})")
+    print(f"  encoded as RGB JPEG: {len(done.encoded)}")
     if done.strays:
-        print(f"{len(done.strays)} other files left alone: {name_some(done.strays)}")
+        print(f"  other files left alone: {len(done.strays)} ({name_some(done.strays)})")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Gathers ExDark's annotations into annotations.csv (a row a box) and images.csv (a row an image).
+r"""Gathers ExDark's annotations into annotations.csv (a row a box) and images.csv (a row an image).
 
   python scripts/make_annotations_csv.py --annotations=ExDark_Annno.zip --images_dir=data/images \
     --image_list=imageclasslist.txt --output_dir=data
@@ -12,7 +12,7 @@ from absl import flags
 from lowlight import command
 from lowlight.annotations import gather_annotations
 from lowlight.errors import name_some
-from lowlight.files import output_dir, whole_files, write_text
+from lowlight.files import output_dir, whole_files
 from lowlight.tables import AnnotationRow, ImageRow, format_table
 
 FLAGS = flags.FLAGS
@@ -36,21 +36,19 @@ def main():
     )
     folder = output_dir(FLAGS.output_dir)
     with whole_files(folder / "images.csv", folder / "annotations.csv") as (images, annotations):
-        write_text(images, format_table(found.images, ImageRow))
-        write_text(annotations, format_table(found.boxes, AnnotationRow))
+        images.write_text(format_table(found.images, ImageRow), "utf-8")
+        annotations.write_text(format_table(found.boxes, AnnotationRow), "utf-8")
     print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
     notes = (
-        (found.without_boxes, "images without boxes"),
-        (found.unlisted, "images that the image list doesn't name"),
-        (found.without_image, "annotations left out, whose image is missing"),
-        (found.strays, "other files left alone"),
+        ("boxes clipped to the image", sum(found.clipped.values()), found.clipped),
+        ("images without boxes", len(found.without_boxes), found.without_boxes),
+        ("images not in the image list", len(found.unlisted), found.unlisted),
+        ("annotations left out, no image", len(found.without_image), found.without_image),
+        ("other files left alone", len(found.strays), found.strays),
     )
-    if found.clipped:
-        boxes = sum(found.clipped.values())
-        print(f"{boxes} boxes clipped to the image in {name_some(found.clipped)}")
-    for names, what in notes:
-        if names:
-            print(f"{len(names)} {what}: {name_some(names)}")
+    for what, count, names in notes:
+        if count:
+            print(f"  {what}: {count} ({name_some(names)})")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,11 @@ images into train and the rest into test; --split=official takes ExDark's own tr
 path is that of a split.csv. All files appear together, when all are whole.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from lowlight import command
-from lowlight.classes import CLASSES, format_label_map
-from lowlight.files import existing_dir, output_dir, whole_files, write_text
+from lowlight.classes import CLASSES, SPLITS, format_label_map
+from lowlight.files import existing_dir, output_dir, whole_files
 from lowlight.progress import Progress
 from lowlight.split import split_by_file, split_officially, split_randomly
 from lowlight.tables import SplitRow, format_table
@@ -48,7 +46,7 @@ def main():
     folder = output_dir(FLAGS.output_dir)
     class_ids = {name: number for number, name in enumerate(CLASSES, 1)}
     split_of = {row.filename: row.split for row in rows}
-    by_split = {split: [] for split in ("train", "val", "test") if split in split_of.values()}
+    by_split = {split: [] for split in SPLITS if split in split_of.values()}
     for entry in entries:
         by_split[split_of[entry[0].filename]].append(entry)
     paths = [folder / f"{split}.tfrecord" for split in by_split]
@@ -57,11 +55,15 @@ def main():
         *records, label_map, split_csv = partials
         for record, group in zip(records, by_split.values(), strict=True):
             write_records(record, group, images_dir, class_ids, progress.update)
-        write_text(label_map, format_label_map())
-        write_text(split_csv, format_table(rows, SplitRow))
+        label_map.write_text(format_label_map(), "utf-8")
+        split_csv.write_text(format_table(rows, SplitRow), "utf-8")
     for path, group in zip(paths, by_split.values(), strict=True):
         print(f"{path}: {len(group)} images, {sum(len(boxes) for _, boxes in group)} boxes")
-    print(f"{Path(folder, 'label_map.txt')}: {len(CLASSES)} classes")
+    print(f"{folder / 'label_map.txt'}: {len(CLASSES)} classes")
+    for path in (folder / f"{split}.tfrecord" for split in SPLITS if split not in by_split):
+        if path.exists():
+            path.unlink()
+            print(f"{path}: removed, since this split has no such part")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trains a TFOD pipeline config with TFOD's own loop, on every GPU there is.
+r"""Trains a TFOD pipeline config with TFOD's own loop, on every GPU there is.
 
   python scripts/train.py \
     --pipeline_config_path=configs/ssd_efficientdet_d1_640x640_coco17_tpu-8.config \

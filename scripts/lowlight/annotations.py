@@ -49,9 +49,7 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
     for file in files:
         found = file.name.lower().endswith(".txt") and not is_stray(file.name)
         (texts if found else strays).append(file)
-    images = {
-        path.stem.casefold(): path for path in list_jpegs(existing_dir(images_dir, "images_dir"))
-    }
+    images = _images_by_stem(existing_dir(images_dir, "images_dir"))
     facts = _read_facts(image_list)
     by_stem = _by_stem(texts, annotations)
     missing = _check_pairs(by_stem, images, annotations, images_dir, allow_missing)
@@ -60,17 +58,15 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
     for stem, path in images.items():
         file = by_stem[stem]
         try:
-            _add_image(found, path, file, facts.get(stem))
+            _add_image(found, path, file, *facts.get(stem, (_image_name(file), None)))
         except DataError as error:
             errors.append(error)
     if errors:
         raise join_errors(errors)
-    if image_list is None:
-        found.unlisted.clear()
-    return found
+    return found if image_list else found._replace(unlisted=[])
 
 
-def _add_image(found, path, file, facts):
+def _add_image(found, path, file, name, facts):
     width, height = image_size(path)
     boxes = parse_bbgt(file.read(), file.place)
     rows = [_box_row(path.name, width, height, box, f"{file.place}:{box.line}") for box in boxes]
@@ -84,7 +80,7 @@ def _add_image(found, path, file, facts):
         found.without_boxes.append(file.name)
     if facts is None:
         found.unlisted.append(path.name)
-    source = f"{file.folder}/{_image_name(file)}"
+    source = f"{file.folder}/{name}"
     found.boxes.extend(rows)
     found.images.append(
         ImageRow(path.name, source, width, height, *(facts or _NO_FACTS), len(rows))
@@ -102,12 +98,25 @@ def _box_row(filename, width, height, box, place):
 
 
 def _read_facts(image_list):
-    """Returns {stem in lower case: ImageFacts}."""
+    """Returns {stem in lower case: (image's name, ImageFacts)}."""
     if image_list is None:
         return {}
     path = existing_file(image_list, "Check --image_list.")
     facts = parse_image_list(path.read_bytes(), path)
-    return {PurePosixPath(name).stem.casefold(): fact for name, fact in facts.items()}
+    return {PurePosixPath(name).stem.casefold(): (name, fact) for name, fact in facts.items()}
+
+
+def _images_by_stem(images_dir):
+    """Returns {stem in lower case: path} of the converted images."""
+    images = {}
+    for path in list_jpegs(images_dir):
+        other = images.setdefault(path.stem.casefold(), path)
+        if other is not path:
+            raise DataError(
+                f"{path}: the name differs from {other.name} only in case.\n"
+                "  Rename or remove one of them and its annotation."
+            )
+    return images
 
 
 def _image_name(file):

@@ -34,8 +34,9 @@ LIGHTINGS = (
     "Twilight",
 )
 LOCATIONS = ("Indoor", "Outdoor")
-OFFICIAL_SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
+_COMMENT = re.compile(r"""("[^"\n]*"|'[^'\n]*')|#[^\n]*""")
 _ITEM = re.compile(r"item\s*:?\s*\{([^{}]*)\}")
 _FIELD = re.compile(r"""(\w+)\s*:\s*(-?\d+|"[^"\n]*"|'[^'\n]*')\s*,?""")
 
@@ -58,7 +59,7 @@ def read_label_map(path):
     """
     remedy = "make_tfrecords.py writes label_map.txt beside the records."
     text = existing_file(path, remedy).read_text(encoding="utf-8", errors="replace")
-    text = re.sub(r"#[^\n]*", "", text)
+    text = _COMMENT.sub(lambda found: found[1] or "", text)
     names = {}
     for item in _ITEM.finditer(text):
         place = f"{path}:{text.count(chr(10), 0, item.start()) + 1}"

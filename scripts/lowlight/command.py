@@ -1,10 +1,11 @@
 """Runs a script's main: flags in, DataError out as one plain message."""
 
 import errno
+import os
 import re
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from lowlight.errors import DataError
 
@@ -31,7 +32,6 @@ def run(main):
     and keeps its traceback. TFOD's and TensorFlow's own log shows errors only; --verbosity=0 shows
     all of it.
     """
-    flags.FLAGS.set_default("verbosity", -2)
     app.run(lambda _: _exit_plainly(main), flags_parser=_parse_flags)
 
 
@@ -48,6 +48,9 @@ def _parse_flags(argv):
             f"unexpected argument {rest[1]!r}; every input is a flag.\n"
             f"  See: python {argv[0]} --help"
         )
+    for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
+        if flag.value == "":  # as in --output_dir=$DATA where DATA isn't set
+            _fail(f"missing flag --{flag.name}: its value is empty.")
     return rest
 
 
@@ -57,17 +60,31 @@ def _flag_message(error):
 
 
 def _exit_plainly(main):
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)
     try:
         sys.exit(main())
     except DataError as error:
         _fail(error)
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from what is done.", file=sys.stderr)
+        print("\ninterrupted; run the same command again.", file=sys.stderr)
         sys.exit(130)
-    except OSError as error:
-        if error.errno not in _REMEDIES or error.filename is None:
+    except Exception as error:
+        message = _system_message(error)
+        if message is None:
             raise
-        _fail(f"{error.filename}: {error.strerror}.\n  {_REMEDIES[error.errno]}")
+        _fail(message)
+
+
+def _system_message(error):
+    """Returns what to say of an error that the operating system gave, None of any other."""
+    full = errno.ENOSPC, errno.EDQUOT
+    if not isinstance(error, OSError):  # TensorFlow has its own, which name the file
+        found = [number for number in full if os.strerror(number) in str(error)]
+        return f"{str(error).splitlines()[0]}.\n  {_REMEDIES[found[0]]}" if found else None
+    if error.errno in _REMEDIES and error.filename is not None:
+        return f"{error.filename}: {error.strerror}.\n  {_REMEDIES[error.errno]}"
+    return f"{error.strerror}.\n  {_REMEDIES[error.errno]}" if error.errno in full else None
 
 
 def _fail(message):

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from lowlight.classes import CLASSES, LIGHTINGS, LOCATIONS, OFFICIAL_SPLITS
+from lowlight.classes import CLASSES, LIGHTINGS, LOCATIONS, SPLITS
 from lowlight.errors import DataError
 
 _HEADER = "% bbGt"
@@ -47,16 +47,15 @@ def parse_bbgt(data, place):
             f"{place}:1: not an annotation of ExDark: the first line should be "
             f"'{_HEADER} version=3'.\n  Add it, or move the file away."
         )
-    numbered = [(number, line.split()) for number, line in enumerate(lines[1:], 2)]
-    return [
-        _parse_box(fields, number, f"{place}:{number}") for number, fields in numbered if fields
-    ]
+    numbered = [(number, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
+    return [_parse_box(line, number, f"{place}:{number}") for number, line in numbered]
 
 
-def _parse_box(fields, number, place):
+def _parse_box(line, number, place):
+    fields = line.split()
     if len(fields) < 5:
         raise DataError(
-            f"{place}: {len(fields)} fields; a class, left, top, width and height are needed.\n"
+            f"{place}: {line!r} lacks fields; a class, left, top, width and height are needed.\n"
             f"  Correct the line and run this step again."
         )
     if fields[0] not in CLASSES:
@@ -83,34 +82,36 @@ def parse_image_list(data, place):
     """Reads imageclasslist.txt.
 
     Args:
-        data: the file's bytes: a header, then five columns a line: an image's name and the numbers,
-            from 1, of its class, lighting, location and official split.
+        data: the file's bytes: a header, which may be missing, then five columns a line: an image's
+            name and the numbers, from 1, of its class, lighting, location and official split.
         place: how a message names the file.
 
     Returns:
         {image's file name: ImageFacts}
 
     Raises:
-        DataError: a line of another form.
+        DataError: a line of another form, or an image that is named twice.
     """
     facts = {}
     for number, line in enumerate(_decode(data, place).splitlines(), 1):
         fields = line.split()
-        if number == 1 or not fields:
-            continue
         words = _words_of(fields)
+        if not fields or (number == 1 and words is None):
+            continue
         if words is None:
             raise DataError(
                 f"{place}:{number}: {line!r} isn't '{_LIST_COLUMNS}' with numbers in range.\n"
                 f"  Correct the line, or take the list as ExDark's authors hand it out."
             )
+        if fields[0] in facts:
+            raise DataError(f"{place}:{number}: {fields[0]} stands here twice.\n  Remove one line.")
         facts[fields[0]] = ImageFacts(*words)
     return facts
 
 
 def _words_of(fields):
     """Returns the words for the numbers of a list's line, None where it isn't of that form."""
-    tables = CLASSES, LIGHTINGS, LOCATIONS, OFFICIAL_SPLITS
+    tables = CLASSES, LIGHTINGS, LOCATIONS, SPLITS
     if len(fields) != 5 or not all(field.isdecimal() for field in fields[1:]):
         return None
     numbers = [int(field) for field in fields[1:]]

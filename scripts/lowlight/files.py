@@ -23,7 +23,8 @@ def whole_files(*paths):
         A list of paths, one for each.
 
     Raises:
-        OSError: a folder can't be written, or the disk is full; `filename` is then the final name.
+        OSError: a folder can't be written, or the disk is full; `filename` is then the final name, or the
+            folder where it isn't known which of several files was being written.
     """
     finals = [Path(path) for path in paths]
     partials = [path.with_name(f".{path.name}.partial") for path in finals]
@@ -33,7 +34,7 @@ def whole_files(*paths):
             os.replace(partial, final)
     except OSError as error:
         if error.filename is None:
-            error.filename = str(finals[0])
+            error.filename = str(finals[0] if len(finals) == 1 else finals[0].parent)
         for partial, final in zip(partials, finals, strict=True):
             if Path(error.filename) == partial:
                 error.filename = str(final)

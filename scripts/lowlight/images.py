@@ -1,5 +1,6 @@
 """Turns any image that ExDark holds into an RGB JPEG, losing nothing that can be kept."""
 
+import contextlib
 import io
 import os
 import warnings
@@ -21,6 +22,10 @@ JPEG_QUALITY = 95
 # What shows where an image is transparent.
 BACKGROUND = "black"
 _END_MARKER = b"\xff\xd9"
+_MAX_JPEG_SIDE = 65500  # pixels, of the JPEG library
+
+# Of tags and profiles, which have no say in the pixels.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Converted(NamedTuple):
@@ -47,11 +52,17 @@ def open_image(data, place):
     Raises:
         DataError: not an image, or one that is cut short or damaged.
     """
+    with _plain_errors(place):
+        image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
+        image.load()
+    return image
+
+
+@contextlib.contextmanager
+def _plain_errors(place):
+    """Turns what Pillow raises on a file that it can't decode into a DataError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tags and profiles that have no say in the pixels
-            image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
-            image.load()
+        yield
     except Image.DecompressionBombError as error:
         raise DataError(f"{place}: {error}\n  Make it smaller.") from error
     except Image.UnidentifiedImageError as error:
@@ -64,7 +75,6 @@ def open_image(data, place):
         raise DataError(
             f"{place}: damaged or cut short ({error}).\n  Fetch it again or remove it."
         ) from error
-    return image
 
 
 def to_rgb(image):
@@ -92,7 +102,7 @@ def to_rgb_jpeg(data, place):
         (bytes, "kept", "completed" or "encoded").
 
     Raises:
-        DataError: as `open_image`.
+        DataError: as `open_image`; an image too large for a JPEG.
     """
     done = "kept"
     try:
@@ -100,10 +110,15 @@ def to_rgb_jpeg(data, place):
     except DataError:
         if not _lacks_only_its_end(data):
             raise
-        done, data = "completed", data + _END_MARKER
+        done, data = "completed", data.rstrip(b"\xff") + _END_MARKER
         image = open_image(data, place)
     if image.format in ("JPEG", "MPO") and image.mode == "RGB":
         return data, done
+    if max(image.size) > _MAX_JPEG_SIDE:
+        raise DataError(
+            f"{place}: {image.width}x{image.height} pixels; a JPEG's sides hold {_MAX_JPEG_SIDE}.\n"
+            "  Make it smaller."
+        )
     stream = io.BytesIO()
     to_rgb(image).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
     return stream.getvalue(), "encoded"
@@ -118,7 +133,7 @@ def _lacks_only_its_end(data):
         return False
     try:
         plain, padded = (
-            np.asarray(open_image(data + padding + _END_MARKER, ""))
+            np.asarray(open_image(data.rstrip(b"\xff") + padding + _END_MARKER, ""))
             for padding in (b"", b"\x55\xaa" * 64)
         )
     except DataError:
@@ -149,6 +164,11 @@ def convert_images(source, folder):
         raise DataError(
             f"{source}: holds no image.\n  --input_dir is the folder with ExDark's class folders."
         )
+    if Path(folder).resolve().is_relative_to(Path(source).resolve()):
+        raise DataError(
+            f"{folder}: lies in --input_dir, whose images would be written over.\n"
+            "  Choose another --output_dir."
+        )
     _check_stems(images)
     folder = output_dir(folder)
     done = Converted([], [], [], [file.name for file in strays])
@@ -176,14 +196,9 @@ def convert_images(source, folder):
 
 
 def image_size(path):
-    """Returns (width, height) in stored pixels, from the file's header."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except Image.UnidentifiedImageError as error:
-        raise DataError(
-            f"{path}: not an image.\n  convert_images.py writes the images anew."
-        ) from error
+    """Returns (width, height) in stored pixels, from the file's header; raises as `open_image`."""
+    with _plain_errors(path), Image.open(path) as image:
+        return image.size
 
 
 def list_jpegs(folder):

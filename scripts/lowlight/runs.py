@@ -54,7 +54,7 @@ def checkpoint_step(prefix):
     """
     try:
         return int(tf.train.load_variable(str(prefix), _STEP))
-    except (tf.errors.OpError, ValueError, KeyError) as error:
+    except (tf.errors.OpError, ValueError, KeyError, IndexError) as error:
         raise DataError(
             f"{prefix}: damaged, or not a checkpoint of a training run.\n"
             f"  Remove {prefix}.* and the line that names it in the file 'checkpoint' beside it."

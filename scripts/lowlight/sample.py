@@ -5,7 +5,7 @@ import shutil
 
 from lowlight.classes import CLASSES, LIGHTINGS, LOCATIONS
 from lowlight.errors import DataError
-from lowlight.files import output_dir
+from lowlight.files import output_dir, whole_file
 from lowlight.scenes import LIGHTING_PLACES, Scene, class_names, draw_scene
 
 MARKER = "DRAWN_SAMPLE_DATA.txt"
@@ -46,18 +46,20 @@ def write_sample(folder, count, seed, width, height):
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     rng = random.Random(seed)
-    rows = [_write_image(partial, rng, number, (width, height)) for number in range(count)]
-    _write_strays(partial)
-    lines = [_LIST_HEADER, *rows]
-    (partial / "imageclasslist.txt").write_bytes("".join(f"{x}\r\n" for x in lines).encode())
-    (folder / MARKER).write_text(
-        f"Drawn by make_sample_data.py --images={count} --seed={seed}; safe to delete.\n"
-    )
-    for part in reversed(_PARTS):  # the list, which says that the sample is whole, goes first
-        _remove(folder / part)
-    for part in _PARTS:
-        (partial / part).rename(folder / part)
-    partial.rmdir()
+    try:
+        rows = [_write_image(partial, rng, number, (width, height)) for number in range(count)]
+        _write_strays(partial)
+        lines = "".join(f"{line}\r\n" for line in [_LIST_HEADER, *rows])
+        (partial / "imageclasslist.txt").write_bytes(lines.encode())
+        (folder / MARKER).write_text(
+            f"Drawn by make_sample_data.py --images={count} --seed={seed}; safe to delete.\n"
+        )
+        for part in reversed(_PARTS):  # the list, which says that the sample is whole, goes first
+            _remove(folder / part)
+        for part in _PARTS:
+            (partial / part).rename(folder / part)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_test_images(folder, seed):
@@ -72,10 +74,9 @@ def write_test_images(folder, seed):
         main_class = rng.choice(class_names(location))
         scene = draw_scene(rng, *size, lighting, location, main_class)
         name = f"night_{number}_{lighting.lower()}"
-        if number == len(sizes):
-            scene.image.save(folder / f"{name}.png")
-        else:
-            scene.image.save(folder / f"{name}.jpg", quality=_JPEG_QUALITY)
+        suffix, form = ("png", "PNG") if number == len(sizes) else ("jpg", "JPEG")
+        with whole_file(folder / f"{name}.{suffix}") as partial:
+            scene.image.save(partial, form, quality=_JPEG_QUALITY)
 
 
 def _remove(path):

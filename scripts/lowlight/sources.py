@@ -1,5 +1,6 @@
 """Reads the files below a folder and the members of a zip archive alike."""
 
+import os
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -37,14 +38,14 @@ def list_files(source, flag):
     """
     source = Path(source)
     if source.is_dir():
-        files = [_on_disk(source, path) for path in source.rglob("*") if path.is_file()]
+        files = _on_disk(source)
     elif source.is_file():
         files = _in_archive(source, flag)
     else:
         raise DataError(f"{source}: no such folder or zip archive.\n  Check --{flag}.")
     if not files:
         raise DataError(f"{source}: holds no file.\n  Check --{flag}.")
-    return sorted(files)
+    return sorted(files, key=lambda file: file.name)
 
 
 def is_stray(name):
@@ -57,8 +58,17 @@ def is_stray(name):
     return name.endswith("~") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
 
 
-def _on_disk(folder, path):
-    return SourceFile(path.relative_to(folder).as_posix(), str(path), path.read_bytes)
+def _on_disk(folder):
+    paths = (
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+    )
+    return [
+        SourceFile(path.relative_to(folder).as_posix(), str(path), path.read_bytes)
+        for path in paths
+        if path.is_file()
+    ]
 
 
 def _in_archive(path, flag):
@@ -69,17 +79,21 @@ def _in_archive(path, flag):
             f"{path}: not a whole zip archive ({error}).\n"
             f"  Give --{flag} a folder or a zip archive, or fetch the archive again."
         ) from error
-    names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    return [SourceFile(name, f"{path}: {name}", _member_reader(archive, name)) for name in names]
+    return [
+        SourceFile(info.filename, f"{path}: {info.filename}", _member_reader(archive, info))
+        for info in archive.infolist()
+        if not info.is_dir()
+    ]
 
 
-def _member_reader(archive, name):
+def _member_reader(archive, info):
     def read():
         try:
-            return archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            return archive.read(info)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise DataError(
-                f"{archive.filename}: {name}: damaged ({error}).\n  Fetch the archive again."
+                f"{archive.filename}: {info.filename}: can't be read ({error}).\n"
+                "  Fetch the archive again, or unpack it and give the folder."
             ) from error
 
     return read

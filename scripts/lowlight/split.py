@@ -2,6 +2,7 @@
 
 import random
 
+from lowlight.classes import SPLITS
 from lowlight.errors import DataError
 from lowlight.tables import SplitRow, read_table
 
@@ -27,7 +28,7 @@ def split_randomly(filenames, train_fraction, seed):
         )
     names = sorted(filenames)
     if len(names) < 2:
-        raise DataError(f"{len(names)} image can't be split.\n  Two are needed at least.")
+        raise DataError("one image can't be split into two parts.\n  Add images.")
     shuffled = random.Random(seed).sample(names, len(names))
     count = min(max(round(len(names) * train_fraction), 1), len(names) - 1)
     train = set(shuffled[:count])
@@ -74,8 +75,8 @@ def split_by_file(filenames, path):
         if row.filename not in names:
             raise DataError(f"{place}: {row.filename!r} isn't in images.csv.\n  Remove the line.")
         if row.filename in rows:
-            raise DataError(f"{place}: {row.filename!r} stands here twice.\n  Remove one.")
-        if row.split not in ("train", "val", "test"):
+            raise DataError(f"{place}: {row.filename!r} stands here twice.\n  Remove one line.")
+        if row.split not in SPLITS:
             raise DataError(
                 f"{place}: split {row.split!r} isn't train, val or test.\n  Correct it."
             )

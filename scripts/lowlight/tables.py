@@ -12,7 +12,7 @@ class ImageRow(NamedTuple):
     """A row of images.csv. ExDark's four facts are "" where no image list was given."""
 
     filename: str  # of the converted image
-    source: str  # its path in ExDark, after its annotation
+    source: str  # its path in ExDark
     width: int  # pixels
     height: int
     folder_class: str
