@@ -90,28 +90,33 @@ def train(
     Returns:
         The prefix of the newest checkpoint.
     """
-    hooks = _LoopHooks(on_step, summarize_every_n)
-    with hooks.installed(), hooks.last_steps_saved():
-        model_lib_v2.train_loop(
-            pipeline_config_path=str(config_path),
-            model_dir=str(model_dir),
-            train_steps=num_steps,
-            use_tpu=use_tpu,
-            save_final_config=True,
-            checkpoint_every_n=checkpoint_every_n,
-            record_summaries=record_summaries,
-            num_steps_per_iteration=1,
-        )
+    hooks = _LoopHooks(on_step, summarize_every_n, checkpoint_every_n, num_steps)
+    with hooks.installed():
+        try:
+            model_lib_v2.train_loop(
+                pipeline_config_path=str(config_path),
+                model_dir=str(model_dir),
+                train_steps=num_steps,
+                use_tpu=use_tpu,
+                save_final_config=True,
+                checkpoint_every_n=checkpoint_every_n,
+                record_summaries=record_summaries,
+                num_steps_per_iteration=1,
+            )
+        except KeyboardInterrupt:
+            hooks.save_unsaved_steps()
+            raise
     return hooks.manager.latest_checkpoint
 
 
 class _LoopHooks:
     """Stands between TFOD's training loop and TensorFlow where the loop offers no hook itself."""
 
-    def __init__(self, on_step, summarize_every_n):
+    def __init__(self, on_step, summarize_every_n, checkpoint_every_n, last_step):
         self.manager = None
         self._on_step = on_step
-        self._every_n = summarize_every_n
+        self._summarize_every_n, self._checkpoint_every_n = summarize_every_n, checkpoint_every_n
+        self._last_step = last_step
         self._values = {}
         self._steps_made = 0
         self._unsaved_steps = 0
@@ -132,18 +137,10 @@ class _LoopHooks:
             v2.summary.scalar, v2.summary.record_if = self._scalar, self._record_if
             v2.train.CheckpointManager = self._manager_class
 
-    @contextlib.contextmanager
-    def last_steps_saved(self):
-        """Keeps a checkpoint of the steps that the block made since its last one."""
-        interrupted = None
-        try:
-            yield
-        except KeyboardInterrupt as error:
-            interrupted = error
+    def save_unsaved_steps(self):
+        """Keeps a checkpoint of the steps made since the last one."""
         if self._unsaved_steps:
             self.manager.save()
-        if interrupted:
-            raise interrupted
 
     def _make_manager(self, *args, **kwargs):
         hooks = self
@@ -175,13 +172,15 @@ class _LoopHooks:
     def _end_step(self, step, values):
         self._unsaved_steps += 1
         number = int(step.numpy())
-        self._due.assign((number + 1) % self._every_n == 0)
+        self._due.assign((number + 1) % self._summarize_every_n == 0)
 
         def read():
             losses = {name: float(v) for name, v in values.items() if name.startswith("Loss/")}
             return Step(number, losses, float(values["learning_rate"]))
 
         self._on_step(read)
+        if number == self._last_step and self._unsaved_steps < self._checkpoint_every_n:
+            self.save_unsaved_steps()  # The loop itself saves when checkpoint_every_n are unsaved.
 
 
 def detection_module(config, checkpoint):
@@ -242,9 +241,9 @@ def export(config_path, checkpoint, step, output_dir):
     output_dir = Path(output_dir)
     tf.saved_model.save(exported, str(output_dir / "saved_model"), signatures=function)
     step = tf.Variable(step, dtype=tf.int64, trainable=False)
-    tf.train.Checkpoint(model=module._model, step=step).write(
-        str(output_dir / "checkpoint" / "ckpt-0")
-    )
+    checkpoint = tf.train.Checkpoint(model=module._model, step=step)
+    manager = tf.train.CheckpointManager(checkpoint, str(output_dir / "checkpoint"), max_to_keep=1)
+    manager.save(checkpoint_number=0)
     config_util.save_pipeline_config(config, str(output_dir))
 
 
