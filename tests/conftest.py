@@ -1,0 +1,123 @@
+"""What several tests share: a tiny ExDark, the real one, and a script run as a user runs it.
+
+tiny_exdark   a folder that holds ExDark/, ExDark_Annno/ and imageclasslist.txt, made anew for each
+              test, so that a test may break it
+exdark_root   the folder that EXDARK_ROOT names; tests that use it are skipped where it isn't set
+run_script    run_script("convert_images.py", "--input_dir=...") -> subprocess.CompletedProcess with
+              returncode and, as text, stdout and stderr
+"""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+_REAL_PARTS = "ExDark", "ExDark_Annno.zip", "imageclasslist.txt", "image_sizes.csv"
+_EXIF_ORIENTATION = 0x0112
+
+# Image, colour mode, width, height, what is odd about it, its boxes as bbGt lines.
+_TINY = (
+    ("Bicycle/2015_00001.jpg", "RGB", 40, 30, "", ["Bicycle 4 5 20 15", "People 30 2 8 24"]),
+    ("Boat/2015_00002.png", "RGBA", 36, 24, "", ["Boat -2 6 20 10"]),
+    ("Bottle/2015_00003.png", "L", 24, 36, "", ["Bottle 2 3 10 33"]),
+    ("Bus/2015_00004.png", "P", 48, 32, "", ["Bus 8 8 32 16"]),
+    ("Cat/2015_00005.JPG", "RGB", 40, 30, "annotation in lower case", ["Cat 10 10 12 14"]),
+    ("Dog/2015_00006.jpeg", "RGB", 40, 20, "EXIF rotation", ["Dog 25 2 15 16"]),
+    ("Motorbike/2015_00007.JPEG", "RGB", 32, 32, "", []),
+    ("Table/2015_00008.jpg", "RGB", 32, 24, "no end marker", ["Chair 1 2 14 20"]),
+)
+_IMAGE_LIST = """\
+Name | Class | Light | In/Out | Train/Val/Test
+2015_00001.jpg 1 1 2 1
+2015_00002.png 2 10 2 2
+2015_00003.png 3 3 1 3
+2015_00004.png 4 6 2 1
+2015_00005.JPG 6 7 1 2
+2015_00006.jpeg 9 4 2 3
+2015_00007.JPEG 10 5 2 1
+2015_00008.jpg 12 2 1 1
+"""
+_STRAYS = (
+    "ExDark/.DS_Store",
+    "ExDark/Bicycle/._2015_00001.jpg",
+    "ExDark/Boat/2015_00002.png~",
+    "ExDark_Annno/Boat/._2015_00002.png.txt",
+)
+
+
+@pytest.fixture
+def tiny_exdark(tmp_path):
+    """Eight images as ExDark's authors hand theirs out, with each irregularity of the real set.
+
+    Of the images 4 are RGB JPEGs, 1 is one without its end marker, and 3 are PNGs (RGBA, L, P).
+    There are 8 boxes of 8 classes; one reaches 2 px outside on the left, and 2015_00007 has none.
+    Table/2015_00008 holds no table. By the list 4 images are for training, 2 for validation and
+    2 for testing. Four stray files lie about.
+    """
+    root = tmp_path / "tiny"
+    for name, mode, width, height, oddity, boxes in _TINY:
+        image = root / "ExDark" / name
+        _write(image, _image_bytes(mode, width, height, image.suffix, oddity))
+        text_name = name.replace("JPG", "jpg") if oddity == "annotation in lower case" else name
+        lines = ["% bbGt version=3", *(f"{box} 0 0 0 0 0 0 0" for box in boxes)]
+        _write(
+            root / "ExDark_Annno" / f"{text_name}.txt", "".join(f"{x}\n" for x in lines).encode()
+        )
+    _write(root / "imageclasslist.txt", _IMAGE_LIST.replace("\n", "\r\n").encode())
+    for name in _STRAYS:
+        _write(root / name, b"stray")
+    return root
+
+
+def _image_bytes(mode, width, height, suffix, oddity):
+    """Returns a gradient: each pixel differs from its neighbours, so that a turn is noticed."""
+    across, down = Image.linear_gradient("L").rotate(90), Image.linear_gradient("L")
+    image = Image.merge("RGB", (across, down, across.rotate(180))).resize((width, height))
+    if mode == "RGBA":
+        image.putalpha(down.resize((width, height)))
+    options = {}
+    if oddity == "EXIF rotation":
+        options["exif"] = exif = Image.Exif()
+        exif[_EXIF_ORIENTATION] = 6
+    stream = io.BytesIO()
+    image.convert(mode).save(stream, "PNG" if suffix == ".png" else "JPEG", **options)
+    return stream.getvalue()[: -2 if oddity == "no end marker" else None]
+
+
+def _write(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+@pytest.fixture(scope="session")
+def exdark_root():
+    """The folder with the real ExDark, or a part of it: ExDark/ and the three files beside it."""
+    folder = os.environ.get("EXDARK_ROOT")
+    if not folder:
+        pytest.skip(f"needs ExDark: set EXDARK_ROOT to a folder with {', '.join(_REAL_PARTS)}")
+    missing = [part for part in _REAL_PARTS if not Path(folder, part).exists()]
+    assert not missing, f"EXDARK_ROOT={folder} lacks {', '.join(missing)}"
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def run_script():
+    """Runs scripts/<name>, or run_inference.py, in a process of its own; cwd: the project's."""
+
+    def run(name, *arguments, cwd=None):
+        cwd = cwd or ROOT
+        script = ROOT / name if name == "run_inference.py" else ROOT / "scripts" / name
+        return subprocess.run(
+            [sys.executable, os.path.relpath(script, cwd), *map(str, arguments)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
