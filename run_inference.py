@@ -45,7 +45,11 @@ def main():
     model = find_model(FLAGS.model_dir)
     check_classes(model, names, FLAGS.label_map_path)
     print(f"model: {model.path} (step {model.step()})", flush=True)
-    facts = inference.default_facts(model, FLAGS.label_map_path, FLAGS.score_threshold)
+    facts = {
+        "model": str(model.path),
+        "label_map": FLAGS.label_map_path,
+        "score_threshold": FLAGS.score_threshold,
+    }
     count = inference.detect_images(
         paths, load_detector(model), names, FLAGS.score_threshold, save_dir, facts
     )

@@ -23,8 +23,8 @@ def whole_files(*paths):
         A list of paths, one for each.
 
     Raises:
-        OSError: a folder can't be written, or the disk is full; `filename` is then the final name, or the
-            folder where it isn't known which of several files was being written.
+        OSError: a folder can't be written, or the disk is full; `filename` is then the final name,
+            or the folder where it isn't known which of several files was being written.
     """
     finals = [Path(path) for path in paths]
     partials = [path.with_name(f".{path.name}.partial") for path in finals]

@@ -1,7 +1,6 @@
 """Finds objects in the images of a folder and keeps them as pictures and as JSON."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -114,12 +113,3 @@ def _save(image, path):
     options = {"quality": 90} if file_format == "JPEG" else {}
     with whole_file(path) as partial:
         image.save(partial, file_format, **options)
-
-
-def default_facts(model, label_map_path, score_threshold):
-    """Returns the facts that detections.json begins with."""
-    return {
-        "model": str(model.path),
-        "label_map": str(Path(label_map_path)),
-        "score_threshold": score_threshold,
-    }

@@ -17,6 +17,13 @@ from lowlight.runs import checkpoint_step, latest_checkpoint
 
 _ZOO = "http://download.tensorflow.org/models/object_detection/tf2/20200711"
 
+# How a progress line calls TFOD's losses.
+_LOSSES = {
+    "Loss/classification_loss": "class",
+    "Loss/localization_loss": "box",
+    "Loss/regularization_loss": "regularization",
+}
+
 
 def check_config(config, path):
     """Checks that what a pipeline config names is there and fits together.
@@ -139,16 +146,10 @@ def _step_detail(step, model_dir):
             "  Lower learning_rate_base or lengthen warmup_steps in the config, remove the run's "
             "newest checkpoint and train again."
         )
-    parts = "classification", "localization", "regularization"
-    return (
-        f"loss {total:.4f} ("
-        + ", ".join(
-            f"{part[:3]} {step.losses[f'Loss/{part}_loss']:.4f}"
-            for part in parts
-            if f"Loss/{part}_loss" in step.losses
-        )
-        + f")  rate {step.learning_rate:.5f}"
+    parts = " + ".join(
+        f"{word} {step.losses[name]:.4f}" for name, word in _LOSSES.items() if name in step.losses
     )
+    return f"loss {total:.4f} = {parts}  learning rate {step.learning_rate:.5f}"
 
 
 def export_run(model, export_dir):
