@@ -6,7 +6,6 @@ five seconds; whoever can do without TFOD doesn't import it.
 
 import contextlib
 import io
-import math
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -254,7 +253,6 @@ class CocoScore:
         """Takes {id: name}, ids from 1."""
         categories = [{"id": number, "name": name} for number, name in names.items()]
         self._evaluator = coco_evaluation.CocoDetectionEvaluator(categories)
-        self._detections = 0
 
     def add(self, image_id, truth_boxes, truth_classes, detections):
         """Adds an image.
@@ -278,7 +276,6 @@ class CocoScore:
                 results.detection_scores: scores,
             },
         )
-        self._detections += len(scores)
 
     def metrics(self):
         """Returns the twelve COCO numbers, {"DetectionBoxes_Precision/mAP": 0.37, ...}.
@@ -287,4 +284,4 @@ class CocoScore:
         """
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its own table
             metrics = self._evaluator.evaluate()
-        return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        return {name: float(value) for name, value in metrics.items()}
