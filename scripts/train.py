@@ -6,7 +6,7 @@ r"""Trains a TFOD pipeline config with TFOD's own loop, on every GPU there is.
 
 Writes pipeline.config, checkpoints (ckpt-N.*) and, under train/, TensorBoard events to --model_dir.
 The same command run again goes on from the newest checkpoint. The flags are those of TFOD's
-model_main_tf2; with --checkpoint_dir it evaluates once instead, as evaluate.py does.
+model_main_tf2; with --checkpoint_dir it evaluates instead, once, as evaluate.py does.
 """
 
 from pathlib import Path
@@ -28,20 +28,31 @@ flags.DEFINE_string("tpu_name", None, "The Cloud TPU's name.")
 flags.DEFINE_string(
     "checkpoint_dir", None, "Evaluate the newest checkpoint in this folder instead."
 )
+flags.DEFINE_integer(
+    "eval_timeout", 0, "Seconds to wait for a next checkpoint to evaluate; 0 evaluates once."
+)
 flags.DEFINE_boolean("eval_on_train_data", False, "Evaluate on the training records.")
 flags.DEFINE_integer("sample_1_of_n_eval_examples", 1, "Evaluate every n-th image.", 1)
+flags.DEFINE_integer(
+    "sample_1_of_n_eval_on_train_examples", 5, "The same with --eval_on_train_data.", 1
+)
 
 
 def main():
     """Trains, or with --checkpoint_dir evaluates."""
     if FLAGS.checkpoint_dir:
-        from lowlight.evaluation import evaluate_model
+        from lowlight.evaluation import evaluate_each_checkpoint
 
-        evaluate_model(
+        on_train = FLAGS.eval_on_train_data
+        evaluate_each_checkpoint(
             FLAGS.checkpoint_dir,
+            FLAGS.eval_timeout,
+            config_path=FLAGS.pipeline_config_path,
             eval_dir=Path(FLAGS.model_dir, "eval"),
-            sample_1_of_n=FLAGS.sample_1_of_n_eval_examples,
-            on_train_data=FLAGS.eval_on_train_data,
+            sample_1_of_n=FLAGS.sample_1_of_n_eval_on_train_examples
+            if on_train
+            else FLAGS.sample_1_of_n_eval_examples,
+            on_train_data=on_train,
         )
         return
     from lowlight import pipeline

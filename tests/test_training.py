@@ -175,7 +175,7 @@ def test_evaluation_by_train_py_goes_to_the_runs_eval_folder(trained, data_dir, 
         f"--model_dir={trained[0]}",
         f"--checkpoint_dir={trained[0]}",
         "--eval_on_train_data",
-        "--sample_1_of_n_eval_examples=4",
+        "--sample_1_of_n_eval_on_train_examples=4",
     )
     assert json.loads((trained[0] / "eval" / "metrics.json").read_text())["images"] == 3
 

@@ -14,7 +14,23 @@ from lowlight.files import output_dir, write_text
 from lowlight.metrics import format_table, write_metrics
 from lowlight.progress import Progress
 from lowlight.records import count_records, read_records
-from lowlight.runs import check_classes, find_model
+from lowlight.runs import check_classes, find_checkpoint, find_model
+
+
+def evaluate_each_checkpoint(checkpoint_dir, timeout, **options):
+    """Scores a run's newest checkpoint, and then each new one.
+
+    Args:
+        checkpoint_dir: the run's folder.
+        timeout: seconds to wait for a next checkpoint before it ends; 0 scores one.
+        options: as `evaluate_model` takes them.
+
+    Raises:
+        DataError: no checkpoint there yet, or as `evaluate_model`.
+    """
+    find_checkpoint(checkpoint_dir)
+    for _ in tf.train.checkpoints_iterator(str(checkpoint_dir), timeout=timeout):
+        evaluate_model(checkpoint_dir, **options)
 
 
 def evaluate_model(
@@ -24,6 +40,7 @@ def evaluate_model(
     eval_dir=None,
     sample_1_of_n=1,
     on_train_data=False,
+    config_path=None,
 ):
     """Scores the model that a folder holds, on the records that its config names or on others.
 
@@ -34,6 +51,7 @@ def evaluate_model(
         eval_dir: the output folder; None for eval/ in the run's folder.
         sample_1_of_n: score only every n-th image.
         on_train_data: take the config's training records instead of its test records.
+        config_path: the config that names records and label map; None for the model's own.
 
     Raises:
         DataError: as `evaluate`; no such model, records or label map, or no pipeline.config where
@@ -43,7 +61,12 @@ def evaluate_model(
 
     model = find_model(model_dir)
     if not (records and label_map_path):
-        config = tfod.read_config(model.config_path)
+        config = tfod.read_config(config_path or model.config_path)
+        if not (on_train_data or config.eval_input_reader):
+            raise DataError(
+                f"{config_path or model.config_path}: no eval_input_reader.\n"
+                "  Add one, or give --records and --label_map_path."
+            )
         reader = config.train_input_reader if on_train_data else config.eval_input_reader[0]
         records = records or reader.tf_record_input_reader.input_path
         label_map_path = label_map_path or reader.label_map_path
