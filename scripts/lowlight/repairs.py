@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import os
 import sys
 import types
@@ -30,18 +31,18 @@ def legacy_keras():
     """Makes tf.keras Keras 2.
 
     Broke with TensorFlow 2.16, whose tf.keras is Keras 3: TFOD's models are Keras 2 layers.
-    tf-keras keeps Keras 2 alive for who sets TF_USE_LEGACY_KERAS before tf.keras is first touched.
-    Can go when TFOD is ported to Keras 3.
+    tf-keras keeps Keras 2 alive, for whoever sets TF_USE_LEGACY_KERAS before tf.keras is first
+    touched. Can go when TFOD is ported to Keras 3.
     """
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import tensorflow as tf
 
-    if not tf.keras.layers.Layer.__module__.startswith("tf_keras."):
+    if getattr(tf.keras, "__version__", "").startswith("3"):
         raise RuntimeError(
             "tf.keras is already Keras 3 and TFOD needs Keras 2: import lowlight.tfod before "
             "anything else uses tf.keras."
         )
-    return True
+    return tf.keras.layers.Layer.__module__.startswith("tf_keras.")
 
 
 def old_protos():
@@ -50,11 +51,19 @@ def old_protos():
     Broke with protobuf 4.21: "Descriptors cannot be created directly". The modules were written by
     a protoc before 3.19 and build their descriptors field by field, which the upb runtime refuses.
     Each holds its whole file descriptor as bytes besides, so an import hook hands those bytes to
-    the descriptor pool, as a module written by today's protoc does. Modules of the new form are
-    left to the ordinary import. Can go when TFOD's package is generated anew.
+    the descriptor pool, as a module written by today's protoc does. Can go when TFOD's package is
+    generated anew.
     """
+    spec = importlib.util.find_spec("object_detection.protos.pipeline_pb2")
+    if isinstance(spec.loader, _OldProtoLoader) or not _is_old_proto(spec):
+        return False
     sys.meta_path.insert(0, _OldProtoFinder())
     return True
+
+
+def _is_old_proto(spec):
+    """Returns whether a module spec is of a generated module that protoc < 3.19 wrote."""
+    return "serialized_pb=" in (spec.loader.get_source(spec.name) or "")
 
 
 class _OldProtoFinder(importlib.abc.MetaPathFinder):
@@ -64,7 +73,7 @@ class _OldProtoFinder(importlib.abc.MetaPathFinder):
         if not (fullname.startswith("object_detection.protos.") and fullname.endswith("_pb2")):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is None or "serialized_pb=" not in (spec.loader.get_source(fullname) or ""):
+        if spec is None or not _is_old_proto(spec):
             return None
         spec.loader = _OldProtoLoader(fullname, spec.origin)
         return spec
@@ -101,9 +110,9 @@ def _read_old_proto(source):
 def moved_control_flow():
     """Gives tf-slim the control flow functions that it calls by their old place.
 
-    Broke with TensorFlow 2.13: cond, case and while_loop left
-    tensorflow.python.ops.control_flow_ops; tf-slim 1.1.0, the last, calls them there. They are the
-    same functions as tf.compat.v1's. Can go when TFOD no longer imports tf-slim.
+    Broke with TensorFlow 2.14: cond, case and while_loop left
+    tensorflow.python.ops.control_flow_ops, where tf-slim 1.1.0, the last, calls them to decode
+    images. They are the same functions as tf.compat.v1's. Can go when TFOD no longer uses tf-slim.
     """
     import tensorflow as tf
     from tensorflow.python.ops import control_flow_ops
@@ -126,12 +135,13 @@ class StandIn(types.ModuleType):
     """A module that answers only to the members it was made with.
 
     Any other name is an AttributeError that says why, `__file__` and `__path__` among them:
-    `inspect` asks every loaded module for those.
+    `inspect` asks every loaded module for those. `importlib.util.find_spec` wants a `__spec__`.
     """
 
     def __init__(self, name, why, **members):
         super().__init__(name, why)
-        vars(self).update(members)
+        spec = importlib.machinery.ModuleSpec(name, loader=None)
+        vars(self).update(members, __spec__=spec)
 
     def __getattr__(self, name):
         raise AttributeError(f"{self.__name__}.{name}: {self.__doc__}")
@@ -144,12 +154,13 @@ def removed_estimator():
     Its TF 2 code needs only the three mode names; the rest serves TF 1. Can go when TFOD drops TF
     1.
     """
-    import tensorflow as tf
+    # Imported as TFOD does: tf.compat.v1 may be another copy of this module.
+    import tensorflow.compat.v1 as tf1
 
     keys = types.SimpleNamespace(TRAIN="train", EVAL="eval", PREDICT="infer")
     why = "Estimators left TensorFlow with 2.16; this part of TFOD needs TensorFlow 1."
     stand_in = StandIn("tensorflow.compat.v1.estimator", why, ModeKeys=keys)
-    return _add_missing(tf.compat.v1, {"estimator": stand_in})
+    return _add_missing(tf1, {"estimator": stand_in})
 
 
 class _LateTensorFlowIO(StandIn):
@@ -160,22 +171,24 @@ class _LateTensorFlowIO(StandIn):
             return super().__getattr__(name)
         del sys.modules["tensorflow_io"]
         try:
-            return importlib.import_module("tensorflow_io").experimental
+            self.experimental = importlib.import_module("tensorflow_io").experimental
         except Exception as error:
             sys.modules["tensorflow_io"] = self
             raise ImportError(f"{self.__doc__} ({error})") from error
+        return self.experimental
 
 
 def late_tensorflow_io():
     """Puts off the import of tensorflow_io until DeepMAC uses it.
 
-    Broke with TensorFlow 2.17: the last tensorflow-io (0.37.1) is built for 2.16 and doesn't load,
-    and has no wheel for Python 3.13. TFOD's model builder imports it by way of DeepMAC, the one
-    model that calls it. Can go when TFOD imports it where it is used.
+    Broke with TensorFlow 2.17: the compiled part of the last tensorflow-io (0.37.1), built for
+    2.16, doesn't load, which its import says in two long warnings; for Python 3.13 there is none at
+    all. TFOD's model builder imports it by way of DeepMAC, the one model that calls it, for a
+    colour conversion that is Python. Can go when TFOD imports it where it is used.
     """
     if "tensorflow_io" in sys.modules:
         return False
-    why = "DeepMAC needs a tensorflow-io built for this TensorFlow; no other model does."
+    why = "DeepMAC's color consistency loss needs the package tensorflow-io; nothing else does."
     sys.modules["tensorflow_io"] = _LateTensorFlowIO("tensorflow_io", why)
     return True
 
@@ -202,12 +215,12 @@ def missing_lvis():
 
 
 def _refusing_class(name, why):
-    """Returns a class that can be derived from, and that raises ImportError when it is made."""
+    """Returns a class that can be derived from; making an object of it raises ImportError."""
 
-    def refuse(self, *args, **kwargs):
+    def refuse(cls, *args, **kwargs):
         raise ImportError(why)
 
-    return type(name, (), {"__init__": refuse})
+    return type(name, (), {"__new__": refuse})
 
 
 def removed_font_size():
@@ -229,8 +242,8 @@ def removed_font_size():
 def removed_numpy_names():
     """Gives NumPy back the aliases that TFOD still uses.
 
-    Broke with NumPy 1.24 (np.bool, np.float, np.int, np.object) and 2.0 (np.NAN, np.string_). Can
-    go when TFOD uses the builtin types and np.nan.
+    Broke with NumPy 1.24 (np.bool, np.float, np.int, np.object; 2.0 has a np.bool again) and 2.0
+    (np.NAN, np.string_). Can go when TFOD uses the builtin types and np.nan.
     """
     import numpy as np
 
@@ -248,9 +261,13 @@ def private_resnet():
     imports it from tf.keras.
     """
     from keras.applications import resnet
+
+    if hasattr(resnet, "ResNet"):
+        return False
     from tf_keras.src.applications.resnet import ResNet
 
-    return _add_missing(resnet, {"ResNet": ResNet})
+    resnet.ResNet = ResNet
+    return True
 
 
 REPAIRS = (
