@@ -21,7 +21,7 @@ _ZOO = "http://download.tensorflow.org/models/object_detection/tf2/20200711"
 _LOSSES = {
     "Loss/classification_loss": "class",
     "Loss/localization_loss": "box",
-    "Loss/regularization_loss": "regularization",
+    "Loss/regularization_loss": "reg",
 }
 
 
@@ -149,7 +149,7 @@ def _step_detail(step, model_dir):
     parts = " + ".join(
         f"{word} {step.losses[name]:.4f}" for name, word in _LOSSES.items() if name in step.losses
     )
-    return f"loss {total:.4f} = {parts}  learning rate {step.learning_rate:.5f}"
+    return f"loss {total:.4f} = {parts}, lr {step.learning_rate:.5f}"
 
 
 def export_run(model, export_dir):

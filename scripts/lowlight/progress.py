@@ -20,10 +20,6 @@ class Progress:
         self._interval = interval
         self._began = self._shown = time.monotonic()
         self._bar = None
-        if self._stream.isatty():
-            self._bar = tqdm(
-                total=total, initial=start, unit=f" {unit}", file=self._stream, dynamic_ncols=True
-            )
 
     def __enter__(self):
         return self
@@ -35,12 +31,8 @@ class Progress:
     def update(self, make_detail=None):
         """Counts one more; `make_detail()` gives the text shown beside it, called only if shown."""
         self.count += 1
-        if self._bar is not None:
-            due = time.monotonic() - self._shown > self._bar.mininterval
-            if make_detail is not None and (due or self.count in (self._start + 1, self._total)):
-                self._shown = time.monotonic()
-                self._bar.set_postfix_str(make_detail(), refresh=False)
-            self._bar.update()
+        if self._stream.isatty():
+            self._update_bar(make_detail)
             return
         now = time.monotonic()
         first, last = self.count == self._start + 1, self.count >= self._total
@@ -51,6 +43,24 @@ class Progress:
             self._shown = now
             if first:
                 self._began = now  # the first includes what is done once: a trace, a start-up
+
+    def _update_bar(self, make_detail):
+        """Moves the bar, which appears after the first item, so that its rate is that of the rest."""
+        is_first = self._bar is None
+        if is_first:
+            self._bar = tqdm(
+                total=self._total,
+                initial=self.count,
+                unit=f" {self._unit}",
+                file=self._stream,
+                dynamic_ncols=True,
+            )
+        due = time.monotonic() - self._shown > self._bar.mininterval
+        if make_detail is not None and (is_first or due or self.count == self._total):
+            self._shown = time.monotonic()
+            self._bar.set_postfix_str(make_detail(), refresh=is_first)
+        if not is_first:
+            self._bar.update()
 
     def _line(self, now):
         text = f"{self._unit} {self.count}/{self._total}"
