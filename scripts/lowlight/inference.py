@@ -72,8 +72,7 @@ def detect_images(paths, detector, names, score_threshold, save_dir=None, facts=
                 _save(image, save_dir / path.name)
             progress.update()
     if save_dir:
-        text = json.dumps({**(facts or {}), "images": entries}, indent=1)
-        write_text(save_dir / "detections.json", text + "\n")
+        write_text(save_dir / "detections.json", _format_json(facts or {}, entries))
     else:
         _print_entries(entries)
     if errors:
@@ -94,6 +93,13 @@ def _entry(filename, image, found, names):
     ]
     width, height = image.size
     return {"file": filename, "width": width, "height": height, "detections": detections}
+
+
+def _format_json(facts, entries):
+    """Returns detections.json's text, an image a line."""
+    head = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in facts.items())
+    lines = ",\n".join(json.dumps(entry) for entry in entries)
+    return f'{{{head}"images": [\n{lines}\n]}}\n'
 
 
 def _print_entries(entries):
