@@ -14,7 +14,7 @@ from lowlight.classes import CLASSES, SPLITS, format_label_map
 from lowlight.files import existing_dir, output_dir, whole_files
 from lowlight.progress import Progress
 from lowlight.split import split_by_file, split_officially, split_randomly
-from lowlight.tables import SplitRow, format_table
+from lowlight.tables import SplitRow, format_table, read_tables
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Where the two csv files are.", required=True)
@@ -37,7 +37,7 @@ def choose_split(images, data_dir):
 
 def main():
     """Reads the tables, splits, writes everything and prints what each record file holds."""
-    from lowlight.records import read_tables, write_records
+    from lowlight.records import write_records
 
     data_dir = existing_dir(FLAGS.data_dir, "data_dir")
     images_dir = existing_dir(FLAGS.images_dir, "images_dir")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from lowlight.classes import CLASSES
 from lowlight.errors import DataError
-from lowlight.tables import AnnotationRow, ImageRow, format_table
+from lowlight.tables import AnnotationRow, ImageRow, format_table, read_tables
 
 pytestmark = pytest.mark.slow
 
@@ -137,8 +137,6 @@ def test_a_record_of_something_else_is_named(tmp_path):
 
 
 def test_tables_are_read_as_images_with_their_boxes(tmp_path):
-    from lowlight.records import read_tables
-
     write_tables(tmp_path)
     assert read_tables(tmp_path, CLASSES) == [(IMAGE, BOXES)]
 
@@ -156,8 +154,6 @@ BAD_TABLES = {
 
 @pytest.mark.parametrize(("images", "boxes", "message"), BAD_TABLES.values(), ids=BAD_TABLES)
 def test_tables_that_contradict_themselves_are_refused(tmp_path, images, boxes, message):
-    from lowlight.records import read_tables
-
     write_tables(tmp_path, images, boxes)
     with pytest.raises(DataError, match=message):
         read_tables(tmp_path, CLASSES)

@@ -35,10 +35,29 @@ def draw_detections(image, detections, names):
     line = max(2, round(letters / 7))
     font = ImageFont.load_default(letters)
     for box, number, score in zip(*(part[::-1] for part in detections), strict=True):
-        colour = _COLOURS[(int(number) - 1) % len(_COLOURS)]
+        colour = colour_of(number)
         corners = [round(float(edge)) for edge in box]
         _draw_box(draw, corners, colour, line)
         _draw_label(draw, image.size, corners, f"{names[int(number)]} {score:.2f}", colour, font)
+
+
+def draw_frames(image, pixel_xyxy, numbers, line):
+    """Draws boxes alone on an RGB Pillow image, each in the colour of its class id.
+
+    Args:
+        image: the image, which is drawn on.
+        pixel_xyxy: the boxes, [N, 4], in its pixels.
+        numbers: their class ids, N of them.
+        line: width of the lines in pixels.
+    """
+    draw = ImageDraw.Draw(image)
+    for box, number in zip(pixel_xyxy, numbers, strict=True):
+        _draw_box(draw, [round(float(edge)) for edge in box], colour_of(number), line)
+
+
+def colour_of(number):
+    """Returns the colour, (red, green, blue), of a class id; ids over 12 begin anew."""
+    return _COLOURS[(int(number) - 1) % len(_COLOURS)]
 
 
 def _draw_box(draw, corners, colour, line):

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from lowlight.errors import DataError, join_errors
-from lowlight.files import output_dir, whole_file
+from lowlight.files import existing_file, output_dir, whole_file
 from lowlight.progress import Progress
 from lowlight.sources import is_stray, list_files
 
@@ -199,6 +199,27 @@ def image_size(path):
     """Returns (width, height) in stored pixels, from the file's header; raises as `open_image`."""
     with _plain_errors(path), Image.open(path) as image:
         return image.size
+
+
+def check_image(path, width, height):
+    """Raises DataError unless the file is an image of the size that images.csv gives it."""
+    found = image_size(existing_file(path, "Run convert_images.py, or check --images_dir."))
+    if found != (width, height):
+        raise DataError(
+            f"{path}: {found[0]}x{found[1]} pixels, but images.csv has {width}x{height}.\n"
+            "  Run make_annotations_csv.py again."
+        )
+
+
+def open_reduced(path, mode, side):
+    """Decodes an image in a mode, as small as a decoder gives it with sides >= `side`.
+
+    A JPEG comes at an eighth at least, and fast: what is left out is never computed. Raises as
+    `open_image`.
+    """
+    with _plain_errors(path), Image.open(path) as image:
+        image.draft(mode, (side, side))
+        return image.convert(mode)
 
 
 def list_jpegs(folder):

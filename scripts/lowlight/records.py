@@ -11,8 +11,7 @@ import tensorflow as tf
 from lowlight.boxes import pixel_xyxy_to_unit_yxyx
 from lowlight.errors import DataError
 from lowlight.files import existing_file
-from lowlight.images import image_size
-from lowlight.tables import AnnotationRow, ImageRow, read_table
+from lowlight.images import check_image
 
 _EDGES = "ymin", "xmin", "ymax", "xmax"
 
@@ -26,53 +25,6 @@ class Record(NamedTuple):
     height: int
     unit_yxyx: np.ndarray  # float32 [N, 4]
     classes: np.ndarray  # int64 [N], ids from 1
-
-
-def read_tables(data_dir, classes):
-    """Reads images.csv and annotations.csv and checks that they fit each other.
-
-    Args:
-        data_dir: the folder that holds both.
-        classes: the names that boxes may have.
-
-    Returns:
-        [(ImageRow, [AnnotationRow])], sorted by filename.
-
-    Raises:
-        DataError: a file that is missing or malformed, an image that stands twice, a box of an
-            unknown image or class or that isn't inside its image.
-    """
-    remedy = "make_annotations_csv.py writes it; check --data_dir."
-    boxes = {}
-    for place, row in read_table(Path(data_dir) / "images.csv", ImageRow, remedy):
-        if row.filename in boxes:
-            raise DataError(f"{place}: {row.filename} stands here twice.\n  Remove one.")
-        boxes[row.filename] = (row, [])
-    for place, row in read_table(Path(data_dir) / "annotations.csv", AnnotationRow, remedy):
-        if row.filename not in boxes:
-            raise DataError(f"{place}: {row.filename} isn't in images.csv.\n  {remedy}")
-        image, rows = boxes[row.filename]
-        _check_box(place, row, image, classes)
-        rows.append(row)
-    return [boxes[name] for name in sorted(boxes)]
-
-
-def _check_box(place, row, image, classes):
-    if row.class_name not in classes:
-        raise DataError(
-            f"{place}: unknown class {row.class_name!r}.\n"
-            f"  Known classes: {', '.join(classes)}. Correct the line."
-        )
-    if (row.width, row.height) != (image.width, image.height):
-        raise DataError(
-            f"{place}: {row.width}x{row.height} pixels, but images.csv has "
-            f"{image.width}x{image.height}.\n  Run make_annotations_csv.py again."
-        )
-    if not (0 <= row.xmin < row.xmax <= row.width and 0 <= row.ymin < row.ymax <= row.height):
-        raise DataError(
-            f"{place}: the box {row[4:]} (xmin, ymin, xmax, ymax) isn't inside its image of "
-            f"{row.width}x{row.height} pixels.\n  Correct the line."
-        )
 
 
 def make_example(image, boxes, encoded, class_ids):
@@ -126,21 +78,11 @@ def write_records(path, entries, images_dir, class_ids, on_image):
     """
     with tf.io.TFRecordWriter(str(path)) as writer:
         for image, boxes in entries:
-            encoded = _read_image(Path(images_dir) / image.filename, image)
-            example = make_example(image, boxes, encoded, class_ids)
+            jpeg = Path(images_dir) / image.filename
+            check_image(jpeg, image.width, image.height)
+            example = make_example(image, boxes, jpeg.read_bytes(), class_ids)
             writer.write(example.SerializeToString(deterministic=True))
             on_image()
-
-
-def _read_image(path, image):
-    existing_file(path, "Run convert_images.py, or check --images_dir.")
-    if image_size(path) != (image.width, image.height):
-        width, height = image_size(path)
-        raise DataError(
-            f"{path}: {width}x{height} pixels, but images.csv has {image.width}x{image.height}.\n"
-            "  Run make_annotations_csv.py again."
-        )
-    return path.read_bytes()
 
 
 def count_records(paths):

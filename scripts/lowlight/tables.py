@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 from typing import NamedTuple
 
 from lowlight.errors import DataError
@@ -101,3 +102,50 @@ def _row(fields, row_type, place):
                 ) from error
         values.append(text)
     return row_type(*values)
+
+
+def read_tables(data_dir, classes):
+    """Reads images.csv and annotations.csv and checks that they fit each other.
+
+    Args:
+        data_dir: the folder that holds both.
+        classes: the names that boxes may have.
+
+    Returns:
+        [(ImageRow, [AnnotationRow])], sorted by filename.
+
+    Raises:
+        DataError: a file that is missing or malformed, an image that stands twice, a box of an
+            unknown image or class or that isn't inside its image.
+    """
+    remedy = "make_annotations_csv.py writes it; check --data_dir."
+    boxes = {}
+    for place, row in read_table(Path(data_dir) / "images.csv", ImageRow, remedy):
+        if row.filename in boxes:
+            raise DataError(f"{place}: {row.filename} stands here twice.\n  Remove one.")
+        boxes[row.filename] = (row, [])
+    for place, row in read_table(Path(data_dir) / "annotations.csv", AnnotationRow, remedy):
+        if row.filename not in boxes:
+            raise DataError(f"{place}: {row.filename} isn't in images.csv.\n  {remedy}")
+        image, rows = boxes[row.filename]
+        _check_box(place, row, image, classes)
+        rows.append(row)
+    return [boxes[name] for name in sorted(boxes)]
+
+
+def _check_box(place, row, image, classes):
+    if row.class_name not in classes:
+        raise DataError(
+            f"{place}: unknown class {row.class_name!r}.\n"
+            f"  Known classes: {', '.join(classes)}. Correct the line."
+        )
+    if (row.width, row.height) != (image.width, image.height):
+        raise DataError(
+            f"{place}: {row.width}x{row.height} pixels, but images.csv has "
+            f"{image.width}x{image.height}.\n  Run make_annotations_csv.py again."
+        )
+    if not (0 <= row.xmin < row.xmax <= row.width and 0 <= row.ymin < row.ymax <= row.height):
+        raise DataError(
+            f"{place}: the box {row[4:]} (xmin, ymin, xmax, ymax) isn't inside its image of "
+            f"{row.width}x{row.height} pixels.\n  Correct the line."
+        )
