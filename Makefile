@@ -6,7 +6,7 @@ SAMPLE := data/sample
 RUN := checkpoint/sample
 DETECTIONS := detections/sample
 
-.PHONY: help demo venv venv-dev test test-fast test-tfod lint format requirements clean
+.PHONY: help demo describe venv venv-dev test test-fast test-tfod lint format requirements clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,13 @@ $(SAMPLE)/annotations.csv: $(SAMPLE)/images/.done scripts/make_annotations_csv.p
 $(SAMPLE)/.records: $(SAMPLE)/annotations.csv scripts/make_tfrecords.py
 	$(PY) scripts/make_tfrecords.py --data_dir=$(SAMPLE) --images_dir=$(SAMPLE)/images \
 		--output_dir=$(SAMPLE)
+	@touch $@
+
+describe: $(SAMPLE)/describe.html  ## Shows what the sample data holds, in one HTML page.
+	@echo "Open it in a browser: $<"
+
+$(SAMPLE)/describe.html: $(SAMPLE)/.records scripts/describe_data.py configs/sample.config
+	$(PY) scripts/describe_data.py --data_dir=$(SAMPLE) --config=configs/sample.config --output=$@
 	@touch $@
 
 # A run of other records or another config is begun anew; one that was interrupted is gone on with.

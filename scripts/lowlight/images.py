@@ -183,7 +183,7 @@ def convert_images(source, folder):
             partial.write_bytes(jpeg)
         return how
 
-    with Progress(len(images), "image") as progress, _thread_pool() as pool:
+    with Progress(len(images), "image") as progress, thread_pool() as pool:
         for file, result in zip(images, pool.map(convert, images), strict=True):
             if isinstance(result, DataError):
                 errors.append(result)
@@ -240,6 +240,6 @@ def _check_stems(images):
             )
 
 
-def _thread_pool():
+def thread_pool():
     """Returns a pool of a thread a core: Pillow's codecs run without Python's lock."""
     return ThreadPoolExecutor(os.cpu_count())

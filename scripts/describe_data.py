@@ -1,0 +1,50 @@
+"""Shows what a data set holds in one HTML page: counts, box sizes, brightness and pictures.
+
+  python scripts/describe_data.py --data_dir=data --output=data/describe.html
+
+Reads annotations.csv, images.csv and, where they are there, split.csv and problems.csv (columns
+file,problem,detail) from --data_dir, and every image. Boxes are held against the anchors of
+--config. The page loads nothing from elsewhere; the same data and flags write the same bytes.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from lowlight import command
+from lowlight.anchors import read_anchors
+from lowlight.describe import read_data_set
+from lowlight.files import output_dir, write_text
+from lowlight.gallery import choose_pictures, make_thumbnails
+from lowlight.page import format_page
+
+CONFIG = "ssd_efficientdet_d1_640x640_coco17_tpu-8.config"
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("data_dir", None, "Where the csv files are.", required=True)
+flags.DEFINE_string("images_dir", None, "The images; by default images/ in --data_dir.")
+flags.DEFINE_string("output", None, "The HTML page to write.", required=True)
+flags.DEFINE_string(
+    "config", None, f"The pipeline config whose anchors count; by default configs/{CONFIG}."
+)
+flags.DEFINE_integer("seed", 0, "What the choice of pictures comes from.")
+
+
+def main():
+    """Reads and measures everything, then writes the page."""
+    data_dir, output = Path(FLAGS.data_dir), Path(FLAGS.output)
+    images_dir = FLAGS.images_dir or data_dir / "images"
+    config = FLAGS.config or Path(__file__).parents[1] / "configs" / CONFIG
+    anchors = read_anchors(config)
+    data_set = read_data_set(data_dir, images_dir)
+    groups = [
+        (group, [make_thumbnails(images_dir, picture.entry) for picture in group.pictures])
+        for group in choose_pictures(data_set, FLAGS.seed)
+    ]
+    output_dir(output.parent)
+    write_text(output, format_page(data_dir.resolve().name, data_set, anchors, groups))
+    print(f"{output}: {len(data_set.entries)} images with {data_set.boxes} boxes")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,218 @@
+"""Writes what a data set holds as one HTML page that loads nothing from elsewhere."""
+
+import base64
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from lowlight import describe
+from lowlight.charts import Html, draw_bar, draw_legend, draw_stack, percent, to_html
+from lowlight.classes import CLASSES
+from lowlight.drawing import colour_of
+from lowlight.figures import draw_brightness, draw_crowding, draw_shapes, draw_sizes
+
+_STYLE = Path(__file__).with_name("page.css")
+# Nothing but the page's own style and pictures is ever loaded, whatever a name in it holds.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_SIZE_PARTS = "below", "within", "above"
+_SIZE_COLOURS = 1, 0, 2
+
+
+def format_page(title, data_set, anchors, groups):
+    """Returns the page.
+
+    Args:
+        title: the data set's name.
+        data_set: describe.DataSet.
+        anchors: anchors.Anchors of the config that the boxes are held against.
+        groups: [(gallery.Group, [the two thumbnails of each of its pictures, JPEG bytes])].
+    """
+    entries = data_set.entries
+    sections = {
+        "Classes": _class_table(entries),
+        "Splits": _split_tables(entries) if entries[0].split else "",
+        "Lighting and location": _condition_tables(entries),
+        "Boxes and anchors": _box_figures(entries, anchors) if data_set.boxes else "",
+        "Brightness and crowding": _image_figures(entries),
+        "Pictures": _gallery(groups),
+    }
+    sections = {heading: body for heading, body in sections.items() if body}
+    links = (f'<a href="#part{n}">{heading}</a>' for n, heading in enumerate(sections, 1))
+    parts = (
+        f'<section><h2 id="part{n}">{heading}</h2>\n{body}</section>\n'
+        for n, (heading, body) in enumerate(sections.items(), 1)
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<link rel="icon" href="data:,">\n'
+        f"<title>Data set: {to_html(title)}</title>\n<style>\n{_STYLE.read_text('utf-8')}</style>\n"
+        f"</head>\n<body>\n<header><h1>Data set: {to_html(title)}</h1>\n{_facts(data_set)}"
+        f"<nav>{''.join(links)}</nav></header>\n<main>\n{''.join(parts)}</main>\n</body>\n</html>\n"
+    )
+
+
+def _facts(data_set):
+    entries = data_set.entries
+    sizes = {(e.image.width, e.image.height) for e in entries}
+    small, large = (pick(sizes, key=lambda s: (s[0] * s[1], s)) for pick in (min, max))
+    facts = {
+        "Images": len(entries),
+        "Boxes": data_set.boxes,
+        "Boxes an image": f"{data_set.boxes / len(entries):.2f}",
+        "Classes": f"{sum(c.boxes > 0 for c in describe.count_classes(entries))} of {len(CLASSES)}",
+        "Images without boxes": sum(not e.boxes for e in entries),
+        "Smallest image": f"{small[0]}\u2009\u00d7\u2009{small[1]}",
+        "Largest image": f"{large[0]}\u2009\u00d7\u2009{large[1]}",
+        "Different sizes": len(sizes),
+    }
+    items = (f"<div><dt>{k}</dt><dd>{to_html(v)}</dd></div>" for k, v in facts.items())
+    notes = "".join(f"<li>{to_html(note)}</li>" for note in data_set.missing)
+    missing = f'<ul class="missing">{notes}</ul>\n' if notes else ""
+    return f'<dl class="facts">{"".join(items)}</dl>\n{missing}'
+
+
+def _table(head, rows, total=None):
+    """Returns a table; a row's first cell names it, its cells of Html are drawings."""
+    cells = "".join(f'<th scope="col">{to_html(name)}</th>' for name in head)
+    body = "".join(_row(row) for row in rows) + (_row(total, ' class="all"') if total else "")
+    return (
+        f'<div class="scroll"><table>\n<thead><tr>{cells}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table></div>\n"
+    )
+
+
+def _row(row, kind=""):
+    drawn = ' class="drawn"'
+    cells = (f"<td{drawn if isinstance(c, Html) else ''}>{to_html(c)}</td>" for c in row[1:])
+    return f'<tr{kind}><th scope="row">{to_html(row[0])}</th>{"".join(cells)}</tr>\n'
+
+
+def _class_table(entries):
+    counts = describe.count_classes(entries)
+    most, whole = max(c.boxes for c in counts), sum(c.boxes for c in counts)
+    rows = [
+        (c.name, c.images, c.boxes, percent(c.boxes, whole), draw_bar(c.boxes, most))
+        for c in counts
+    ]
+    note = "<p>An image counts for every class of which it holds a box.</p>\n"
+    return note + _table(("Class", "Images", "Boxes", "Of all boxes", ""), rows)
+
+
+def _count_table(name, counts):
+    """Returns a table of Counts with a bar for the images of each."""
+    images, most = sum(c.images for c in counts), max(c.images for c in counts)
+    rows = [
+        (
+            c.name or "not known",
+            c.images,
+            percent(c.images, images),
+            draw_bar(c.images, most),
+            c.boxes,
+            f"{c.brightness:.0f}",
+        )
+        for c in counts
+    ]
+    return _table((name, "Images", "Of all", "", "Boxes", "Median luma"), rows)
+
+
+def _split_tables(entries):
+    counts = describe.count_splits(entries)
+    splits = [c.name for c in counts]
+    whole = {c.name: c.boxes for c in counts}
+    rows = [_split_row(*item) for item in describe.count_boxes_by_split(entries).items()]
+    return (
+        _count_table("Split", counts)
+        + "<h3>Where the boxes of each class are</h3>\n"
+        + "<p>A class whose bar differs from the last one is unevenly split.</p>\n"
+        + draw_legend(splits)
+        + _table(("Class", "Boxes", *splits, ""), rows, _split_row("All", whole))
+    )
+
+
+def _split_row(name, boxes):
+    whole = sum(boxes.values())
+    return (name, whole, *(percent(part, whole) for part in boxes.values()), draw_stack(boxes))
+
+
+def _condition_tables(entries):
+    tables = (
+        ("Lighting", describe.count_lightings(entries)),
+        ("Location", describe.count_locations(entries)),
+    )
+    known = [(name, counts) for name, counts in tables if any(c.name for c in counts)]
+    body = "".join(f"<div>{_count_table(*item)}</div>\n" for item in known)
+    return f'<div class="columns">{body}</div>\n' if known else ""
+
+
+def _box_figures(entries, anchors):
+    classes, sizes, ratios = describe.measure_boxes(entries, anchors)
+    small, large = anchors.sizes[0], anchors.sizes[-1]
+    rows = []
+    for name in (n for n in CLASSES if n in classes):
+        of_class = sizes[classes == name]
+        parts = describe.count_against(of_class, small, large)
+        rows.append(_size_row(name, of_class, parts))
+    total = _size_row("All", sizes, describe.count_against(sizes, small, large))
+    head = "Class", "Median size", *_SIZE_PARTS, ""
+    return (
+        f"<p>Held against the anchors of {to_html(anchors.config)}.</p>\n"
+        + '<div class="columns">\n'
+        + draw_sizes(sizes, anchors)
+        + draw_shapes(ratios, anchors)
+        + "</div>\n<h3>Sizes against the range of the anchors</h3>\n"
+        + draw_legend(_SIZE_PARTS, _SIZE_COLOURS)
+        + _table(head, rows, total)
+    )
+
+
+def _size_row(name, sizes, counts):
+    shares = (percent(count, len(sizes)) for count in counts)
+    parts = dict(zip(_SIZE_PARTS, counts, strict=True))
+    return (name, f"{np.median(sizes):.0f}\u00a0px", *shares, draw_stack(parts, _SIZE_COLOURS))
+
+
+def _image_figures(entries):
+    return f'<div class="columns">\n{draw_brightness(entries)}{draw_crowding(entries)}</div>\n'
+
+
+def _gallery(groups):
+    parts = ["<p>Each image as it is, and beside it brightened.</p>\n"]
+    for group, thumbnails in groups:
+        figures = (_pair(*item) for item in zip(group.pictures, thumbnails, strict=True))
+        note = f"<p>{to_html(group.note)}</p>\n" if group.note else ""
+        parts.append(
+            f'<h3>{to_html(group.heading)}</h3>\n{note}<div class="gallery">\n'
+            f"{''.join(figures)}</div>\n"
+        )
+    return "".join(parts)
+
+
+def _pair(picture, jpegs):
+    image, boxes, _, brightness = picture.entry
+    name = to_html(image.filename)
+    images = "".join(
+        f'<img src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" alt="{name}, {how}">'
+        for jpeg, how in zip(jpegs, ("as it is", "brightened"), strict=True)
+    )
+    facts = [fact for fact in (image.lighting, image.location) if fact]
+    facts += [picture.entry.split] if picture.entry.split else []
+    remark = f'<div class="remark">{to_html(picture.remark)}</div>' if picture.remark else ""
+    return (
+        f'<figure><div class="pair">{images}</div><figcaption><b>{name}</b>'
+        f"<div>{to_html(', '.join([*facts, f'brightness {brightness:.0f}']))}</div>{remark}"
+        f'<div class="classes">{_class_list(boxes)}</div></figcaption></figure>\n'
+    )
+
+
+def _class_list(boxes):
+    counts = Counter(box.class_name for box in boxes)
+    if not counts:
+        return "no boxes"
+    return "".join(
+        f'<span><i style="background:rgb{colour_of(n)}"></i>{name} {counts[name]}</span>'
+        for n, name in enumerate(CLASSES, 1)
+        if name in counts
+    )
