@@ -1,0 +1,37 @@
+import re
+
+import pytest
+
+from lowlight.charts import draw_bar, draw_histogram, draw_stack, percent
+
+
+def test_shares_are_drawn_and_written():
+    assert percent(1, 8) == "12.5\u00a0%"
+    assert percent(0, 0) == "-"
+    assert 'style="width:25.00%"' in draw_bar(1, 4)
+    stack = draw_stack({"train": 3, "a & b": 1})
+    assert re.findall(r"width:([\d.]+)%", stack) == ["75.00", "25.00"]
+    assert 'title="a &amp; b 25.0\u00a0%"' in stack
+
+
+def test_a_histograms_bars_are_as_high_as_their_counts():
+    svg = draw_histogram([2, 0, 4], [0, 1, 2, 3], [(0, "<0>")], ("Three bins", "x"))
+    bars = re.findall(r'class="bin" x="([\d.]+)" y="([\d.]+)" width="99.00" height="([\d.]+)"', svg)
+    assert bars == [("40.50", "83.0", "71.00"), ("240.50", "12.0", "142.00")]
+    assert "&lt;0&gt;" in svg
+    assert 'aria-label="Three bins"' in svg
+
+
+@pytest.mark.parametrize(
+    ("most", "steps"),
+    [
+        (0, ["1"]),
+        (3, ["1", "2", "3"]),
+        (7, ["2", "4", "6", "8"]),
+        (1201, ["500", "1,000", "1,500"]),
+        (7363, ["2,000", "4,000", "6,000", "8,000"]),
+    ],
+)
+def test_an_axis_has_a_few_round_steps(most, steps):
+    svg = draw_histogram([most], [0, 1], [], ("", ""))
+    assert re.findall(r'class="amount"[^>]*>([\d,]+)<', svg) == steps
