@@ -45,7 +45,7 @@ class Progress:
                 self._began = now  # the first includes what is done once: a trace, a start-up
 
     def _update_bar(self, make_detail):
-        """Moves the bar, which appears after the first item, so that its rate is that of the rest."""
+        """Moves the bar; it appears after the first item, so that its rate is the others'."""
         is_first = self._bar is None
         if is_first:
             self._bar = tqdm(
