@@ -7,10 +7,13 @@ from pathlib import PurePosixPath
 import pytest
 from PIL import Image
 
+from lowlight.balance import labels_of
 from lowlight.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
+from lowlight.duplicates import find_duplicates
 from lowlight.exdark import parse_bbgt, parse_image_list
 from lowlight.images import convert_images, is_image_name, list_jpegs
 from lowlight.sources import is_stray, list_files
+from lowlight.split import split_officially, split_randomly
 from lowlight.tables import AnnotationRow, ImageRow, read_table
 
 
@@ -174,3 +177,38 @@ def test_a_part_gets_the_boxes_of_its_images(
     assert (len(images), sum(image.boxes for image in images)) == (55, 212)
     assert len(read_table(tmp_path / "annotations.csv", AnnotationRow, "")) == 212
     assert all(image.official_split for image in images)
+
+
+@pytest.fixture(scope="module")
+def all_images(boxes, facts, sizes):
+    """{ImageRow: [AnnotationRow]} of the whole set, without the images."""
+    images = {}
+    for stem, fact in sorted(facts.items()):
+        name = f"{stem}.jpg"
+        row = ImageRow(name, "", *sizes[stem], *fact, len(boxes[stem]))
+        images[row] = [AnnotationRow(name, *sizes[stem], b.name, 0, 0, 1, 1) for b in boxes[stem]]
+    return images
+
+
+@pytest.mark.parametrize("fraction", [0.75, 0.9])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_random_split_shares_out_each_class_and_lighting_within_a_point(
+    all_images, fraction, seed
+):
+    labels = {image.filename: labels_of(image, rows) for image, rows in all_images.items()}
+    rows = split_randomly(labels, fraction, seed, labels=labels)
+    train = Counter(x for row in rows if row.split == "train" for x in labels[row.filename])
+    totals = Counter(label for found in labels.values() for label in found)
+    assert len(totals) == 12 + 10 + 2 + 12  # folders, lightings, locations, boxes
+    worst = max(abs(train[label] / total - fraction) for label, total in totals.items())
+    assert worst < 0.01
+    assert [row.split for row in rows].count("train") == round(7363 * fraction)
+
+
+def test_the_official_split_has_3000_1800_and_2563_images(all_images):
+    rows = split_officially(all_images, "images.csv")
+    assert Counter(row.split for row in rows) == {"train": 3000, "val": 1800, "test": 2563}
+
+
+def test_no_two_of_the_55_images_are_near_duplicates(converted, images_dir, of_55_images):
+    assert find_duplicates([path.name for path in list_jpegs(images_dir)], images_dir) == []

@@ -1,5 +1,6 @@
 """Records hold what the tables and the images say, in the keys that TFOD reads."""
 
+import csv
 import io
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from lowlight.classes import CLASSES
 from lowlight.errors import DataError
-from lowlight.tables import AnnotationRow, ImageRow, format_table, read_tables
+from lowlight.tables import AnnotationRow, ImageRow, format_table
 
 pytestmark = pytest.mark.slow
 
@@ -136,29 +137,6 @@ def test_a_record_of_something_else_is_named(tmp_path):
         list(read_records([path]))
 
 
-def test_tables_are_read_as_images_with_their_boxes(tmp_path):
-    write_tables(tmp_path)
-    assert read_tables(tmp_path, CLASSES) == [(IMAGE, BOXES)]
-
-
-BOX = BOXES[0]
-BAD_TABLES = {
-    "unknown image": ([IMAGE], [BOX._replace(filename="b.jpg")], r"annotations\.csv:2: b\.jpg"),
-    "unknown class": ([IMAGE], [BOX, BOX._replace(class_name="Sofa")], r"csv:3: unknown class"),
-    "another size": ([IMAGE], [BOX._replace(width=81)], r"annotations\.csv:2: 81x40 pixels"),
-    "outside": ([IMAGE], [BOX._replace(xmax=81)], r"csv:2: the box \(8, 10, 81, 20\)"),
-    "no area": ([IMAGE], [BOX._replace(xmax=8)], r"csv:2: the box \(8, 10, 8, 20\)"),
-    "image twice": ([IMAGE, IMAGE], [], r"images\.csv:3: a\.jpg stands here twice"),
-}
-
-
-@pytest.mark.parametrize(("images", "boxes", "message"), BAD_TABLES.values(), ids=BAD_TABLES)
-def test_tables_that_contradict_themselves_are_refused(tmp_path, images, boxes, message):
-    write_tables(tmp_path, images, boxes)
-    with pytest.raises(DataError, match=message):
-        read_tables(tmp_path, CLASSES)
-
-
 def test_an_image_of_another_size_than_its_row_is_refused(tmp_path, images_dir):
     from lowlight.records import write_records
 
@@ -173,7 +151,7 @@ def test_the_step_writes_the_same_bytes_each_time(tmp_path, images_dir, run_scri
         name = f"{number}.jpg"
         (images_dir / name).write_bytes(jpeg())
         rows.append(IMAGE._replace(filename=name, boxes=1))
-    boxes = [BOX._replace(filename=row.filename) for row in rows]
+    boxes = [BOXES[0]._replace(filename=row.filename) for row in rows]
     write_tables(tmp_path, rows, boxes)
     outputs = []
     for folder in ("one", "two words"):
@@ -189,6 +167,49 @@ def test_the_step_writes_the_same_bytes_each_time(tmp_path, images_dir, run_scri
         outputs.append({p.name: p.read_bytes() for p in sorted((tmp_path / folder).iterdir())})
     assert list(outputs[0]) == ["label_map.txt", "split.csv", "test.tfrecord", "train.tfrecord"]
     assert outputs[0] == outputs[1]
+
+
+@pytest.fixture
+def make_records(tmp_path, images_dir, run_script):
+    """Runs the step on a.jpg to d.jpg; a and d, in two official parts, are alike."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for name, part in zip("abc", ("train", "test", "test"), strict=True):
+        forms = Image.fromarray(rng.integers(0, 60, (10, 20, 3), np.uint8)).resize((80, 40))
+        forms.save(images_dir / f"{name}.jpg")
+        rows.append(IMAGE._replace(filename=f"{name}.jpg", official_split=part, boxes=0))
+    (images_dir / "d.jpg").write_bytes((images_dir / "a.jpg").read_bytes())
+    rows.append(rows[1]._replace(filename="d.jpg"))
+    write_tables(tmp_path, rows, [])
+
+    def run(*arguments):
+        folders = f"--data_dir={tmp_path}", f"--images_dir={images_dir}", f"--output_dir={tmp_path}"
+        done = run_script("make_tfrecords.py", *folders, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, dict(csv.reader((tmp_path / "split.csv").open()))
+
+    return run
+
+
+def test_near_duplicates_stay_in_one_part_of_a_random_split(make_records):
+    for seed in range(3):
+        printed, split_of = make_records(f"--seed={seed}", "--train_fraction=0.5")
+        assert split_of["a.jpg"] == split_of["d.jpg"]
+        assert "near-duplicates: 1 group of 2 images, each in one part\n" in printed
+
+
+def test_an_official_split_stays_and_its_leaks_are_told(make_records):
+    printed, split_of = make_records("--split=official")
+    assert [split_of[f"{name}.jpg"] for name in "abcd"] == ["train", "test", "test", "test"]
+    assert (
+        "near-duplicates: 1 group of 2 images, 1 of them in several parts\n"
+        "  a.jpg (train), d.jpg (test)\n"
+    ) in printed
+
+
+def test_near_duplicates_are_not_looked_for_where_that_is_turned_off(make_records):
+    printed, _ = make_records("--nokeep_duplicates_together")
+    assert "near-duplicates" not in printed
 
 
 def test_an_error_in_the_middle_leaves_the_earlier_files_as_they_were(

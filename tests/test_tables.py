@@ -1,7 +1,8 @@
 import pytest
 
+from lowlight.classes import CLASSES
 from lowlight.errors import DataError
-from lowlight.tables import AnnotationRow, ImageRow, SplitRow, format_table, read_table
+from lowlight.tables import AnnotationRow, ImageRow, SplitRow, format_table, read_table, read_tables
 
 REMEDY = "Make it."
 BOX = AnnotationRow("a.jpg", 40, 30, "Cat", 4, 5, 24, 20)
@@ -95,3 +96,41 @@ def test_a_bad_table_is_told_with_its_place(tmp_path, text, message):
 def test_a_missing_table_is_told_with_the_remedy(tmp_path):
     with pytest.raises(DataError, match=r"a\.csv: no such file\.\n  Make it\.$"):
         read_table(tmp_path / "a.csv", SplitRow, REMEDY)
+
+
+CAT = ImageRow("a.jpg", "Cat/a.jpg", 80, 40, "Cat", "Low", "Indoor", "train", 2)
+BOXES = [
+    AnnotationRow("a.jpg", 80, 40, "Cat", 8, 10, 40, 20),
+    AnnotationRow("a.jpg", 80, 40, "Table", 0, 0, 80, 40),
+]
+
+
+def write_tables(folder, images=(CAT,), boxes=BOXES):
+    (folder / "images.csv").write_text(format_table(images, ImageRow))
+    (folder / "annotations.csv").write_text(format_table(boxes, AnnotationRow))
+
+
+def test_tables_are_read_as_images_with_their_boxes(tmp_path):
+    write_tables(tmp_path)
+    assert read_tables(tmp_path, CLASSES) == [(CAT, BOXES)]
+
+
+BAD_TABLES = {
+    "unknown image": ([CAT], [BOXES[0]._replace(filename="b.jpg")], r"annotations\.csv:2: b\.jpg"),
+    "unknown class": (
+        [CAT],
+        [BOXES[0], BOXES[0]._replace(class_name="Sofa")],
+        r"csv:3: unknown class",
+    ),
+    "another size": ([CAT], [BOXES[0]._replace(width=81)], r"annotations\.csv:2: 81x40 pixels"),
+    "outside": ([CAT], [BOXES[0]._replace(xmax=81)], r"csv:2: the box \(8, 10, 81, 20\)"),
+    "no area": ([CAT], [BOXES[0]._replace(xmax=8)], r"csv:2: the box \(8, 10, 8, 20\)"),
+    "image twice": ([IMAGE, CAT], [], r"images\.csv:3: a\.jpg stands here twice"),
+}
+
+
+@pytest.mark.parametrize(("images", "boxes", "message"), BAD_TABLES.values(), ids=BAD_TABLES)
+def test_tables_that_contradict_themselves_are_refused(tmp_path, images, boxes, message):
+    write_tables(tmp_path, images, boxes)
+    with pytest.raises(DataError, match=message):
+        read_tables(tmp_path, CLASSES)

@@ -222,9 +222,23 @@ def open_reduced(path, mode, side):
         return image.convert(mode)
 
 
+def grey_thumbnail(path, side):
+    """Returns the image's grey levels, squeezed to a square, uint8 [side, side].
+
+    A JPEG is decoded only as large as that needs. Raises as `open_image`.
+    """
+    image = open_reduced(path, "L", 4 * side)
+    return np.asarray(image.resize((side, side), Image.Resampling.BOX))
+
+
 def list_jpegs(folder):
     """Returns the paths of the converted images in a folder, sorted."""
     return sorted(p for p in Path(folder).glob("*.jpg") if not is_stray(p.name))
+
+
+def thread_pool():
+    """Returns a pool of a thread a core: Pillow's codecs run without Python's lock."""
+    return ThreadPoolExecutor(os.cpu_count())
 
 
 def _check_stems(images):
@@ -238,8 +252,3 @@ def _check_stems(images):
                 f"{PurePosixPath(file.name).stem}.jpg.\n"
                 "  Rename or remove one; nothing was written."
             )
-
-
-def thread_pool():
-    """Returns a pool of a thread a core: Pillow's codecs run without Python's lock."""
-    return ThreadPoolExecutor(os.cpu_count())

@@ -83,27 +83,6 @@ def read_table(path, row_type, remedy):
         raise DataError(f"{path}: not a csv file in UTF-8 ({error}).\n  {remedy}") from error
 
 
-def _columns(row_type):
-    return [_COLUMN_NAMES.get(name, name) for name in row_type._fields]
-
-
-def _row(fields, row_type, place):
-    values = []
-    for name, column in zip(row_type._fields, _columns(row_type), strict=True):
-        text = fields[column]
-        if text is None:
-            raise DataError(f"{place}: no field for column {column}.\n  Complete the line.")
-        if row_type.__annotations__[name] is int:
-            try:
-                text = int(text)
-            except ValueError as error:
-                raise DataError(
-                    f"{place}: {column} is {text!r}, not a whole number.\n  Correct the line."
-                ) from error
-        values.append(text)
-    return row_type(*values)
-
-
 def read_tables(data_dir, classes):
     """Reads images.csv and annotations.csv and checks that they fit each other.
 
@@ -131,6 +110,27 @@ def read_tables(data_dir, classes):
         _check_box(place, row, image, classes)
         rows.append(row)
     return [boxes[name] for name in sorted(boxes)]
+
+
+def _columns(row_type):
+    return [_COLUMN_NAMES.get(name, name) for name in row_type._fields]
+
+
+def _row(fields, row_type, place):
+    values = []
+    for name, column in zip(row_type._fields, _columns(row_type), strict=True):
+        text = fields[column]
+        if text is None:
+            raise DataError(f"{place}: no field for column {column}.\n  Complete the line.")
+        if row_type.__annotations__[name] is int:
+            try:
+                text = int(text)
+            except ValueError as error:
+                raise DataError(
+                    f"{place}: {column} is {text!r}, not a whole number.\n  Correct the line."
+                ) from error
+        values.append(text)
+    return row_type(*values)
 
 
 def _check_box(place, row, image, classes):
