@@ -2,18 +2,19 @@ r"""Splits the images and writes train.tfrecord, test.tfrecord, label_map.txt an
 
   python scripts/make_tfrecords.py --data_dir=data --images_dir=data/images --output_dir=data
 
-Reads annotations.csv and images.csv from --data_dir. --split=random puts --train_fraction of the
-images into train and the rest into test, and the same share of each class, lighting and location;
-near-duplicate photographs come into the same part. --split=official takes ExDark's own train, val
-and test; a path is that of a split.csv. These two stay as they are, and near-duplicates that lie in
-several parts are told. All files appear together, when all are whole.
+Reads annotations.csv and images.csv from --data_dir, and classes.txt where it holds other classes
+than ExDark's: a name a line, in the order of the ids from 1. --split=random puts --train_fraction
+of the images into train and the rest into test, and the same share of each class, lighting and
+location; near-duplicate photographs come into the same part. --split=official takes ExDark's own
+train, val and test; a path is that of a split.csv. These two stay as they are, and near-duplicates
+that lie in several parts are told. All files appear together, when all are whole.
 """
 
 from absl import flags
 
 from lowlight import command
 from lowlight.balance import labels_of
-from lowlight.classes import CLASSES
+from lowlight.classes import read_classes
 from lowlight.duplicates import describe_duplicates, find_duplicates, find_leaks
 from lowlight.files import existing_dir, output_dir
 from lowlight.split import check_fraction, split_by_file, split_officially, split_randomly
@@ -57,9 +58,10 @@ def main():
 
     data_dir = existing_dir(FLAGS.data_dir, "data_dir")
     images_dir = existing_dir(FLAGS.images_dir, "images_dir")
-    entries = read_tables(data_dir, CLASSES)
+    classes = read_classes(data_dir)
+    entries = read_tables(data_dir, classes)
     rows, groups = choose_split(entries, data_dir, images_dir)
-    lines = write_dataset(output_dir(FLAGS.output_dir), entries, rows, images_dir, CLASSES)
+    lines = write_dataset(output_dir(FLAGS.output_dir), entries, rows, images_dir, classes)
     if FLAGS.keep_duplicates_together:
         lines += describe_duplicates(groups, find_leaks(groups, rows))
     print("\n".join(lines))

@@ -6,6 +6,7 @@ from lowlight.classes import (
     LOCATIONS,
     SPLITS,
     format_label_map,
+    read_classes,
     read_label_map,
 )
 from lowlight.errors import DataError
@@ -40,6 +41,49 @@ def test_a_label_map_is_written_in_protobuf_text_form():
     assert format_label_map(["Cat", "Dog"]) == (
         "item {\n  id: 1\n  name: 'Cat'\n}\nitem {\n  id: 2\n  name: 'Dog'\n}\n"
     )
+
+
+def test_a_data_set_without_classes_txt_has_exdarks_classes(tmp_path):
+    assert read_classes(tmp_path) == CLASSES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("Street lamp\nCat\n", id="LF"),
+        pytest.param("Street lamp\r\nCat\r\n", id="CRLF"),
+        pytest.param("\ufeff Street lamp \n\nCat", id="byte order mark, blanks, an empty line"),
+    ],
+)
+def test_the_lines_of_classes_txt_are_the_classes_in_the_order_of_their_ids(tmp_path, text):
+    (tmp_path / "classes.txt").write_bytes(text.encode())
+    assert read_classes(tmp_path) == ("Street lamp", "Cat")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(b"\n", ": names no class", id="empty"),
+        pytest.param(b"Cat\n\nCat\n", ":3: class 'Cat' stands here twice", id="twice"),
+        pytest.param(b'Cat\na "b"\n', ":2: 'a \"b\"' can't be a class's name", id="quotes"),
+        pytest.param(b"{Cat}\n", ":1: '{Cat}' can't be", id="braces"),
+        pytest.param(b"a\tb\n", ":1: 'a\\tb' can't be", id="a tab"),
+        pytest.param(b"\xff\xd8", ": not a text file in UTF-8", id="no text"),
+    ],
+)
+def test_a_classes_txt_that_cannot_be_used_is_refused(tmp_path, data, message):
+    path = tmp_path / "classes.txt"
+    path.write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        read_classes(tmp_path)
+    assert str(caught.value).startswith(f"{path}{message}")
+    assert "\n  " in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["driver's mirror", "dogs'", "# 1", "Straßenlampe", "a, b"])
+def test_any_name_of_a_class_reads_back_from_the_label_map(tmp_path, name):
+    (tmp_path / "label_map.txt").write_text(format_label_map([name, "Cat"]))
+    assert read_label_map(tmp_path / "label_map.txt") == {1: name, 2: "Cat"}
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,23 @@ def test_near_duplicates_are_not_looked_for_where_that_is_turned_off(make_record
     assert "near-duplicates" not in printed
 
 
+def test_ones_own_classes_get_the_ids_of_their_lines(tmp_path, images_dir, make_records):
+    from lowlight.classes import read_label_map
+    from lowlight.records import read_records
+
+    (tmp_path / "classes.txt").write_text("Street lamp\nCat\n")
+    boxes = [
+        BOXES[0]._replace(filename=f"{name}.jpg", class_name=class_name)
+        for name, class_name in zip("abcd", ("Cat", "Street lamp", "Cat", "Cat"), strict=True)
+    ]
+    (tmp_path / "annotations.csv").write_text(format_table(boxes, AnnotationRow))
+    printed, _ = make_records("--split=official")
+    assert "label_map.txt: 2 classes\n" in printed
+    assert read_label_map(tmp_path / "label_map.txt") == {1: "Street lamp", 2: "Cat"}
+    records = list(read_records([tmp_path / "test.tfrecord"]))
+    assert [record.classes.tolist() for record in records] == [[1], [2], [2]]
+
+
 def test_an_error_in_the_middle_leaves_the_earlier_files_as_they_were(
     tmp_path, images_dir, run_script
 ):

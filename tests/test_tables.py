@@ -134,3 +134,14 @@ def test_tables_that_contradict_themselves_are_refused(tmp_path, images, boxes, 
     write_tables(tmp_path, images, boxes)
     with pytest.raises(DataError, match=message):
         read_tables(tmp_path, CLASSES)
+
+
+def test_an_unknown_class_is_told_with_the_known_ones_and_where_to_name_it(tmp_path):
+    write_tables(tmp_path)
+    with pytest.raises(DataError) as caught:
+        read_tables(tmp_path, ("Cat", "Cup"))
+    assert str(caught.value) == (
+        f"{tmp_path}/annotations.csv:3: unknown class 'Table'.\n"
+        "  Known classes: Cat, Cup. Correct the line, or name all classes in "
+        f"{tmp_path}/classes.txt, one a line."
+    )

@@ -1,6 +1,7 @@
-"""ExDark's classes and image facts, and the label map that carries classes to TFOD."""
+"""The classes: ExDark's with its image facts, one's own, and the label map that TFOD reads."""
 
 import re
+from pathlib import Path
 
 from lowlight.errors import DataError
 from lowlight.files import existing_file
@@ -41,9 +42,53 @@ _ITEM = re.compile(r"item\s*:?\s*\{([^{}]*)\}")
 _FIELD = re.compile(r"""(\w+)\s*:\s*(-?\d+|"[^"\n]*"|'[^'\n]*')\s*,?""")
 
 
+def read_classes(data_dir):
+    """Returns the names of a data set's classes, in the order of their ids from 1.
+
+    They are the lines of classes.txt, empty ones left out, or ExDark's where there is no such file.
+    So an id never depends on which classes happen to occur.
+
+    Args:
+        data_dir: the folder with the csv files and, for other classes than ExDark's, classes.txt.
+
+    Raises:
+        DataError: a classes.txt that isn't text, is empty, or has a name twice or one that a label
+            map can't hold.
+    """
+    path = Path(data_dir) / "classes.txt"
+    if not path.exists():
+        return CLASSES
+    remedy = "A class's name stands on each line, in the order of the ids."
+    try:
+        lines = existing_file(path, remedy).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file in UTF-8 ({error}).\n  {remedy}") from error
+    names = {}
+    for number, line in enumerate(lines, 1):
+        name, place = line.strip(), f"{path}:{number}"
+        if name in names:
+            raise DataError(f"{place}: class {name!r} stands here twice.\n  Remove one line.")
+        if name:
+            check_class_name(name, place)
+            names[name] = number
+    if not names:
+        raise DataError(f"{path}: names no class.\n  {remedy}")
+    return tuple(names)
+
+
+def check_class_name(name, place):
+    """Raises DataError where a class's name can't stand in classes.txt and a label map."""
+    if not name or name != name.strip() or not name.isprintable() or set(name) & set('"\\{}'):
+        raise DataError(
+            f"{place}: {name!r} can't be a class's name.\n"
+            '  It needs visible characters, none of them " \\ { or }, and no blank at either end.'
+        )
+
+
 def format_label_map(classes=CLASSES):
     """Returns TFOD's StringIntLabelMap as text; ids count from 1 in the order given."""
-    items = (f"item {{\n  id: {i}\n  name: '{name}'\n}}\n" for i, name in enumerate(classes, 1))
+    quoted = (f'"{name}"' if "'" in name else f"'{name}'" for name in classes)
+    items = (f"item {{\n  id: {i}\n  name: {name}\n}}\n" for i, name in enumerate(quoted, 1))
     return "".join(items)
 
 
@@ -63,7 +108,7 @@ def read_label_map(path):
     names = {}
     for item in _ITEM.finditer(text):
         place = f"{path}:{text.count(chr(10), 0, item.start()) + 1}"
-        fields = {key: value.strip("\"'") for key, value in _FIELD.findall(item[1])}
+        fields = {key: _unquote(value) for key, value in _FIELD.findall(item[1])}
         number, name = fields.get("id", ""), fields.get("name") or fields.get("display_name")
         if not name or not number.isdecimal() or int(number) < 1:
             raise DataError(f"{place}: an item needs a name and an id of 1 or more.\n  {remedy}")
@@ -74,3 +119,7 @@ def read_label_map(path):
         form = "item { id: 1 name: 'Bicycle' } ..."
         raise DataError(f"{path}: not a label map ({form}).\n  {remedy}")
     return names
+
+
+def _unquote(value):
+    return value[1:-1] if value[0] in "\"'" else value

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
-from lowlight.errors import DataError
+from lowlight.errors import DataError, name_some
 from lowlight.files import existing_file
 
 
@@ -13,7 +13,7 @@ class ImageRow(NamedTuple):
     """A row of images.csv. ExDark's four facts are "" where no image list was given."""
 
     filename: str  # of the converted image
-    source: str  # its path in ExDark
+    source: str  # its path in ExDark, or what a COCO file calls it
     width: int  # pixels
     height: int
     folder_class: str
@@ -88,7 +88,7 @@ def read_tables(data_dir, classes):
 
     Args:
         data_dir: the folder that holds both.
-        classes: the names that boxes may have.
+        classes: the names that boxes may have, such as `classes.read_classes` gives.
 
     Returns:
         [(ImageRow, [AnnotationRow])], sorted by filename.
@@ -107,7 +107,8 @@ def read_tables(data_dir, classes):
         if row.filename not in boxes:
             raise DataError(f"{place}: {row.filename} isn't in images.csv.\n  {remedy}")
         image, rows = boxes[row.filename]
-        _check_box(place, row, image, classes)
+        _check_class(place, row, classes, data_dir)
+        _check_box(place, row, image)
         rows.append(row)
     return [boxes[name] for name in sorted(boxes)]
 
@@ -133,12 +134,16 @@ def _row(fields, row_type, place):
     return row_type(*values)
 
 
-def _check_box(place, row, image, classes):
+def _check_class(place, row, classes, data_dir):
     if row.class_name not in classes:
         raise DataError(
             f"{place}: unknown class {row.class_name!r}.\n"
-            f"  Known classes: {', '.join(classes)}. Correct the line."
+            f"  Known classes: {name_some(classes, 20)}. Correct the line, or name all classes in "
+            f"{Path(data_dir) / 'classes.txt'}, one a line."
         )
+
+
+def _check_box(place, row, image):
     if (row.width, row.height) != (image.width, image.height):
         raise DataError(
             f"{place}: {row.width}x{row.height} pixels, but images.csv has "
