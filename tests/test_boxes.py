@@ -5,6 +5,7 @@ from lowlight.boxes import (
     clip_pixel_xyxy,
     pixel_ltwh_to_pixel_xyxy,
     pixel_xyxy_to_unit_yxyx,
+    round_pixel_xyxy,
     unit_yxyx_to_pixel_xyxy,
     xyxy_to_yxyx,
 )
@@ -33,6 +34,21 @@ def test_a_box_is_clipped_to_the_image(box, clipped):
 def test_a_box_that_only_touches_the_image_has_no_area_in_it(box):
     xmin, ymin, xmax, ymax = clip_pixel_xyxy(box, 40, 30)
     assert (xmax - xmin) * (ymax - ymin) == 0
+
+
+@pytest.mark.parametrize(
+    ("box", "rounded"),
+    [
+        pytest.param((4, 5, 24, 20), (4, 5, 24, 20), id="whole"),
+        pytest.param((3.6, 5.4, 24.4, 19.6), (4, 5, 24, 20), id="to the nearest"),
+        pytest.param((0.5, 1.5, 2.5, 3.5), (1, 2, 3, 4), id="halves up"),
+        pytest.param((4.0000001, 5, 23.9999999, 20), (4, 5, 24, 20), id="a float's error"),
+        pytest.param((4.6, 5.1, 5.4, 5.3), (4, 5, 6, 6), id="no pixel left"),
+        pytest.param((39.7, 29.9, 40, 30), (39, 29, 40, 30), id="in the last pixel"),
+    ],
+)
+def test_edges_go_to_the_nearest_whole_pixel_and_leave_one_at_least(box, rounded):
+    assert round_pixel_xyxy(box) == rounded
 
 
 def test_unit_boxes_are_fractions_in_tfods_order():

@@ -49,7 +49,7 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
     for file in files:
         found = file.name.lower().endswith(".txt") and not is_stray(file.name)
         (texts if found else strays).append(file)
-    images = _images_by_stem(existing_dir(images_dir, "images_dir"))
+    images = images_by_stem(existing_dir(images_dir, "images_dir"))
     facts = _read_facts(image_list)
     by_stem = _by_stem(texts, annotations)
     missing = _check_pairs(by_stem, images, annotations, images_dir, allow_missing)
@@ -64,6 +64,33 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
     if errors:
         raise join_errors(errors)
     return found if image_list else found._replace(unlisted=[])
+
+
+def images_by_stem(images_dir):
+    """Returns {stem in lower case: path} of the converted images, sorted.
+
+    Raises:
+        DataError: two images whose names differ only in case.
+    """
+    images = {}
+    for path in list_jpegs(images_dir):
+        other = images.setdefault(path.stem.casefold(), path)
+        if other is not path:
+            raise DataError(
+                f"{path}: the name differs from {other.name} only in case.\n"
+                "  Rename or remove one of them and its annotation."
+            )
+    return images
+
+
+def image_stem(name):
+    """Returns what an image's file has in common with its converted form: its stem in lower case.
+
+    Args:
+        name: a file name or path, parts divided by "/", with or without an image's extension.
+    """
+    path = PurePosixPath(name)
+    return (path.stem if is_image_name(path.name) else path.name).casefold()
 
 
 def _add_image(found, path, file, name, facts):
@@ -106,27 +133,8 @@ def _read_facts(image_list):
     return {PurePosixPath(name).stem.casefold(): (name, fact) for name, fact in facts.items()}
 
 
-def _images_by_stem(images_dir):
-    """Returns {stem in lower case: path} of the converted images."""
-    images = {}
-    for path in list_jpegs(images_dir):
-        other = images.setdefault(path.stem.casefold(), path)
-        if other is not path:
-            raise DataError(
-                f"{path}: the name differs from {other.name} only in case.\n"
-                "  Rename or remove one of them and its annotation."
-            )
-    return images
-
-
 def _image_name(file):
     return PurePosixPath(file.name).name[: -len(".txt")]
-
-
-def _stem(file):
-    """Returns the stem, in lower case, of the image that an annotation belongs to."""
-    name = _image_name(file)
-    return (PurePosixPath(name).stem if is_image_name(name) else name).casefold()
 
 
 def _by_stem(texts, annotations):
@@ -137,7 +145,7 @@ def _by_stem(texts, annotations):
         )
     by_stem = {}
     for file in texts:
-        other = by_stem.setdefault(_stem(file), file)
+        other = by_stem.setdefault(image_stem(_image_name(file)), file)
         if other is not file:
             raise DataError(
                 f"{file.place}: annotates the same image as {other.name}.\n  Remove one of them."

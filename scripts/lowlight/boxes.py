@@ -5,6 +5,8 @@ width is xmax - xmin. yxyx: the same four in TFOD's order. pixel: in pixels of t
 unit: as fractions of the image's width and height.
 """
 
+import math
+
 import numpy as np
 
 
@@ -21,6 +23,22 @@ def clip_pixel_xyxy(box, width, height):
     """
     xmin, ymin, xmax, ymax = box
     return max(xmin, 0), max(ymin, 0), min(xmax, width), min(ymax, height)
+
+
+def round_pixel_xyxy(box):
+    """Returns the box with each edge at the nearest whole pixel, halves rounded up.
+
+    Where that leaves no pixel between two edges, it is those that the box touches.
+    """
+    xmin, ymin, xmax, ymax = box
+    left, right = _round_edges(xmin, xmax)
+    top, bottom = _round_edges(ymin, ymax)
+    return left, top, right, bottom
+
+
+def _round_edges(low, high):
+    rounded = math.floor(low + 0.5), math.floor(high + 0.5)
+    return rounded if rounded[0] < rounded[1] else (math.floor(low), math.ceil(high))
 
 
 def pixel_xyxy_to_unit_yxyx(box, width, height):

@@ -1,0 +1,53 @@
+r"""Makes annotations.csv, images.csv and classes.txt from a COCO file, for one's own photographs.
+
+  python scripts/import_coco.py --coco=mine.json --images_dir=mine/images --output_dir=mine
+
+The images are those that convert_images.py made, found by the stem of each file_name. Boxes are
+clipped to the image and their edges go to the nearest whole pixel; crowd boxes are left out. Where
+all categories are ExDark's classes, they keep ExDark's ids; otherwise ids count from 1 in the order
+of the category ids.
+"""
+
+from absl import flags
+
+from lowlight import command
+from lowlight.coco_images import import_coco
+from lowlight.errors import name_some
+from lowlight.files import output_dir, whole_files
+from lowlight.tables import AnnotationRow, ImageRow, format_table
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("coco", None, "The JSON file, of COCO's object detection.", required=True)
+flags.DEFINE_string("images_dir", None, "The images that convert_images.py wrote.", required=True)
+flags.DEFINE_string("output_dir", None, "Where the three files are written.", required=True)
+flags.DEFINE_boolean(
+    "allow_missing", False, "Leave out what the file says of images that aren't there."
+)
+
+
+def main():
+    """Imports, writes the three files and prints what they hold."""
+    found = import_coco(FLAGS.coco, FLAGS.images_dir, FLAGS.allow_missing)
+    folder = output_dir(FLAGS.output_dir)
+    names = "images.csv", "annotations.csv", "classes.txt"
+    with whole_files(*(folder / name for name in names)) as (images, annotations, classes):
+        images.write_text(format_table(found.images, ImageRow), "utf-8")
+        annotations.write_text(format_table(found.boxes, AnnotationRow), "utf-8")
+        classes.write_text("".join(f"{name}\n" for name in found.classes), "utf-8")
+    print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
+    print(f"{len(found.classes)} classes in {folder}/classes.txt: {name_some(found.classes, 12)}")
+    notes = (
+        ("boxes clipped to the image", sum(found.clipped.values()), found.clipped),
+        ("boxes moved to whole pixels", sum(found.rounded.values()), found.rounded),
+        ("crowd boxes left out", sum(found.crowds.values()), found.crowds),
+        ("images without boxes", len(found.without_boxes), found.without_boxes),
+        ("images left out, no file", len(found.without_image), found.without_image),
+        ("other images left alone", len(found.unnamed), found.unnamed),
+    )
+    for what, count, images in notes:
+        if count:
+            print(f"  {what}: {count} ({name_some(images)})")
+
+
+if __name__ == "__main__":
+    command.run(main)
