@@ -115,6 +115,7 @@ def test_each_form_of_a_label_map_is_read(tmp_path, text):
         pytest.param("\nitem {\n name: 'Cat'\n}", ":2", "needs a name and an id", id="no id"),
         pytest.param("item { id: 0 name: 'Cat' }", ":1", "an id of 1 or more", id="id 0"),
         pytest.param("item { id: -1 name: 'Cat' }", ":1", "an id of 1 or more", id="id below 0"),
+        pytest.param(f"item {{ id: {'9' * 5000} name: 'Cat' }}", ":1", "an id of 1", id="long id"),
         pytest.param(
             "item { id: 1 name: 'Cat' }\nitem { id: 1 name: 'Dog' }",
             ":2",

@@ -96,6 +96,7 @@ def test_a_list_without_header_keeps_its_first_image():
         pytest.param("2015_00002.png 1 2 3 1", id="location 3"),
         pytest.param("2015_00002.png 1 2 1 4", id="split 4"),
         pytest.param("2015_00002.png Bicycle 2 1 1", id="a word"),
+        pytest.param(f"2015_00002.png 1 2 1 {'9' * 5000}", id="5000 digits"),
     ],
 )
 def test_a_bad_line_of_the_image_list_is_told_with_its_place(line):

@@ -39,7 +39,7 @@ SPLITS = ("train", "val", "test")
 
 _COMMENT = re.compile(r"""("[^"\n]*"|'[^'\n]*')|#[^\n]*""")
 _ITEM = re.compile(r"item\s*:?\s*\{([^{}]*)\}")
-_FIELD = re.compile(r"""(\w+)\s*:\s*(-?\d+|"[^"\n]*"|'[^'\n]*')\s*,?""")
+_FIELD = re.compile(r"""([A-Za-z_]\w*)\s*:\s*(-?\d+|"[^"\n]*"|'[^'\n]*')\s*,?""")
 
 
 def read_classes(data_dir):
@@ -110,7 +110,7 @@ def read_label_map(path):
         place = f"{path}:{text.count(chr(10), 0, item.start()) + 1}"
         fields = {key: _unquote(value) for key, value in _FIELD.findall(item[1])}
         number, name = fields.get("id", ""), fields.get("name") or fields.get("display_name")
-        if not name or not number.isdecimal() or int(number) < 1:
+        if not name or not number.isdecimal() or len(number) > 9 or int(number) < 1:
             raise DataError(f"{place}: an item needs a name and an id of 1 or more.\n  {remedy}")
         if int(number) in names or name in names.values():
             raise DataError(f"{place}: id {number} or name {name!r} twice.\n  {remedy}")

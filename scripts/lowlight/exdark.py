@@ -112,7 +112,7 @@ def parse_image_list(data, place):
 def _words_of(fields):
     """Returns the words for the numbers of a list's line, None where it isn't of that form."""
     tables = CLASSES, LIGHTINGS, LOCATIONS, SPLITS
-    if len(fields) != 5 or not all(field.isdecimal() for field in fields[1:]):
+    if len(fields) != 5 or not all(x.isdecimal() and len(x) < 4 for x in fields[1:]):
         return None
     numbers = [int(field) for field in fields[1:]]
     if not all(1 <= n <= len(table) for n, table in zip(numbers, tables, strict=True)):
