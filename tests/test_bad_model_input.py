@@ -44,7 +44,11 @@ BAD_CONFIGS = {
         "trian.tfrecord",
         ["no record file", "trian.tfrecord", "make_tfrecords.py writes it"],
     ),
-    "no such label map": ("label_map.txt", "labels.txt", ["labels.txt: no such file"]),
+    "no such label map": (
+        "label_map.txt",
+        "labels.txt",
+        ["no label map", "labels.txt", "correct label_map_path"],
+    ),
     "no zoo checkpoint": (
         START,
         f'fine_tune_checkpoint: "checkpoint/{ZOO}/checkpoint/ckpt-0"\n  {START}',

@@ -37,6 +37,8 @@ def check_config(config, path):
             classes in the label map than in the model.
     """
     reader = config.train_input_reader
+    if not Path(reader.label_map_path).is_file():
+        raise DataError(_missing_file(path, "label map", reader.label_map_path, "label_map_path"))
     names = read_label_map(reader.label_map_path)
     model = getattr(config.model, config.model.WhichOneof("model") or "ssd")
     if len(names) != model.num_classes:
@@ -55,10 +57,14 @@ def check_records(patterns, path):
     """Raises DataError unless each of the config's record paths (globs) names a file."""
     for pattern in patterns or [""]:
         if not glob.glob(pattern):
-            raise DataError(
-                f"{path}: no record file {pattern!r} (paths are relative to the folder that the "
-                f"command runs in).\n  make_tfrecords.py writes it, or correct input_path."
-            )
+            raise DataError(_missing_file(path, "record file", pattern, "input_path"))
+
+
+def _missing_file(path, what, name, field):
+    return (
+        f"{path}: no {what} {name!r} (paths are relative to the folder that the command runs in).\n"
+        f"  make_tfrecords.py writes it, or correct {field}."
+    )
 
 
 def _missing_start(path, start):
