@@ -30,10 +30,11 @@ def write_config(data_dir, old="", new=""):
     return path
 
 
+LINE = (CONFIGS / "sample.config").read_text().split("num_classes")[0].count("\n") + 1
 START = "batch_size: 8\n  num_steps"
 ZOO = "efficientdet_d1_coco17_tpu-32"
 BAD_CONFIGS = {
-    "unknown field": ("num_classes: 12", "num_clases: 12", [":7:5", "num_clases"]),
+    "unknown field": ("num_classes: 12", "num_clases: 12", [f"x.config:{LINE}:5: ", "num_clases"]),
     "other number of classes": (
         "num_classes: 12",
         "num_classes: 90",
