@@ -2,9 +2,10 @@
 
   python scripts/describe_data.py --data_dir=data --output=data/describe.html
 
-Reads annotations.csv, images.csv and, where they are there, split.csv and problems.csv (columns
-file,problem,detail) from --data_dir, and every image. Boxes are held against the anchors of
---config. The page loads nothing from elsewhere; the same data and flags write the same bytes.
+Reads annotations.csv, images.csv and every image from --data_dir, and where they are there
+classes.txt (other classes than ExDark's), split.csv and problems.csv (columns file,problem,detail).
+Boxes are held against the anchors of --config. The page loads nothing from elsewhere; the same
+data and flags write the same bytes.
 """
 
 from pathlib import Path
@@ -37,10 +38,10 @@ def main():
     config = FLAGS.config or Path(__file__).parents[1] / "configs" / CONFIG
     anchors = read_anchors(config)
     data_set = read_data_set(data_dir, images_dir)
-    groups = [
-        (group, [make_thumbnails(images_dir, picture.entry) for picture in group.pictures])
-        for group in choose_pictures(data_set, FLAGS.seed)
-    ]
+    groups = []
+    for group in choose_pictures(data_set, FLAGS.seed):
+        entries = (picture.entry for picture in group.pictures)
+        groups.append((group, [make_thumbnails(images_dir, e, data_set.classes) for e in entries]))
     output_dir(output.parent)
     write_text(output, format_page(data_dir.resolve().name, data_set, anchors, groups))
     print(f"{output}: {len(data_set.entries)} images with {data_set.boxes} boxes")

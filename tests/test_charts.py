@@ -2,7 +2,37 @@ import re
 
 import pytest
 
-from lowlight.charts import draw_bar, draw_histogram, draw_stack, percent
+from lowlight.charts import (
+    Html,
+    draw_bar,
+    draw_histogram,
+    draw_legend,
+    draw_stack,
+    percent,
+    to_html,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "html"),
+    [
+        (12345, "12,345"),
+        ("12345", "12345"),
+        ("<b> & \"x\" 'y'", "&lt;b&gt; &amp; &quot;x&quot; &#x27;y&#x27;"),
+        (Html("<b>"), "<b>"),
+    ],
+    ids=["number", "text of digits", "text", "html"],
+)
+def test_only_html_reaches_a_page_as_it_is(value, html):
+    assert to_html(value) == html
+
+
+def test_a_legend_names_each_colour():
+    legend = draw_legend(["train", "<b>"])
+    assert re.findall(r'<i class="(s\d)"></i>([^<]*)<', legend) == [
+        ("s0", "train"),
+        ("s1", "&lt;b&gt;"),
+    ]
 
 
 def test_shares_are_drawn_and_written():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lowlight.anchors import read_anchors
 from lowlight.annotations import gather_annotations
+from lowlight.classes import CLASSES
 from lowlight.describe import (
     DataSet,
     Entry,
@@ -21,13 +22,14 @@ from lowlight.describe import (
     measure_boxes,
     read_data_set,
 )
+from lowlight.drawing import colour_of
 from lowlight.exdark import parse_bbgt, parse_image_list
 from lowlight.gallery import choose_pictures, make_thumbnails
 from lowlight.images import convert_images
 from lowlight.page import format_page
 from lowlight.sources import list_files
 from lowlight.split import split_officially
-from lowlight.tables import AnnotationRow, ImageRow, SplitRow, format_table
+from lowlight.tables import AnnotationRow, ImageRow, SplitRow, format_table, read_table
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 D1 = CONFIGS / "ssd_efficientdet_d1_640x640_coco17_tpu-8.config"
@@ -93,6 +95,15 @@ def write_tables(root, image_list):
         (folder / "split.csv").write_text(format_table(rows, SplitRow))
 
 
+def rename_classes(folder, names, classes):
+    """Writes classes.txt, and gives the boxes of a data set these names in turn."""
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+    path = folder / "annotations.csv"
+    rows = [row for _, row in read_table(path, AnnotationRow, "")]
+    rows = [row._replace(class_name=names[n % len(names)]) for n, row in enumerate(rows)]
+    path.write_text(format_table(rows, AnnotationRow))
+
+
 @pytest.fixture
 def describe(run_script, data_dir):
     """Runs describe_data.py on data_dir; arguments given come last and win."""
@@ -130,6 +141,11 @@ def entry(name, classes=(), brightness=50.0, split="train", lighting="Low", size
     image = ImageRow(name, name, *size, "Cat", lighting, "Indoor", "train", len(classes))
     boxes = [AnnotationRow(name, *size, class_name, 5, 5, 25, 15) for class_name in classes]
     return Entry(image, boxes, split, brightness)
+
+
+def data_set_of(entries, classes=CLASSES):
+    """Returns a DataSet of these entries, without problems."""
+    return DataSet(classes, entries, {}, 0, [])
 
 
 # The page. ----------------------------------------------------------------------------------------
@@ -219,6 +235,35 @@ def test_names_are_text_whatever_they_hold(page_of, data_dir):
     assert "<script" not in (data_dir / "describe.html").read_text()
 
 
+def test_a_data_set_with_its_own_classes_is_described_by_them(page_of, data_dir):
+    rename_classes(data_dir, ["Fox", "Street lamp"], ["Street lamp", "Owl", "Fox"])
+    page = page_of()
+    classes, by_split, sizes = (table for table in page.tables if table[0][0] == "Class")
+    assert [row[:4] for row in classes[1:]] == [
+        ["Street lamp", "4", "4", "50.0 %"],
+        ["Owl", "0", "0", "0.0 %"],
+        ["Fox", "4", "4", "50.0 %"],
+    ]
+    assert [row[:2] for row in by_split[1:]] == [["Street lamp", "4"], ["Fox", "4"], ["All", "8"]]
+    assert [row[0] for row in sizes[1:]] == ["Street lamp", "Fox", "All"]
+    assert "2 of 3" in page.texts
+    assert set(CLASSES).isdisjoint(page.texts)
+    text = (data_dir / "describe.html").read_text()
+    assert f'<i style="background:rgb{colour_of(3)}"></i>Fox 1</span>' in text
+
+
+def test_a_class_name_is_text_whatever_it_holds(page_of, data_dir):
+    names = ["<b>", "&lt;", "</title><script>alert(1)</script>", "'Tom' & Jerry"]
+    rename_classes(data_dir, names, names)
+    page = page_of()
+    for table in (table for table in page.tables if table[0][0] == "Class"):
+        assert [row[0] for row in table if row[0] not in ("Class", "All")] == names
+    # In three tables and over the gallery's pictures; then with a number under each picture.
+    assert [page.texts.count(name) for name in names] == [4] * 4
+    assert {f"{name} 1" for name in names} <= set(page.texts)
+    assert "<script" not in (data_dir / "describe.html").read_text()
+
+
 def test_the_same_data_gives_the_same_bytes(page_of, data_dir):
     page_of()
     first = (data_dir / "describe.html").read_bytes()
@@ -288,6 +333,18 @@ def test_the_config_gives_the_anchors(page_of):
             id="split",
         ),
         pytest.param(
+            lambda data: (data / "classes.txt").write_text("Cat\nCat\n"),
+            [],
+            "{data}/classes.txt:2: class 'Cat' stands here twice.",
+            id="classes",
+        ),
+        pytest.param(
+            lambda data: (data / "classes.txt").write_text("Fox\nOwl\n"),
+            [],
+            "{data}/annotations.csv:2: unknown class 'Bicycle'.\n  Known classes: Fox, Owl.",
+            id="not one of its classes",
+        ),
+        pytest.param(
             lambda data: (data / "problems.csv").write_text("file,problem\n"),
             [],
             "{data}/problems.csv:1: no column detail.",
@@ -347,10 +404,16 @@ def test_every_bad_image_is_named_at_once(describe, data_dir):
 
 def test_an_image_counts_once_for_each_class_that_it_holds():
     entries = [entry("a.jpg", ["Cat", "Cat", "Dog"], 10.0), entry("b.jpg", ["Cat"], 30.0)]
-    counts = {count.name: count[1:] for count in count_classes(entries)}
+    counts = {count.name: count[1:] for count in count_classes(data_set_of(entries))}
     assert counts["Cat"] == (2, 3, 20.0)
     assert counts["Dog"] == (1, 1, 10.0)
     assert counts["Bus"][:2] == (0, 0)
+
+
+def test_classes_are_counted_in_the_order_of_the_data_set():
+    data_set = data_set_of([entry("a.jpg", ["Fox"])], classes=("Street lamp", "Fox"))
+    assert [(c.name, c.boxes) for c in count_classes(data_set)] == [("Street lamp", 0), ("Fox", 1)]
+    assert count_boxes_by_split(data_set) == {"Fox": {"train": 1}}
 
 
 def test_values_stand_in_exdarks_order_then_others_then_the_unknown():
@@ -365,7 +428,7 @@ def test_values_stand_in_exdarks_order_then_others_then_the_unknown():
 
 def test_boxes_are_counted_by_class_and_split():
     entries = [entry("a.jpg", ["Cat", "Dog"], split="test"), entry("b.jpg", ["Cat"])]
-    assert count_boxes_by_split(entries) == {
+    assert count_boxes_by_split(data_set_of(entries)) == {
         "Cat": {"train": 1, "test": 1},
         "Dog": {"train": 0, "test": 1},
     }
@@ -396,7 +459,7 @@ def test_brightness_is_the_mean_luma(data_dir):
 
 def test_the_gallery_shows_some_of_each_class_the_darkest_and_the_most_crowded():
     entries = [entry(f"{n:02d}.jpg", ["Cat"] * (n % 5), 99.0 - n) for n in range(20)]
-    groups = choose_pictures(DataSet(entries, {}, 0, []), seed=0)
+    groups = choose_pictures(data_set_of(entries), seed=0)
     names = {g.heading: [p.entry.image.filename for p in g.pictures] for g in groups}
     assert list(names) == ["Cat", "The darkest", "The most crowded"]
     assert len(names["Cat"]) == 6
@@ -407,16 +470,34 @@ def test_the_gallery_shows_some_of_each_class_the_darkest_and_the_most_crowded()
 
 def test_a_seed_always_chooses_the_same_pictures():
     entries = [entry(f"{n:02d}.jpg", ["Cat"]) for n in range(20)]
-    chosen = [choose_pictures(DataSet(entries, {}, 0, []), seed)[0] for seed in (0, 0, 1)]
+    chosen = [choose_pictures(data_set_of(entries), seed)[0] for seed in (0, 0, 1)]
     assert chosen[0] == chosen[1]
     assert chosen[0] != chosen[2]
+
+
+def test_the_gallery_follows_the_classes_of_the_data_set():
+    entries = [entry("a.jpg", ["Fox", "Street lamp"])]
+    groups = choose_pictures(data_set_of(entries, ("Street lamp", "Owl", "Fox")), seed=0)
+    assert [group.heading for group in groups][:2] == ["Street lamp", "Fox"]
+
+
+def test_a_thumbnails_boxes_are_coloured_by_the_place_of_their_class(tmp_path):
+    Image.new("RGB", (240, 120)).save(tmp_path / "a.jpg")
+    image = entry("a.jpg", ["Fox"], size=(240, 120))
+    image.boxes[0] = image.boxes[0]._replace(xmin=40, ymin=20, xmax=200, ymax=100)
+    for classes in (("Fox", "Owl"), ("Owl", "Fox")):
+        plain = Image.open(io.BytesIO(make_thumbnails(tmp_path, image, classes)[0]))
+        found, wanted = plain.getpixel((120, 21)), colour_of(classes.index("Fox") + 1)
+        assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) < 60
 
 
 def test_thumbnails_are_small_with_boxes_and_one_is_brighter(tmp_path):
     Image.new("RGB", (960, 480), (20, 20, 20)).save(tmp_path / "a.jpg", quality=95)
     image = entry("a.jpg", ["Cat"], brightness=20.0, size=(960, 480))
     image.boxes[0] = image.boxes[0]._replace(xmin=400, ymin=80, xmax=800, ymax=400)
-    plain, bright = (Image.open(io.BytesIO(jpeg)) for jpeg in make_thumbnails(tmp_path, image))
+    plain, bright = (
+        Image.open(io.BytesIO(jpeg)) for jpeg in make_thumbnails(tmp_path, image, CLASSES)
+    )
     assert (plain.size, bright.size) == ((240, 120), (240, 120))
     assert abs(plain.getpixel((20, 60))[1] - 20) < 6
     assert abs(bright.getpixel((20, 60))[1] - 110) < 6
@@ -440,7 +521,7 @@ def test_the_whole_exdark_has_its_known_counts_on_the_page(exdark_root):
         fact = facts[name.lower()]
         image = ImageRow(name, name, 9999, 9999, *fact, len(boxes))
         entries.append(Entry(image, boxes, fact.official_split, 30.0))
-    page = Page(format_page("ExDark", DataSet(entries, {}, 0, []), read_anchors(D1), []))
+    page = Page(format_page("ExDark", data_set_of(entries), read_anchors(D1), []))
     classes, by_split, _ = (table for table in page.tables if table[0][0] == "Class")
     assert {row[0]: row[2] for row in classes}["People"] == "7,460"
     assert by_split[-1] == ["All", "23,710", "43.8 %", "26.2 %", "30.0 %", ""]

@@ -36,7 +36,7 @@ def draw_stack(parts, colours=(0, 1, 2)):
     whole = sum(parts.values())
     pieces = (
         f'<span class="s{colour}" style="width:{_share(part, whole)}%" '
-        f'title="{escape(name)} {percent(part, whole)}"></span>'
+        f'title="{to_html(name)} {percent(part, whole)}"></span>'
         for colour, (name, part) in zip(colours, parts.items(), strict=False)
     )
     return Html(f'<span class="stack">{"".join(pieces)}</span>')
@@ -45,7 +45,7 @@ def draw_stack(parts, colours=(0, 1, 2)):
 def draw_legend(names, colours=(0, 1, 2)):
     """Returns the names beside the colours that `draw_stack` gives them."""
     pairs = zip(colours, names, strict=False)
-    items = (f'<span><i class="s{colour}"></i>{escape(name)}</span>' for colour, name in pairs)
+    items = (f'<span><i class="s{colour}"></i>{to_html(name)}</span>' for colour, name in pairs)
     return Html(f'<p class="legend">{"".join(items)}</p>')
 
 
@@ -81,12 +81,12 @@ def draw_histogram(counts, edges, ticks, labels, band=None, marks=()):
     parts.append(f'<path class="axis" d="M{_LEFT} {_BOTTOM}H{_RIGHT}"/>')
     parts += [f'<path class="mark" d="M{across(x)} {_BOTTOM}v6"/>' for x in marks]
     parts += [
-        f'<text x="{across(x)}" y="{_BOTTOM + 19}">{escape(text)}</text>' for x, text in ticks
+        f'<text x="{across(x)}" y="{_BOTTOM + 19}">{to_html(text)}</text>' for x, text in ticks
     ]
     middle = (_LEFT + _RIGHT) / 2
-    parts.append(f'<text class="name" x="{middle}" y="{_HEIGHT - 7}">{escape(labels[1])}</text>')
+    parts.append(f'<text class="name" x="{middle}" y="{_HEIGHT - 7}">{to_html(labels[1])}</text>')
     return Html(
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(labels[0])}">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{to_html(labels[0])}">'
         f"{''.join(parts)}</svg>"
     )
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.classes import CLASSES, LIGHTINGS, LOCATIONS, SPLITS
+from lowlight.classes import LIGHTINGS, LOCATIONS, SPLITS, read_classes
 from lowlight.errors import DataError, join_errors
 from lowlight.files import existing_dir
 from lowlight.images import check_image, open_reduced, thread_pool
@@ -36,6 +36,7 @@ class ProblemRow(NamedTuple):
 class DataSet(NamedTuple):
     """A data set as it is described."""
 
+    classes: tuple  # the names that boxes may have, in the order of their ids from 1
     entries: list  # of Entry, sorted by filename
     problems: dict  # {filename: [ProblemRow]}
     strangers: int  # rows of problems.csv whose image isn't in the data set
@@ -60,8 +61,8 @@ def read_data_set(data_dir, images_dir):
     """Reads the tables and measures every image.
 
     Args:
-        data_dir: the folder with images.csv and annotations.csv, and maybe split.csv and
-            problems.csv (columns file,problem,detail).
+        data_dir: the folder with images.csv and annotations.csv, and maybe classes.txt, split.csv
+            and problems.csv (columns file,problem,detail).
         images_dir: the folder with the images.
 
     Returns:
@@ -72,7 +73,8 @@ def read_data_set(data_dir, images_dir):
     """
     data_dir = existing_dir(data_dir, "data_dir")
     images_dir = existing_dir(images_dir, "images_dir")
-    rows = read_tables(data_dir, CLASSES)
+    classes = read_classes(data_dir)
+    rows = read_tables(data_dir, classes)
     if not rows:
         raise DataError(f"{data_dir / 'images.csv'}: holds no image.\n  Check --data_dir.")
     names = [image.filename for image, _ in rows]
@@ -83,7 +85,7 @@ def read_data_set(data_dir, images_dir):
         Entry(image, boxes, splits.get(image.filename, ""), value)
         for (image, boxes), value in zip(rows, brightness, strict=True)
     ]
-    return DataSet(entries, problems, strangers, _list_missing(entries))
+    return DataSet(classes, entries, problems, strangers, _list_missing(entries))
 
 
 def _read_splits(names, path):
@@ -151,17 +153,21 @@ def _list_missing(entries):
     return missing
 
 
-def count_classes(entries):
-    """Returns a Count of each of ExDark's classes; an image counts for each that it holds."""
+def count_classes(data_set):
+    """Returns a Count of each of the data set's classes; an image counts for each that it holds."""
     return [
-        _count(name, having_class(entries, name), lambda box, name=name: box.class_name == name)
-        for name in CLASSES
+        _count(name, entries, lambda box, name=name: box.class_name == name)
+        for name, entries in group_by_class(data_set).items()
     ]
 
 
-def having_class(entries, name):
-    """Returns the entries with a box of this class."""
-    return [entry for entry in entries if any(box.class_name == name for box in entry.boxes)]
+def group_by_class(data_set):
+    """Returns {class: [Entry with a box of it]}, every class of the data set in its order."""
+    groups = {name: [] for name in data_set.classes}
+    for entry in data_set.entries:
+        for name in {box.class_name for box in entry.boxes}:
+            groups[name].append(entry)
+    return groups
 
 
 def _count(name, entries, counts=lambda box: True):
@@ -195,10 +201,11 @@ def count_locations(entries):
     return _count_values(entries, lambda entry: entry.image.location, LOCATIONS)
 
 
-def count_boxes_by_split(entries):
+def count_boxes_by_split(data_set):
     """Returns {class: {split: boxes}} of the classes and splits that occur, in their order."""
-    counts = {name: dict.fromkeys((c.name for c in count_splits(entries)), 0) for name in CLASSES}
-    for entry in entries:
+    splits = [count.name for count in count_splits(data_set.entries)]
+    counts = {name: dict.fromkeys(splits, 0) for name in data_set.classes}
+    for entry in data_set.entries:
         for box in entry.boxes:
             counts[box.class_name][entry.split] += 1
     return {name: row for name, row in counts.items() if any(row.values())}

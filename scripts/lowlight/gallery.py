@@ -6,8 +6,7 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-from lowlight.classes import CLASSES
-from lowlight.describe import Entry, having_class
+from lowlight.describe import Entry, group_by_class
 from lowlight.drawing import draw_frames
 from lowlight.images import open_reduced
 
@@ -48,8 +47,7 @@ def choose_pictures(data_set, seed):
     """
     entries, chance = data_set.entries, random.Random(seed)
     groups = []
-    for name in CLASSES:
-        having = having_class(entries, name)
+    for name, having in group_by_class(data_set).items():
         chosen = sorted(chance.sample(range(len(having)), min(_EXAMPLES, len(having))))
         groups.append(Group(name, "", [Picture(having[n], "") for n in chosen]))
     darkest = sorted(entries, key=lambda e: e.brightness)[:_EXTREMES]
@@ -76,15 +74,21 @@ def _remark(row):
     return f"{row.problem}: {row.detail}" if row.detail else row.problem
 
 
-def make_thumbnails(images_dir, entry):
-    """Returns two small JPEGs, bytes, of an image with its boxes: as it is, and brightened."""
+def make_thumbnails(images_dir, entry, classes):
+    """Returns two small JPEGs, bytes, of an image with its boxes: as it is, and brightened.
+
+    Args:
+        images_dir: the folder with the image.
+        entry: describe.Entry.
+        classes: the data set's, whose order gives the boxes their colours.
+    """
     image = open_reduced(Path(images_dir) / entry.image.filename, "RGB", _SIDE)
     image.thumbnail((_SIDE, _SIDE))
     gamma = _gamma(entry.brightness)
     bright = image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
     across, down = image.width / entry.image.width, image.height / entry.image.height
     boxes = [(b.xmin * across, b.ymin * down, b.xmax * across, b.ymax * down) for b in entry.boxes]
-    numbers = [CLASSES.index(box.class_name) + 1 for box in entry.boxes]
+    numbers = [classes.index(box.class_name) + 1 for box in entry.boxes]
     return [_encode(picture, boxes, numbers) for picture in (image, bright)]
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from lowlight import describe
 from lowlight.charts import Html, draw_bar, draw_legend, draw_stack, percent, to_html
-from lowlight.classes import CLASSES
 from lowlight.drawing import colour_of
 from lowlight.figures import draw_brightness, draw_crowding, draw_shapes, draw_sizes
 
@@ -30,12 +29,12 @@ def format_page(title, data_set, anchors, groups):
     """
     entries = data_set.entries
     sections = {
-        "Classes": _class_table(entries),
-        "Splits": _split_tables(entries) if entries[0].split else "",
+        "Classes": _class_table(data_set),
+        "Splits": _split_tables(data_set) if entries[0].split else "",
         "Lighting and location": _condition_tables(entries),
-        "Boxes and anchors": _box_figures(entries, anchors) if data_set.boxes else "",
+        "Boxes and anchors": _box_figures(data_set, anchors) if data_set.boxes else "",
         "Brightness and crowding": _image_figures(entries),
-        "Pictures": _gallery(groups),
+        "Pictures": _gallery(groups, data_set.classes),
     }
     sections = {heading: body for heading, body in sections.items() if body}
     links = (f'<a href="#part{n}">{heading}</a>' for n, heading in enumerate(sections, 1))
@@ -44,25 +43,33 @@ def format_page(title, data_set, anchors, groups):
         for n, (heading, body) in enumerate(sections.items(), 1)
     )
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<!DOCTYPE html>\n<html lang="en">\n{_head(title)}'
+        f"<body>\n<header><h1>Data set: {to_html(title)}</h1>\n{_facts(data_set)}"
+        f"<nav>{''.join(links)}</nav></header>\n<main>\n{''.join(parts)}</main>\n</body>\n</html>\n"
+    )
+
+
+def _head(title):
+    return (
+        f'<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f'<link rel="icon" href="data:,">\n'
         f"<title>Data set: {to_html(title)}</title>\n<style>\n{_STYLE.read_text('utf-8')}</style>\n"
-        f"</head>\n<body>\n<header><h1>Data set: {to_html(title)}</h1>\n{_facts(data_set)}"
-        f"<nav>{''.join(links)}</nav></header>\n<main>\n{''.join(parts)}</main>\n</body>\n</html>\n"
+        "</head>\n"
     )
 
 
 def _facts(data_set):
     entries = data_set.entries
     sizes = {(e.image.width, e.image.height) for e in entries}
+    occurring = sum(count.boxes > 0 for count in describe.count_classes(data_set))
     small, large = (pick(sizes, key=lambda s: (s[0] * s[1], s)) for pick in (min, max))
     facts = {
         "Images": len(entries),
         "Boxes": data_set.boxes,
         "Boxes an image": f"{data_set.boxes / len(entries):.2f}",
-        "Classes": f"{sum(c.boxes > 0 for c in describe.count_classes(entries))} of {len(CLASSES)}",
+        "Classes": f"{occurring} of {len(data_set.classes)}",
         "Images without boxes": sum(not e.boxes for e in entries),
         "Smallest image": f"{small[0]}\u2009\u00d7\u2009{small[1]}",
         "Largest image": f"{large[0]}\u2009\u00d7\u2009{large[1]}",
@@ -90,8 +97,8 @@ def _row(row, kind=""):
     return f'<tr{kind}><th scope="row">{to_html(row[0])}</th>{"".join(cells)}</tr>\n'
 
 
-def _class_table(entries):
-    counts = describe.count_classes(entries)
+def _class_table(data_set):
+    counts = describe.count_classes(data_set)
     most, whole = max(c.boxes for c in counts), sum(c.boxes for c in counts)
     rows = [
         (c.name, c.images, c.boxes, percent(c.boxes, whole), draw_bar(c.boxes, most))
@@ -118,11 +125,11 @@ def _count_table(name, counts):
     return _table((name, "Images", "Of all", "", "Boxes", "Median luma"), rows)
 
 
-def _split_tables(entries):
-    counts = describe.count_splits(entries)
+def _split_tables(data_set):
+    counts = describe.count_splits(data_set.entries)
     splits = [c.name for c in counts]
     whole = {c.name: c.boxes for c in counts}
-    rows = [_split_row(*item) for item in describe.count_boxes_by_split(entries).items()]
+    rows = [_split_row(*item) for item in describe.count_boxes_by_split(data_set).items()]
     return (
         _count_table("Split", counts)
         + "<h3>Where the boxes of each class are</h3>\n"
@@ -147,11 +154,11 @@ def _condition_tables(entries):
     return f'<div class="columns">{body}</div>\n' if known else ""
 
 
-def _box_figures(entries, anchors):
-    classes, sizes, ratios = describe.measure_boxes(entries, anchors)
+def _box_figures(data_set, anchors):
+    classes, sizes, ratios = describe.measure_boxes(data_set.entries, anchors)
     small, large = anchors.sizes[0], anchors.sizes[-1]
     rows = []
-    for name in (n for n in CLASSES if n in classes):
+    for name in (n for n in data_set.classes if n in classes):
         of_class = sizes[classes == name]
         parts = describe.count_against(of_class, small, large)
         rows.append(_size_row(name, of_class, parts))
@@ -178,10 +185,11 @@ def _image_figures(entries):
     return f'<div class="columns">\n{draw_brightness(entries)}{draw_crowding(entries)}</div>\n'
 
 
-def _gallery(groups):
+def _gallery(groups, classes):
     parts = ["<p>Each image as it is, and beside it brightened.</p>\n"]
     for group, thumbnails in groups:
-        figures = (_pair(*item) for item in zip(group.pictures, thumbnails, strict=True))
+        pairs = zip(group.pictures, thumbnails, strict=True)
+        figures = (_pair(picture, jpegs, classes) for picture, jpegs in pairs)
         note = f"<p>{to_html(group.note)}</p>\n" if group.note else ""
         parts.append(
             f'<h3>{to_html(group.heading)}</h3>\n{note}<div class="gallery">\n'
@@ -190,7 +198,7 @@ def _gallery(groups):
     return "".join(parts)
 
 
-def _pair(picture, jpegs):
+def _pair(picture, jpegs, classes):
     image, boxes, _, brightness = picture.entry
     name = to_html(image.filename)
     images = "".join(
@@ -203,16 +211,16 @@ def _pair(picture, jpegs):
     return (
         f'<figure><div class="pair">{images}</div><figcaption><b>{name}</b>'
         f"<div>{to_html(', '.join([*facts, f'brightness {brightness:.0f}']))}</div>{remark}"
-        f'<div class="classes">{_class_list(boxes)}</div></figcaption></figure>\n'
+        f'<div class="classes">{_class_list(boxes, classes)}</div></figcaption></figure>\n'
     )
 
 
-def _class_list(boxes):
+def _class_list(boxes, classes):
     counts = Counter(box.class_name for box in boxes)
     if not counts:
         return "no boxes"
     return "".join(
-        f'<span><i style="background:rgb{colour_of(n)}"></i>{name} {counts[name]}</span>'
-        for n, name in enumerate(CLASSES, 1)
+        f'<span><i style="background:rgb{colour_of(n)}"></i>{to_html(name)} {counts[name]}</span>'
+        for n, name in enumerate(classes, 1)
         if name in counts
     )
