@@ -172,5 +172,5 @@ def test_a_split_that_does_not_fit_the_images_is_refused(tmp_path, lines, messag
 
 
 def test_a_split_file_that_is_missing_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"split\.csv: no such file\.\n  A split is random"):
+    with pytest.raises(DataError, match=r"split\.csv: no such file\.\n  make_tfrecords\.py"):
         split_by_file(["a.jpg"], tmp_path / "split.csv")

@@ -105,7 +105,10 @@ def split_by_file(filenames, path):
         DataError: an image that the file doesn't name, names twice, or that isn't in the data; a
             split that isn't train, val or test.
     """
-    remedy = "A split is random, official, or a split.csv with the columns filename,split."
+    remedy = (
+        "make_tfrecords.py writes split.csv (columns filename,split); its --split is random, "
+        "official, or such a file."
+    )
     names, rows = set(filenames), {}
     for place, row in read_table(path, SplitRow, remedy):
         if row.filename not in names:
