@@ -104,7 +104,7 @@ test: venv-dev  ## Runs all tests.
 	$(PY) -m pytest
 
 test-fast: venv-dev  ## Runs the tests that need no TensorFlow.
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -n auto -m "not slow"
 
 test-tfod: venv-dev  ## Runs TFOD's own tests under the repairs (long).
 	$(PY) tests/tfod_own_tests.py
