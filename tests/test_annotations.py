@@ -207,3 +207,18 @@ def test_a_missing_input_is_refused_with_its_flag(exdark, spoil, found):
     with pytest.raises(DataError) as caught:
         gather(exdark, image_list=exdark / "imageclasslist.txt")
     assert str(caught.value).startswith(f"{exdark}/{found}")
+
+
+def test_an_archive_nested_one_deeper_with_a_macs_strays_gives_the_same(exdark):
+    flat = gather(exdark)
+    path = exdark / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in (exdark / "ExDark_Annno").rglob("*.png.txt"):
+            name = f"ExDark_Annno/{file.relative_to(exdark / 'ExDark_Annno')}"
+            archive.writestr(f"__MACOSX/{name}", b"\0\5\x16\7")
+        for file in (exdark / "ExDark_Annno").rglob("*.txt"):
+            archive.write(file, f"ExDark_Annno/ExDark_Annno/{file.parent.name}/{file.name}")
+    found = gather_annotations(path, exdark / "images")
+    assert (found.images, found.boxes) == (flat.images, flat.boxes)
+    assert len(found.strays) == 5
+    assert all("/._" in name or name.startswith("__MACOSX/") for name in found.strays)

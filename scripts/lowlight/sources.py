@@ -1,12 +1,12 @@
 """Reads the files below a folder and the members of a zip archive alike."""
 
+import functools
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from lowlight.archives import open_archive, read_member
 from lowlight.errors import DataError
 
 
@@ -34,7 +34,8 @@ def list_files(source, flag):
         A list of SourceFile, at least one. Several threads may read at a time.
 
     Raises:
-        DataError: no such folder or archive, or there is no file in it.
+        DataError: no such folder or archive, or there is no file in it; an archive that could do
+            harm, as `open_archive`.
     """
     source = Path(source)
     if source.is_dir():
@@ -72,28 +73,10 @@ def _on_disk(folder):
 
 
 def _in_archive(path, flag):
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise DataError(
-            f"{path}: not a whole zip archive ({error}).\n"
-            f"  Give --{flag} a folder or a zip archive, or fetch the archive again."
-        ) from error
+    archive, members = open_archive(path, flag)
     return [
-        SourceFile(info.filename, f"{path}: {info.filename}", _member_reader(archive, info))
-        for info in archive.infolist()
-        if not info.is_dir()
+        SourceFile(
+            info.filename, f"{path}: {info.filename}", functools.partial(read_member, archive, info)
+        )
+        for info in members
     ]
-
-
-def _member_reader(archive, info):
-    def read():
-        try:
-            return archive.read(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise DataError(
-                f"{archive.filename}: {info.filename}: can't be read ({error}).\n"
-                "  Fetch the archive again, or unpack it and give the folder."
-            ) from error
-
-    return read
