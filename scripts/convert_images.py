@@ -4,33 +4,52 @@
 
 Each becomes <stem>.jpg. The bytes of an RGB JPEG stay as they are; other forms (PNG, transparent,
 grey, palette) are encoded at quality 95 without chroma subsampling, transparency over black. EXIF
-rotations are not applied, since ExDark's boxes are in the stored pixels.
+rotations are not applied, since ExDark's boxes are in the stored pixels, and the tag of a JPEG that
+stays as it is otherwise is set to no rotation, lest a later reader apply it. problems.csv, in the
+same folder, names what was out of the ordinary: file,problem,detail.
 """
+
+from pathlib import Path
 
 from absl import flags
 
 from lowlight import command
+from lowlight.conversion import PROBLEMS, convert_images
 from lowlight.errors import name_some
-from lowlight.images import convert_images
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "input_dir", None, "ExDark's folder of class folders, or ExDark.zip.", required=True
 )
 flags.DEFINE_string("output_dir", None, "Where the JPGs are written.", required=True)
+flags.DEFINE_integer(
+    "jobs", None, "How many images are converted at a time; all cores by default.", lower_bound=1
+)
+flags.DEFINE_boolean(
+    "verify",
+    False,
+    "Decode every image whole. Otherwise of an RGB JPEG that holds its end marker only the header "
+    "is read, which is faster and finds all that is cut short, but not a damage in the middle.",
+)
 
 
 def main():
     """Converts and prints what became of every file."""
-    done = convert_images(FLAGS.input_dir, FLAGS.output_dir)
-    total = len(done.kept) + len(done.completed) + len(done.encoded)
-    print(f"{total} images in {FLAGS.output_dir}")
-    print(f"  RGB JPEGs kept byte for byte: {len(done.kept)}")
-    if done.completed:
-        print(f"  given their end marker: {len(done.completed)} ({name_some(done.completed)})")
-    print(f"  encoded as RGB JPEG: {len(done.encoded)}")
-    if done.strays:
-        print(f"  other files left alone: {len(done.strays)} ({name_some(done.strays)})")
+    done = convert_images(FLAGS.input_dir, FLAGS.output_dir, FLAGS.jobs, FLAGS.verify)
+    print(f"{done.images} images in {FLAGS.output_dir}")
+    kinds = (
+        ("RGB JPEGs kept byte for byte", done.kept, False),
+        ("EXIF rotation switched off", done.unrotated, True),
+        ("given their end marker", done.completed, True),
+        ("encoded as RGB JPEG", done.encoded, False),
+        ("other files left alone", done.strays, True),
+    )
+    for what, names, is_odd in kinds:
+        if names or not is_odd:
+            print(f"  {what}: {len(names)}{f' ({name_some(names)})' if is_odd else ''}")
+    print(f"  files found: {done.images + len(done.strays)}")
+    if done.problems:
+        print(f"  named in {Path(FLAGS.output_dir) / PROBLEMS}: {len(done.problems)}")
 
 
 if __name__ == "__main__":

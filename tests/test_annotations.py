@@ -4,8 +4,8 @@ import zipfile
 import pytest
 
 from lowlight.annotations import gather_annotations
+from lowlight.conversion import convert_images
 from lowlight.errors import DataError
-from lowlight.images import convert_images
 from lowlight.tables import AnnotationRow, ImageRow
 
 

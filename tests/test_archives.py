@@ -7,8 +7,8 @@ import zipfile
 import pytest
 
 from lowlight import archives
+from lowlight.conversion import convert_images
 from lowlight.errors import DataError
-from lowlight.images import convert_images
 from lowlight.sources import list_files
 
 _UNCOMPRESSED_SIZE = 24  # offset in a central directory's entry

@@ -8,8 +8,8 @@ from PIL import Image
 from lowlight.annotations import gather_annotations
 from lowlight.classes import CLASSES
 from lowlight.coco_images import import_coco, order_classes
+from lowlight.conversion import convert_images
 from lowlight.errors import DataError
-from lowlight.images import convert_images
 from lowlight.tables import AnnotationRow, ImageRow, SplitRow, format_table
 
 

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-from lowlight.images import convert_images
+from lowlight.conversion import convert_images
 
 ANNOTATIONS = """\
 filename,width,height,class,xmin,ymin,xmax,ymax
@@ -28,6 +28,14 @@ filename,source,width,height,folder_class,lighting,location,official_split,boxes
 2015_00006.jpg,Dog/2015_00006.jpeg,40,20,Dog,Single,Outdoor,test,1
 2015_00007.jpg,Motorbike/2015_00007.JPEG,32,32,Motorbike,Weak,Outdoor,train,0
 2015_00008.jpg,Table/2015_00008.jpg,32,24,Table,Ambient,Indoor,train,1
+"""
+IMAGE_PROBLEMS = """\
+file,problem,detail
+.DS_Store,stray file,left alone
+Bicycle/._2015_00001.jpg,stray file,left alone
+Boat/2015_00002.png~,stray file,left alone
+Dog/2015_00006.jpeg,EXIF rotation,"6, switched off"
+Table/2015_00008.jpg,no end marker,added
 """
 
 
@@ -69,6 +77,10 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def images(folder):
+    return {name: data for name, data in contents(folder).items() if name.endswith(".jpg")}
+
+
 def zip_of(folder):
     """Archives a folder as ExDark's authors do, with the folder itself inside."""
     path = folder.with_suffix(".zip")
@@ -90,13 +102,17 @@ def test_images_and_annotations_become_jpegs_and_two_tables(tiny_exdark, convert
     assert (run.returncode, run.stdout) == (
         0,
         f"8 images in {tiny_exdark}/images\n"
-        "  RGB JPEGs kept byte for byte: 4\n"
+        "  RGB JPEGs kept byte for byte: 3\n"
+        "  EXIF rotation switched off: 1 (Dog/2015_00006.jpeg)\n"
         "  given their end marker: 1 (Table/2015_00008.jpg)\n"
         "  encoded as RGB JPEG: 3\n"
         "  other files left alone: 3 "
-        "(.DS_Store, Bicycle/._2015_00001.jpg, Boat/2015_00002.png~)\n",
+        "(.DS_Store, Bicycle/._2015_00001.jpg, Boat/2015_00002.png~)\n"
+        "  files found: 11\n"
+        f"  named in {tiny_exdark}/images/problems.csv: 5\n",
     )
-    assert sorted(contents(tiny_exdark / "images")) == [f"2015_0000{n}.jpg" for n in range(1, 9)]
+    assert (tiny_exdark / "images/problems.csv").read_text() == IMAGE_PROBLEMS
+    assert sorted(images(tiny_exdark / "images")) == [f"2015_0000{n}.jpg" for n in range(1, 9)]
     run = annotate()
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.startswith(f"8 images with 8 boxes in {tiny_exdark}/data/annotations.csv\n")
@@ -110,10 +126,10 @@ def test_images_and_annotations_become_jpegs_and_two_tables(tiny_exdark, convert
 
 def test_archives_give_the_same_bytes_as_folders(tiny_exdark, convert, annotate):
     convert()
-    from_folder = contents(tiny_exdark / "images")
+    from_folder = images(tiny_exdark / "images")
     run = convert(f"--input_dir={zip_of(tiny_exdark / 'ExDark')}", f"--output_dir={tiny_exdark}/b")
     assert run.returncode == 0
-    assert contents(tiny_exdark / "b") == from_folder
+    assert images(tiny_exdark / "b") == from_folder
     run = annotate(f"--annotations={zip_of(tiny_exdark / 'ExDark_Annno')}")
     assert run.returncode == 0
     assert contents(tiny_exdark / "data") == {
@@ -276,20 +292,21 @@ def test_convert_images_names_a_bad_image_and_converts_the_others(
     assert message.startswith(f"error: {tiny_exdark}/{place}: {found}")
     assert message.endswith(f"\n  {remedy}\nThe other 7 images are in {tiny_exdark}/images.\n")
     others = [f"2015_0000{n}.jpg" for n in range(1, 9) if f"2015_0000{n}." not in place]
-    assert sorted(contents(tiny_exdark / "images")) == others
+    assert sorted(images(tiny_exdark / "images")) == others
+    assert "not converted" in (tiny_exdark / "images/problems.csv").read_text()
 
 
 def test_convert_images_names_the_file_that_filled_the_disk(tiny_exdark, convert):
-    images = tiny_exdark / "images"
-    images.mkdir()
-    (images / "2015_00001.jpg").write_text("old")
-    (images / ".2015_00001.jpg.partial").symlink_to("/dev/full")  # where it is first written
+    folder = tiny_exdark / "images"
+    folder.mkdir()
+    (folder / "2015_00001.jpg").write_text("old")
+    (folder / ".2015_00001.jpg.partial").symlink_to("/dev/full")  # where it is first written
     assert message_of(convert()) == (
-        f"error: {images}/2015_00001.jpg: No space left on device.\n"
+        f"error: {folder}/2015_00001.jpg: No space left on device.\n"
         "  The disk is full. Make room and run the same command again.\n"
     )
-    assert (images / "2015_00001.jpg").read_text() == "old"
-    assert [name for name in contents(images) if not name.endswith(".jpg")] == []
+    assert (folder / "2015_00001.jpg").read_text() == "old"
+    assert [name for name in contents(folder) if not name.endswith(".jpg")] == []
 
 
 @table(

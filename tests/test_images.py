@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lowlight.conversion import convert_images, to_rgb_jpeg
 from lowlight.errors import DataError
 from lowlight.images import (
-    convert_images,
     image_size,
     is_image_name,
     list_jpegs,
     open_image,
     to_rgb,
-    to_rgb_jpeg,
 )
 
 
@@ -54,7 +53,7 @@ def test_every_image_becomes_an_rgb_jpeg_of_its_stem_and_size(tiny_exdark, tmp_p
         "2015_00007.jpg": ("JPEG", "RGB", (32, 32)),
         "2015_00008.jpg": ("JPEG", "RGB", (32, 24)),
     }
-    assert len(contents(tmp_path / "images")) == 8
+    assert len(contents(tmp_path / "images")) == 9  # and problems.csv
 
 
 def test_it_is_told_what_became_of_every_file(tiny_exdark, tmp_path):
@@ -63,12 +62,19 @@ def test_it_is_told_what_became_of_every_file(tiny_exdark, tmp_path):
         "kept": [
             "Bicycle/2015_00001.jpg",
             "Cat/2015_00005.JPG",
-            "Dog/2015_00006.jpeg",
             "Motorbike/2015_00007.JPEG",
         ],
+        "unrotated": ["Dog/2015_00006.jpeg"],
         "completed": ["Table/2015_00008.jpg"],
         "encoded": ["Boat/2015_00002.png", "Bottle/2015_00003.png", "Bus/2015_00004.png"],
         "strays": [".DS_Store", "Bicycle/._2015_00001.jpg", "Boat/2015_00002.png~"],
+        "problems": [
+            (".DS_Store", "stray file", "left alone"),
+            ("Bicycle/._2015_00001.jpg", "stray file", "left alone"),
+            ("Boat/2015_00002.png~", "stray file", "left alone"),
+            ("Dog/2015_00006.jpeg", "EXIF rotation", "6, switched off"),
+            ("Table/2015_00008.jpg", "no end marker", "added"),
+        ],
     }
 
 
@@ -77,7 +83,7 @@ def test_rgb_jpegs_stay_byte_for_byte_and_one_gets_its_end_marker(tiny_exdark, t
     convert_images(source, tmp_path / "images")
     converted = contents(tmp_path / "images")
     assert converted["2015_00001.jpg"] == (source / "Bicycle/2015_00001.jpg").read_bytes()
-    assert converted["2015_00006.jpg"] == (source / "Dog/2015_00006.jpeg").read_bytes()
+    assert converted["2015_00005.jpg"] == (source / "Cat/2015_00005.JPG").read_bytes()
     original = (source / "Table/2015_00008.jpg").read_bytes()
     assert converted["2015_00008.jpg"] == original + b"\xff\xd9"
 
@@ -85,14 +91,14 @@ def test_rgb_jpegs_stay_byte_for_byte_and_one_gets_its_end_marker(tiny_exdark, t
 @pytest.mark.parametrize("name", ["Boat/2015_00002.png", "Bottle/2015_00003.png"])
 def test_an_encoded_image_differs_from_its_source_by_little(tiny_exdark, name):
     data = (tiny_exdark / "ExDark" / name).read_bytes()
-    jpeg, _ = to_rgb_jpeg(data, name)
+    jpeg = to_rgb_jpeg(data, name).data
     before = np.asarray(to_rgb(open_image(data, name)), int)
     after = np.asarray(open_image(jpeg, name), int)
     assert np.abs(after - before).mean() < 1.5
 
 
 def test_an_encoded_jpeg_keeps_colour_at_full_resolution():
-    jpeg, done = to_rgb_jpeg(encode(gradient(), "PNG"), "a.png")
+    jpeg, done, _ = to_rgb_jpeg(encode(gradient(), "PNG"), "a.png")
     assert done == "encoded"
     image = open_image(jpeg, "a.jpg")
     assert [layer[1:3] for layer in image.layer] == [(1, 1), (1, 1), (1, 1)]
@@ -121,7 +127,7 @@ def test_an_encoded_jpeg_keeps_colour_at_full_resolution():
     ],
 )
 def test_only_what_is_no_rgb_jpeg_is_encoded(data, done):
-    jpeg, how = to_rgb_jpeg(data, "a.jpg")
+    jpeg, how, _ = to_rgb_jpeg(data, "a.jpg")
     image = open_image(jpeg, "a.jpg")
     assert (how, image.mode, image.size) == (done, "RGB", (24, 16))
     assert (jpeg == data) == (done == "kept")
@@ -173,7 +179,7 @@ def test_a_jpeg_with_an_exif_rotation_that_must_be_encoded_keeps_its_pixels_upri
     exif = Image.Exif()
     exif[0x0112] = 6
     grey = Image.linear_gradient("L").resize((24, 16))
-    jpeg, done = to_rgb_jpeg(encode(grey, "JPEG", exif=exif), "a.jpg")
+    jpeg, done, _ = to_rgb_jpeg(encode(grey, "JPEG", exif=exif), "a.jpg")
     image = open_image(jpeg, "a.jpg")
     assert (done, image.size) == ("encoded", (24, 16))
     assert 0x0112 not in image.getexif()
@@ -276,9 +282,8 @@ def test_all_damaged_images_are_named_and_the_others_converted(tiny_exdark, tmp_
     message = str(caught.value)
     assert message.index("Boat/2015_00002.png: ") < message.index("Cat/2015_00005.JPG: ")
     assert message.endswith(f"The other 6 images are in {tmp_path}/images.")
-    assert sorted(contents(tmp_path / "images")) == [
-        f"2015_0000{number}.jpg" for number in (1, 3, 4, 6, 7, 8)
-    ]
+    names = [path.name for path in list_jpegs(tmp_path / "images")]
+    assert names == [f"2015_0000{number}.jpg" for number in (1, 3, 4, 6, 7, 8)]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from browser import COMMAND, Browser
 
 from lowlight.annotations import gather_annotations
-from lowlight.images import convert_images
+from lowlight.conversion import convert_images
 from lowlight.tables import AnnotationRow, ImageRow, format_table
 
 pytestmark = pytest.mark.skipif(COMMAND is None, reason="needs chromium on the PATH")

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from lowlight.errors import DataError, join_errors
 
-# The largest of ExDark's files has 10 MB; what expands to more than this is made to fill a memory.
+# What expands to more than this was made to fill a memory, not to show an image.
 MAX_MEMBER_BYTES = 512 * 2**20
 _STEP = 4096  # bytes; bzip2 and LZMA expand all that they are given at once
 

@@ -1,4 +1,4 @@
-"""Turns any image that ExDark holds into an RGB JPEG, losing nothing that can be kept."""
+"""Reads images of any form, whole or only what is needed of them."""
 
 import contextlib
 import io
@@ -6,35 +6,20 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from lowlight.errors import DataError, join_errors
-from lowlight.files import existing_file, output_dir, whole_file
-from lowlight.progress import Progress
-from lowlight.sources import is_stray, list_files
+from lowlight.errors import DataError
+from lowlight.files import existing_file
+from lowlight.sources import is_stray
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"))
-# What is not yet an RGB JPEG is encoded at this quality with no chroma subsampling.
-JPEG_QUALITY = 95
 # What shows where an image is transparent.
 BACKGROUND = "black"
-_END_MARKER = b"\xff\xd9"
-_MAX_JPEG_SIDE = 65500  # pixels, of the JPEG library
 
 # Of tags and profiles, which have no say in the pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-class Converted(NamedTuple):
-    """What `convert_images` did, in names of source files."""
-
-    kept: list  # RGB JPEGs, whose bytes are the same
-    completed: list  # RGB JPEGs that lacked their end marker and nothing else
-    encoded: list  # all others
-    strays: list  # no images, left alone
 
 
 def is_image_name(name):
@@ -42,19 +27,21 @@ def is_image_name(name):
     return PurePosixPath(name).suffix.lower() in EXTENSIONS
 
 
-def open_image(data, place):
-    """Decodes an image whole and returns it as Pillow does, pixels as stored.
+def open_image(data, place, whole=True):
+    """Decodes an image and returns it as Pillow does, pixels as stored.
 
     Args:
         data: the file's bytes, or a path.
         place: how a message names it.
+        whole: decode it at once; otherwise only its header is read.
 
     Raises:
         DataError: not an image, or one that is cut short or damaged.
     """
     with _plain_errors(place):
         image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
-        image.load()
+        if whole:
+            image.load()
     return image
 
 
@@ -86,113 +73,6 @@ def to_rgb(image):
         canvas = Image.new("RGBA", image.size, BACKGROUND)
         image = Image.alpha_composite(canvas, image)
     return image.convert("RGB")
-
-
-def to_rgb_jpeg(data, place):
-    """Returns an image file's bytes as those of an RGB JPEG, and what was done to them.
-
-    An RGB JPEG is "kept" as it is, or "completed" with an end marker where only that is missing,
-    since TensorFlow reads none without. Anything else is "encoded". An EXIF rotation is not
-    applied, since ExDark's boxes are in the stored pixels.
-
-    Args:
-        data: the file's bytes; place: how a message names it.
-
-    Returns:
-        (bytes, "kept", "completed" or "encoded").
-
-    Raises:
-        DataError: as `open_image`; an image too large for a JPEG.
-    """
-    done = "kept"
-    try:
-        image = open_image(data, place)
-    except DataError:
-        if not _lacks_only_its_end(data):
-            raise
-        done, data = "completed", data.rstrip(b"\xff") + _END_MARKER
-        image = open_image(data, place)
-    if image.format in ("JPEG", "MPO") and image.mode == "RGB":
-        return data, done
-    if max(image.size) > _MAX_JPEG_SIDE:
-        raise DataError(
-            f"{place}: {image.width}x{image.height} pixels; a JPEG's sides hold {_MAX_JPEG_SIDE}.\n"
-            "  Make it smaller."
-        )
-    stream = io.BytesIO()
-    to_rgb(image).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
-    return stream.getvalue(), "encoded"
-
-
-def _lacks_only_its_end(data):
-    """Says whether these are a JPEG's bytes that hold every pixel, but no end marker.
-
-    Any bytes may then follow and change no pixel; where pixels are missing, they become some.
-    """
-    if not data.startswith(b"\xff\xd8"):
-        return False
-    try:
-        plain, padded = (
-            np.asarray(open_image(data.rstrip(b"\xff") + padding + _END_MARKER, ""))
-            for padding in (b"", b"\x55\xaa" * 64)
-        )
-    except DataError:
-        return False
-    return np.array_equal(plain, padded)
-
-
-def convert_images(source, folder):
-    """Writes each image of a folder or zip archive as `<stem>.jpg` into one flat folder.
-
-    Args:
-        source: ExDark's folder of class folders, or its archive.
-        folder: the output folder, made where it is missing.
-
-    Returns:
-        Converted.
-
-    Raises:
-        DataError: no image; two images with one stem (before anything is written); images that
-            can't be decoded, all of them named, after the others are written.
-    """
-    files = list_files(source, "input_dir")
-    images, strays = [], []
-    for file in files:
-        found = is_image_name(file.name) and not is_stray(file.name)
-        (images if found else strays).append(file)
-    if not images:
-        raise DataError(
-            f"{source}: holds no image.\n  --input_dir is the folder with ExDark's class folders."
-        )
-    if Path(folder).resolve().is_relative_to(Path(source).resolve()):
-        raise DataError(
-            f"{folder}: lies in --input_dir, whose images would be written over.\n"
-            "  Choose another --output_dir."
-        )
-    _check_stems(images)
-    folder = output_dir(folder)
-    done = Converted([], [], [], [file.name for file in strays])
-    errors = []
-
-    def convert(file):
-        try:
-            jpeg, how = to_rgb_jpeg(file.read(), file.place)
-        except DataError as error:
-            return error
-        with whole_file(folder / f"{PurePosixPath(file.name).stem}.jpg") as partial:
-            partial.write_bytes(jpeg)
-        return how
-
-    with Progress(len(images), "image") as progress, thread_pool() as pool:
-        for file, result in zip(images, pool.map(convert, images), strict=True):
-            if isinstance(result, DataError):
-                errors.append(result)
-            else:
-                getattr(done, result).append(file.name)
-            progress.update()
-    if errors:
-        raise join_errors(errors, f"The other {len(images) - len(errors)} images are in {folder}.")
-    return done
 
 
 def image_size(path):
@@ -236,19 +116,6 @@ def list_jpegs(folder):
     return sorted(p for p in Path(folder).glob("*.jpg") if not is_stray(p.name))
 
 
-def thread_pool():
-    """Returns a pool of a thread a core: Pillow's codecs run without Python's lock."""
-    return ThreadPoolExecutor(os.cpu_count())
-
-
-def _check_stems(images):
-    """Raises DataError where two images would be converted to one name."""
-    by_stem = {}
-    for file in images:
-        other = by_stem.setdefault(PurePosixPath(file.name).stem.casefold(), file)
-        if other is not file:
-            raise DataError(
-                f"{file.place}: has the same stem as {other.name}, and both would become "
-                f"{PurePosixPath(file.name).stem}.jpg.\n"
-                "  Rename or remove one; nothing was written."
-            )
+def thread_pool(jobs=None):
+    """Returns a pool of `jobs` threads, by default one a core: Pillow decodes without the GIL."""
+    return ThreadPoolExecutor(jobs or os.cpu_count())

@@ -1,4 +1,4 @@
-"""The csv files between the steps: annotations.csv, images.csv and split.csv."""
+"""The csv files of the steps: annotations.csv, images.csv, split.csv and problems.csv."""
 
 import csv
 import io
@@ -43,6 +43,14 @@ class SplitRow(NamedTuple):
     split: str
 
 
+class ProblemRow(NamedTuple):
+    """A row of problems.csv: something out of the ordinary, and what was done about it."""
+
+    file: str  # its path in the source
+    problem: str
+    detail: str
+
+
 _COLUMN_NAMES = {"class_name": "class"}
 
 
@@ -60,7 +68,7 @@ def read_table(path, row_type, remedy):
 
     Args:
         path: the file.
-        row_type: ImageRow, AnnotationRow or SplitRow.
+        row_type: ImageRow, AnnotationRow, SplitRow or ProblemRow.
         remedy: what to do where the file is not there or not of this form.
 
     Returns:

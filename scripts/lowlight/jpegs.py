@@ -1,0 +1,54 @@
+"""Walks through a JPEG's bytes by its markers, without decoding it."""
+
+_START, _END = b"\xff\xd8", b"\xff\xd9"
+_START_OF_SCAN = 0xDA
+_APP1 = 0xE1
+_ALONE = frozenset((0x01, *range(0xD0, 0xD8)))  # TEM and RST0 to RST7 have no content
+_ENDS = frozenset((0x00, 0xD8, 0xD9))  # what can't come before the first scan
+
+
+def holds_end_marker(data):
+    """Says whether a JPEG's bytes hold the marker that ends its image.
+
+    In the data of a scan 0xFF stands only before 0x00 and a few markers, so the first end marker
+    behind the scan's start is the image's own, whatever follows it: padding, or a second image of a
+    camera's MPO. One in the thumbnail that EXIF holds comes before the scan and says nothing. Where
+    a start marker comes first, the image was cut short and another follows.
+
+    Args:
+        data: the file's bytes.
+    """
+    scan = next((start for marker, start, _ in _walk(data) if marker == _START_OF_SCAN), None)
+    if scan is None:
+        return False
+    end = data.find(_END, scan)
+    return end >= 0 and data.find(_START, scan, end) < 0
+
+
+def app1_segments(data):
+    """Returns (start, end) of the content of each APP1 segment, which hold EXIF and XMP."""
+    return [(start, end) for marker, start, end in _walk(data) if marker == _APP1]
+
+
+def _walk(data):
+    """Yields (marker, start, end) of each segment's content, up to the first scan's header.
+
+    It ends where the bytes are no such segment.
+    """
+    place = len(_START) if data.startswith(_START) else len(data)
+    while data[place : place + 1] == b"\xff":
+        while data[place : place + 1] == b"\xff":  # any number may fill the gap
+            place += 1
+        marker = data[place] if place < len(data) else 0
+        place += 1
+        if marker in _ENDS:
+            return
+        if marker in _ALONE:
+            continue
+        end = place + int.from_bytes(data[place : place + 2], "big")
+        if not place + 2 <= end <= len(data):
+            return
+        yield marker, place + 2, end
+        if marker == _START_OF_SCAN:
+            return
+        place = end
