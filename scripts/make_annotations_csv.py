@@ -4,23 +4,24 @@ r"""Gathers ExDark's annotations into annotations.csv (a row a box) and images.c
     --image_list=imageclasslist.txt --output_dir=data
 
 Boxes are in pixels of the converted image, xmin,ymin,xmax,ymax with the last two exclusive, and are
-clipped to it. Both files are written only when every annotation could be read.
+clipped to it. problems.csv names what was out of the ordinary: file,problem,detail. The three files
+are written together, only when every annotation could be read.
 """
 
 from absl import flags
 
 from lowlight import command
-from lowlight.annotations import gather_annotations
+from lowlight.annotations import gather_annotations, list_problems
 from lowlight.errors import name_some
 from lowlight.files import output_dir, whole_files
-from lowlight.tables import AnnotationRow, ImageRow, format_table
+from lowlight.tables import AnnotationRow, ImageRow, ProblemRow, format_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "annotations", None, "ExDark_Annno: the folder of class folders, or its zip.", required=True
 )
 flags.DEFINE_string("images_dir", None, "The images that convert_images.py wrote.", required=True)
-flags.DEFINE_string("output_dir", None, "Where the two csv files are written.", required=True)
+flags.DEFINE_string("output_dir", None, "Where the three csv files are written.", required=True)
 flags.DEFINE_string(
     "image_list", None, "imageclasslist.txt, which gives lighting, location and official split."
 )
@@ -30,18 +31,25 @@ flags.DEFINE_boolean(
 
 
 def main():
-    """Gathers, writes both files and prints what they hold."""
+    """Gathers, writes the three files and prints what they hold."""
     found = gather_annotations(
         FLAGS.annotations, FLAGS.images_dir, FLAGS.image_list, FLAGS.allow_missing
     )
-    folder = output_dir(FLAGS.output_dir)
-    with whole_files(folder / "images.csv", folder / "annotations.csv") as (images, annotations):
-        images.write_text(format_table(found.images, ImageRow), "utf-8")
-        annotations.write_text(format_table(found.boxes, AnnotationRow), "utf-8")
-    print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
+    problems = list_problems(found)
+    write_tables(output_dir(FLAGS.output_dir), found, problems)
+    print(
+        f"{len(found.images)} images with {len(found.boxes)} boxes in "
+        f"{FLAGS.output_dir}/annotations.csv"
+    )
+    clipped = sum(count for count, _ in found.clipped.values())
     notes = (
-        ("boxes clipped to the image", sum(found.clipped.values()), found.clipped),
+        ("boxes clipped to the image", clipped, found.clipped),
         ("images without boxes", len(found.without_boxes), found.without_boxes),
+        (
+            "images without a box of their folder's class",
+            len(found.without_folder_class),
+            found.without_folder_class,
+        ),
         ("images not in the image list", len(found.unlisted), found.unlisted),
         ("annotations left out, no image", len(found.without_image), found.without_image),
         ("other files left alone", len(found.strays), found.strays),
@@ -49,6 +57,22 @@ def main():
     for what, count, names in notes:
         if count:
             print(f"  {what}: {count} ({name_some(names)})")
+    used, left = len(found.images), len(found.without_image) + len(found.strays)
+    print(f"  files found: {used + left}, of them {used} used")
+    if problems:
+        print(f"  named in {FLAGS.output_dir}/problems.csv: {len(problems)}")
+
+
+def write_tables(folder, found, problems):
+    """Writes the three csv files, all or none."""
+    tables = {
+        "images.csv": format_table(found.images, ImageRow),
+        "annotations.csv": format_table(found.boxes, AnnotationRow),
+        "problems.csv": format_table(problems, ProblemRow),
+    }
+    with whole_files(*(folder / name for name in tables)) as partials:
+        for partial, text in zip(partials, tables.values(), strict=True):
+            partial.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import zipfile
 
 import pytest
 
-from lowlight.annotations import gather_annotations
+from lowlight.annotations import gather_annotations, list_problems
 from lowlight.conversion import convert_images
 from lowlight.errors import DataError
 from lowlight.tables import AnnotationRow, ImageRow
@@ -81,10 +81,46 @@ def test_an_image_that_the_list_lacks_is_named_and_has_no_facts(exdark):
 
 def test_what_is_out_of_the_ordinary_is_named(exdark):
     found = gather(exdark)
-    assert found.clipped == {"Boat/2015_00002.png.txt": 1}
+    assert found.clipped == {"Boat/2015_00002.png.txt": (1, 2)}
     assert found.without_boxes == ["Motorbike/2015_00007.JPEG.txt"]
+    assert found.without_folder_class == ["Table/2015_00008.jpg.txt"]
     assert found.without_image == []
     assert found.strays == ["Boat/._2015_00002.png.txt"]
+
+
+def test_every_oddity_is_a_row_of_problems(exdark):
+    (exdark / "images/2015_00001.jpg").unlink()
+    path = exdark / "imageclasslist.txt"
+    path.write_bytes(path.read_bytes().replace(b"2015_00003.png 3 3 1 3\r\n", b""))
+    assert list_problems(gather(exdark, image_list=path, allow_missing=True)) == [
+        ("2015_00003.jpg", "not in the image list", "kept without lighting, location and split"),
+        ("Bicycle/2015_00001.jpg.txt", "no image", "left out"),
+        ("Boat/._2015_00002.png.txt", "stray file", "left alone"),
+        ("Boat/2015_00002.png.txt", "boxes clipped", "1, by 2 px at most"),
+        ("Motorbike/2015_00007.JPEG.txt", "no boxes", "kept as an image of background"),
+        ("Table/2015_00008.jpg.txt", "no box of its folder's class", "kept"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "clipped"),
+    [
+        (["0 0 36 24"], None),
+        (["-3 -5 30 20"], (1, 5)),
+        (["0 0 37 24", "1 1 4 4", "30 20 10 10"], (2, 6)),
+    ],
+    ids=["the whole image", "two edges of one box", "two boxes of three"],
+)
+def test_a_clipped_box_is_counted_once_with_its_furthest_edge(exdark, boxes, clipped):
+    path = exdark / "ExDark_Annno/Boat/2015_00002.png.txt"
+    lines = "".join(f"Boat {box} 0 0 0 0 0 0 0\n" for box in boxes)
+    path.write_text(f"% bbGt version=3\n{lines}")
+    assert gather(exdark).clipped.get("Boat/2015_00002.png.txt") == clipped
+
+
+def test_a_folder_that_is_no_class_asks_for_none(exdark):
+    (exdark / "ExDark_Annno/Table").rename(exdark / "ExDark_Annno/part 3")
+    assert gather(exdark).without_folder_class == []
 
 
 def test_a_zip_gives_the_same_as_its_folder(exdark):

@@ -112,6 +112,12 @@ def test_50_boxes_in_48_images_are_clipped_and_none_lies_wholly_outside(boxes, s
     assert (len(clipped), len(set(clipped))) == (50, 48)
 
 
+def test_ten_images_hold_no_box_of_their_folders_class(boxes, facts):
+    found = [s for s, b in boxes.items() if b and all(x.name != facts[s].folder_class for x in b)]
+    assert len(found) == 10
+    assert {"2015_03168", "2015_06569"} <= set(found)
+
+
 def test_the_image_list_has_the_known_counts(facts):
     assert len(facts) == 7363
     assert Counter(fact.lighting for fact in facts.values()) == {
@@ -174,6 +180,8 @@ def test_a_part_gets_the_boxes_of_its_images(
     assert (run.returncode, run.stderr) == (0, "")
     assert f"55 images with 212 boxes in {tmp_path}/annotations.csv" in run.stdout
     assert "  annotations left out, no image: 7308 (" in run.stdout
+    assert "  files found: 7363, of them 55 used\n" in run.stdout
+    assert f"  named in {tmp_path}/problems.csv: 7308\n" in run.stdout
     images = [row for _, row in read_table(tmp_path / "images.csv", ImageRow, "")]
     assert (len(images), sum(image.boxes for image in images)) == (55, 212)
     assert len(read_table(tmp_path / "annotations.csv", AnnotationRow, "")) == 212

@@ -4,12 +4,13 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from lowlight.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
+from lowlight.classes import CLASSES
 from lowlight.errors import DataError, join_errors, name_some
 from lowlight.exdark import ImageFacts, parse_bbgt, parse_image_list
 from lowlight.files import existing_dir, existing_file
 from lowlight.images import image_size, is_image_name, list_jpegs
 from lowlight.sources import is_stray, list_files
-from lowlight.tables import AnnotationRow, ImageRow
+from lowlight.tables import AnnotationRow, ImageRow, ProblemRow
 
 _NO_FACTS = ImageFacts("", "", "", "")
 
@@ -19,8 +20,9 @@ class Gathered(NamedTuple):
 
     images: list  # of ImageRow, sorted by filename
     boxes: list  # of AnnotationRow, in the order of images and of the lines of each annotation
-    clipped: dict  # {annotation: number of its boxes that reached outside the image}
+    clipped: dict  # {annotation: (how many boxes reached outside the image, most pixels of one)}
     without_boxes: list  # annotations
+    without_folder_class: list  # annotations with boxes, but none of the class of their folder
     unlisted: list  # images that the image list doesn't name, where there is a list
     without_image: list  # annotations left out because their image is missing
     strays: list  # files left alone
@@ -53,7 +55,7 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
     facts = _read_facts(image_list)
     by_stem = _by_stem(texts, annotations)
     missing = _check_pairs(by_stem, images, annotations, images_dir, allow_missing)
-    found = Gathered([], [], {}, [], [], missing, [file.name for file in strays])
+    found = Gathered([], [], {}, [], [], [], missing, [file.name for file in strays])
     errors = []
     for stem, path in images.items():
         file = by_stem[stem]
@@ -97,14 +99,13 @@ def _add_image(found, path, file, name, facts):
     width, height = image_size(path)
     boxes = parse_bbgt(file.read(), file.place)
     rows = [_box_row(path.name, width, height, box, f"{file.place}:{box.line}") for box in boxes]
-    outside = sum(
-        row[4:] != pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)
-        for row, box in zip(rows, boxes, strict=True)
-    )
-    if outside:
-        found.clipped[file.name] = outside
+    outside = [_overhang(row, box) for row, box in zip(rows, boxes, strict=True)]
+    if any(outside):
+        found.clipped[file.name] = sum(x > 0 for x in outside), max(outside)
     if not rows:
         found.without_boxes.append(file.name)
+    elif file.folder in CLASSES and all(row.class_name != file.folder for row in rows):
+        found.without_folder_class.append(file.name)
     if facts is None:
         found.unlisted.append(path.name)
     source = f"{file.folder}/{name}"
@@ -122,6 +123,29 @@ def _box_row(filename, width, height, box, place):
             f"image of {width}x{height} pixels.\n  Correct or remove the line."
         )
     return AnnotationRow(filename, width, height, box.name, *xyxy)
+
+
+def _overhang(row, box):
+    """Returns by how many pixels a box reached outside its image, on the side where most."""
+    whole = pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)
+    return max(abs(edge - clipped) for edge, clipped in zip(whole, row[4:], strict=True))
+
+
+def list_problems(found):
+    """Returns the ProblemRows, sorted, of all that Gathered holds out of the ordinary."""
+    rows = [
+        ProblemRow(name, "boxes clipped", f"{count}, by {pixels} px at most")
+        for name, (count, pixels) in found.clipped.items()
+    ]
+    for names, problem, detail in (
+        (found.without_boxes, "no boxes", "kept as an image of background"),
+        (found.without_folder_class, "no box of its folder's class", "kept"),
+        (found.unlisted, "not in the image list", "kept without lighting, location and split"),
+        (found.without_image, "no image", "left out"),
+        (found.strays, "stray file", "left alone"),
+    ):
+        rows += [ProblemRow(name, problem, detail) for name in names]
+    return sorted(rows)
 
 
 def _read_facts(image_list):
