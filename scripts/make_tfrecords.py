@@ -7,7 +7,8 @@ than ExDark's: a name a line, in the order of the ids from 1. --split=random put
 of the images into train and the rest into test, and the same share of each class, lighting and
 location; near-duplicate photographs come into the same part. --split=official takes ExDark's own
 train, val and test; a path is that of a split.csv. These two stay as they are, and near-duplicates
-that lie in several parts are told. All files appear together, when all are whole.
+that lie in several parts are told. --shards deals each part to several files, and --verify reads
+the records back. All files appear together, when all are whole.
 """
 
 from absl import flags
@@ -33,6 +34,21 @@ flags.DEFINE_boolean(
     "Look for near-duplicate photographs, and keep each group of them in one part of a random "
     "split.",
 )
+flags.DEFINE_integer(
+    "shards",
+    1,
+    "How many files each part is dealt to, as train.tfrecord-00000-of-00004; several workers need "
+    "one each at least. In a config give input_path: 'data/train.tfrecord-?????-of-?????', and the "
+    "same to evaluate.py's --records.",
+    lower_bound=1,
+    upper_bound=99_999,
+)
+flags.DEFINE_boolean(
+    "verify",
+    False,
+    "Read the records back and compare names, boxes and the images' SHA-256 with the tables and "
+    "image files, before they get their names.",
+)
 
 
 def choose_split(entries, data_dir, images_dir):
@@ -54,14 +70,15 @@ def choose_split(entries, data_dir, images_dir):
 
 def main():
     """Reads the tables, splits, writes everything and prints what each file holds."""
-    from lowlight.records import write_dataset
+    from lowlight.dataset import write_dataset
 
     data_dir = existing_dir(FLAGS.data_dir, "data_dir")
     images_dir = existing_dir(FLAGS.images_dir, "images_dir")
     classes = read_classes(data_dir)
     entries = read_tables(data_dir, classes)
     rows, groups = choose_split(entries, data_dir, images_dir)
-    lines = write_dataset(output_dir(FLAGS.output_dir), entries, rows, images_dir, classes)
+    folder = output_dir(FLAGS.output_dir)
+    lines = write_dataset(folder, entries, rows, images_dir, classes, FLAGS.shards, FLAGS.verify)
     if FLAGS.keep_duplicates_together:
         lines += describe_duplicates(groups, find_leaks(groups, rows))
     print("\n".join(lines))

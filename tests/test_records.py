@@ -1,6 +1,7 @@
 """Records hold what the tables and the images say, in the keys that TFOD reads."""
 
 import csv
+import hashlib
 import io
 
 import numpy as np
@@ -87,6 +88,7 @@ def test_what_is_read_is_what_was_written(record_path):
     assert count_records([record_path, record_path]) == 2
     assert (record.filename, record.width, record.height) == ("a.jpg", 80, 40)
     assert record.encoded == jpeg()
+    assert record.sha256 == hashlib.sha256(jpeg()).hexdigest()
     assert record.classes.tolist() == [6, 12]
     np.testing.assert_allclose(record.unit_yxyx, [[0.25, 0.1, 0.5, 0.5], [0, 0, 1, 1]])
 

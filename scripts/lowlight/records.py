@@ -9,12 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from lowlight.boxes import pixel_xyxy_to_unit_yxyx
-from lowlight.classes import SPLITS, format_label_map
 from lowlight.errors import DataError
-from lowlight.files import existing_file, whole_files
+from lowlight.files import existing_file
 from lowlight.images import check_image
-from lowlight.progress import Progress
-from lowlight.tables import SplitRow, format_table
 
 _EDGES = "ymin", "xmin", "ymax", "xmax"
 
@@ -28,6 +25,7 @@ class Record(NamedTuple):
     height: int
     unit_yxyx: np.ndarray  # float32 [N, 4]
     classes: np.ndarray  # int64 [N], ids from 1
+    sha256: str  # of `encoded` as its writer gave it, in hexadecimal; "" where it gave none
 
 
 def make_example(image, boxes, encoded, class_ids):
@@ -64,50 +62,6 @@ def make_example(image, boxes, encoded, class_ids):
         "image/object/class/label": _ints([class_ids[name] for name in names]),
     }
     return tf.train.Example(features=tf.train.Features(feature=features))
-
-
-def write_dataset(folder, entries, rows, images_dir, classes):
-    """Writes a record file for each part of a split, label_map.txt and split.csv, all or none.
-
-    What an earlier split left of a part that this one lacks is removed.
-
-    Args:
-        folder: where they are written.
-        entries: [(ImageRow, [AnnotationRow])], sorted by filename.
-        rows: SplitRows of the same images.
-        images_dir: the folder with the images.
-        classes: the classes' names, in the order of their ids.
-
-    Returns:
-        Lines for a summary, what each file holds.
-
-    Raises:
-        DataError: as `write_records`.
-    """
-    class_ids = {name: number for number, name in enumerate(classes, 1)}
-    split_of = {row.filename: row.split for row in rows}
-    parts = {split: [] for split in SPLITS if split in split_of.values()}
-    for entry in entries:
-        parts[split_of[entry[0].filename]].append(entry)
-    paths = {split: folder / f"{split}.tfrecord" for split in SPLITS}
-    finals = [paths[split] for split in parts]
-    extra = folder / "label_map.txt", folder / "split.csv"
-    with whole_files(*finals, *extra) as partials, Progress(len(entries), "image") as progress:
-        *records, label_map, split_csv = partials
-        for record, part in zip(records, parts.values(), strict=True):
-            write_records(record, part, images_dir, class_ids, progress.update)
-        label_map.write_text(format_label_map(classes), "utf-8")
-        split_csv.write_text(format_table(rows, SplitRow), "utf-8")
-    lines = [
-        f"{path}: {len(part)} images, {sum(len(boxes) for _, boxes in part)} boxes"
-        for path, part in zip(finals, parts.values(), strict=True)
-    ]
-    lines.append(f"{folder / 'label_map.txt'}: {len(classes)} classes")
-    for path in (paths[split] for split in SPLITS if split not in parts):
-        if path.exists():
-            path.unlink()
-            lines.append(f"{path}: removed, since this split has no such part")
-    return lines
 
 
 def write_records(path, entries, images_dir, class_ids, on_image):
@@ -179,6 +133,7 @@ def _parse(serialized, place):
             many("image/height")[0],
             np.array(edges, np.float32).T.reshape(-1, 4),
             np.array(many("image/object/class/label"), np.int64),
+            (many("image/key/sha256") or [b""])[0].decode(),
         )
     except Exception as error:
         raise DataError(
