@@ -35,12 +35,9 @@ def main():
     found = gather_annotations(
         FLAGS.annotations, FLAGS.images_dir, FLAGS.image_list, FLAGS.allow_missing
     )
-    problems = list_problems(found)
-    write_tables(output_dir(FLAGS.output_dir), found, problems)
-    print(
-        f"{len(found.images)} images with {len(found.boxes)} boxes in "
-        f"{FLAGS.output_dir}/annotations.csv"
-    )
+    folder, problems = output_dir(FLAGS.output_dir), list_problems(found)
+    write_tables(folder, found, problems)
+    print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
     clipped = sum(count for count, _ in found.clipped.values())
     notes = (
         ("boxes clipped to the image", clipped, found.clipped),
@@ -60,7 +57,7 @@ def main():
     used, left = len(found.images), len(found.without_image) + len(found.strays)
     print(f"  files found: {used + left}, of them {used} used")
     if problems:
-        print(f"  named in {FLAGS.output_dir}/problems.csv: {len(problems)}")
+        print(f"  named in {folder}/problems.csv: {len(problems)}")
 
 
 def write_tables(folder, found, problems):

@@ -1,7 +1,9 @@
 """A whole JPEG is passed through unread, and what isn't whole is decoded, completed or refused."""
 
+import contextlib
 import io
 import os
+import zipfile
 
 import pytest
 from PIL import Image
@@ -45,6 +47,9 @@ def decoded(monkeypatch):
         pytest.param(jpeg(), False, "kept", [False], id="its header alone"),
         pytest.param(jpeg(progressive=True), False, "kept", [False], id="progressive"),
         pytest.param(jpeg() + bytes(9), False, "kept", [False], id="padded"),
+        pytest.param(
+            jpeg().replace(b"\xff\xdb", b"\0\xff\xff\xdb", 1), False, "kept", [False], id="odd gaps"
+        ),
         pytest.param(turned(), False, "unrotated", [False], id="turned"),
         pytest.param(jpeg(), True, "kept", [True], id="verified"),
         pytest.param(jpeg("L"), False, "encoded", [False, True], id="grey"),
@@ -78,6 +83,14 @@ def test_a_jpeg_with_a_damaged_middle_is_found_where_it_is_verified():
         to_rgb_jpeg(bytes(data), "a.jpg", verify=True)
 
 
+@pytest.mark.parametrize("frame", [0xC3, 0xC9], ids=["lossless", "arithmetic"])
+def test_a_jpeg_of_an_uncommon_form_is_decoded_or_refused(decoded, frame):
+    data = jpeg().replace(b"\xff\xc0", bytes([0xFF, frame]), 1)
+    with contextlib.suppress(DataError):
+        to_rgb_jpeg(data, "a.jpg")
+    assert decoded[0]
+
+
 @pytest.mark.parametrize("verify", [False, True])
 def test_a_faulty_colour_profile_stops_no_jpeg(verify):
     data = jpeg(icc_profile=b"no profile")
@@ -103,6 +116,22 @@ def test_the_kinds_add_up_to_the_files_that_were_found(tiny_exdark, tmp_path):
     done = convert_images(tiny_exdark / "ExDark", tmp_path / "images")
     found = sum(len(names) for _, _, names in os.walk(tiny_exdark / "ExDark"))
     assert done.images + len(done.strays) == found == 11
+
+
+def test_an_archive_nested_one_deeper_with_a_macs_strays_gives_the_same_images(
+    tiny_exdark, tmp_path
+):
+    path = tmp_path / "ExDark.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in (tiny_exdark / "ExDark").rglob("*.*"):
+            name = file.relative_to(tiny_exdark / "ExDark")
+            archive.writestr(f"__MACOSX/ExDark/{name.parent}/._{name.name}", b"\0\5\x16\7")
+            archive.write(file, f"ExDark/ExDark/{name}")
+    from_zip = convert_images(path, tmp_path / "zip")
+    from_folder = convert_images(tiny_exdark / "ExDark", tmp_path / "folder")
+    assert (from_zip.images, len(from_zip.strays)) == (from_folder.images, 3 + 11)
+    for image in (tmp_path / "folder").glob("*.jpg"):
+        assert (tmp_path / "zip" / image.name).read_bytes() == image.read_bytes()
 
 
 def test_all_refused_images_are_in_problems_however_many(tmp_path):

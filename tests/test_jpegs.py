@@ -3,9 +3,12 @@
 import io
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from lowlight.jpegs import app1_segments, holds_end_marker
+from lowlight.exif import switch_rotation_off
+from lowlight.jpegs import app1_segments, holds_end_marker, is_of_common_form
 
 
 def jpeg(**options):
@@ -28,6 +31,7 @@ THUMBNAIL = b"\xff\xe1" + (2 + 6 + len(BASELINE)).to_bytes(2, "big") + b"Exif\0\
         pytest.param(BASELINE + b"\r\nmore", True, id="other bytes after it"),
         pytest.param(BASELINE + BASELINE[:-2], True, id="a cut image after it"),
         pytest.param(BASELINE[:2] + b"\xff\xff" + BASELINE[2:], True, id="filled before a marker"),
+        pytest.param(BASELINE[:20] + b"\0\7" + BASELINE[20:], True, id="bytes between segments"),
         pytest.param(BASELINE[:-2], False, id="missing"),
         pytest.param(PROGRESSIVE[:-2], False, id="missing, progressive"),
         pytest.param(BASELINE[:-1], False, id="half of it"),
@@ -55,3 +59,26 @@ def test_app1_segments_are_found_before_the_scan():
     contents = [data[start:end] for start, end in app1_segments(data)]
     assert contents == [THUMBNAIL[4:], THUMBNAIL[4:]]
     assert app1_segments(BASELINE) == []
+
+
+@pytest.mark.parametrize(
+    ("frame", "common"),
+    [(0xC0, True), (0xC1, True), (0xC2, True), (0xC3, False), (0xC9, False)],
+    ids=["baseline", "extended", "progressive", "lossless", "arithmetic"],
+)
+def test_baseline_and_progressive_are_the_common_forms(frame, common):
+    assert is_of_common_form(BASELINE.replace(b"\xff\xc0", bytes([0xFF, frame]), 1)) == common
+
+
+PIECES = [b"\xff", b"\xd8", b"\xd9", b"\xe1", b"\xda", b"\0", b"\0\x08", b"Exif\0\0", b"II*\0"]
+PIECES += [b"\xff\xd8\xff\xe1\0\x30Exif\0\0II*\0\x08\0\0\0", b"\1\0\x12\1\3\0\1\0\0\0\6\0\0\0"]
+
+
+@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=12).map(b"".join))
+def test_no_bytes_are_too_odd_to_walk_through(data):
+    for some in (data, b"\xff\xd8" + data):
+        assert holds_end_marker(some) in (True, False)
+        assert is_of_common_form(some) in (True, False)
+        switched, orientation = switch_rotation_off(some)
+        assert (len(switched), switched == some) == (len(some), orientation == 1)

@@ -11,7 +11,7 @@ from lowlight.errors import DataError, join_errors
 from lowlight.exif import switch_rotation_off
 from lowlight.files import output_dir, whole_file, write_text
 from lowlight.images import is_image_name, open_image, thread_pool, to_rgb
-from lowlight.jpegs import holds_end_marker
+from lowlight.jpegs import holds_end_marker, is_of_common_form
 from lowlight.progress import Progress
 from lowlight.sources import is_stray, list_files
 from lowlight.tables import ProblemRow, format_table
@@ -57,8 +57,8 @@ def to_rgb_jpeg(data, place, verify=False):
 
     Args:
         data: the file's bytes; place: how a message names it.
-        verify: decode even an RGB JPEG that holds its end marker, of which otherwise only the
-            header is read.
+        verify: decode even a baseline or progressive RGB JPEG that holds its end marker, of which
+            otherwise only the header is read.
 
     Returns:
         RgbJpeg.
@@ -66,7 +66,8 @@ def to_rgb_jpeg(data, place, verify=False):
     Raises:
         DataError: as `open_image`; an image too large for a JPEG.
     """
-    how, is_whole = "kept", verify or not holds_end_marker(data)
+    how = "kept"
+    is_whole = verify or not (is_of_common_form(data) and holds_end_marker(data))
     try:
         image = open_image(data, place, is_whole)
     except DataError:

@@ -2,9 +2,10 @@
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _START_OF_SCAN = 0xDA
+_COMMON_FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended and progressive Huffman
 _APP1 = 0xE1
-_ALONE = frozenset((0x01, *range(0xD0, 0xD8)))  # TEM and RST0 to RST7 have no content
-_ENDS = frozenset((0x00, 0xD8, 0xD9))  # what can't come before the first scan
+_ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))  # no marker, TEM, RST0 to RST7: no content
+_ENDS = frozenset((0xD8, 0xD9))  # what can't come before the first scan
 
 
 def holds_end_marker(data):
@@ -25,6 +26,15 @@ def holds_end_marker(data):
     return end >= 0 and data.find(_START, scan, end) < 0
 
 
+def is_of_common_form(data):
+    """Says whether a JPEG is baseline or progressive, which every decoder reads.
+
+    Others, such as lossless and arithmetic-coded ones, may have a header that a decoder reads and
+    pixels that it can't.
+    """
+    return any(marker in _COMMON_FRAMES for marker, _, _ in _walk(data))
+
+
 def app1_segments(data):
     """Returns (start, end) of the content of each APP1 segment, which hold EXIF and XMP."""
     return [(start, end) for marker, start, end in _walk(data) if marker == _APP1]
@@ -33,10 +43,10 @@ def app1_segments(data):
 def _walk(data):
     """Yields (marker, start, end) of each segment's content, up to the first scan's header.
 
-    It ends where the bytes are no such segment.
+    What stands between segments is passed over, as libjpeg does. It ends at a segment that is cut.
     """
     place = len(_START) if data.startswith(_START) else len(data)
-    while data[place : place + 1] == b"\xff":
+    while (place := data.find(b"\xff", place)) >= 0:
         while data[place : place + 1] == b"\xff":  # any number may fill the gap
             place += 1
         marker = data[place] if place < len(data) else 0
