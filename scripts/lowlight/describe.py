@@ -11,7 +11,7 @@ from lowlight.files import existing_dir
 from lowlight.images import check_image, open_reduced, thread_pool
 from lowlight.progress import Progress
 from lowlight.split import split_by_file
-from lowlight.tables import ImageRow, read_table, read_tables
+from lowlight.tables import ImageRow, ProblemRow, read_table, read_tables
 
 _BRIGHTNESS_SIDE = 64  # pixels; the mean of an image needs no more of it
 
@@ -23,14 +23,6 @@ class Entry(NamedTuple):
     boxes: list  # of AnnotationRow
     split: str  # "" where there is no split.csv
     brightness: float  # mean luma, 0 to 255
-
-
-class ProblemRow(NamedTuple):
-    """A row of problems.csv."""
-
-    file: str
-    problem: str
-    detail: str
 
 
 class DataSet(NamedTuple):
