@@ -28,7 +28,9 @@ flags.DEFINE_string(
 flags.DEFINE_string("label_map_path", None, "The label map of the training.", required=True)
 flags.DEFINE_boolean("save_detection", False, "Draw and save; without, print what is found.")
 flags.DEFINE_string("save_path", None, "Where drawn images and detections.json are written.")
-flags.DEFINE_float("score_threshold", 0.3, "Lowest score of a detection (0.3 as in the original).")
+flags.DEFINE_float(
+    "score_threshold", 0.3, "Lowest score of a detection (0.3 as in the original).", 0, 1
+)
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Converts ExDark's images to RGB JPG in one flat folder.
+"""Converts ExDark's images, or your own, to RGB JPG in one flat folder.
 
   python scripts/convert_images.py --input_dir=ExDark --output_dir=data/images
 

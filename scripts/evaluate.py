@@ -18,7 +18,11 @@ flags.DEFINE_list(
     "records", None, "TFRecord files or globs; the config's eval_input_reader's by default."
 )
 flags.DEFINE_string("label_map_path", None, "The label map; the config's by default.")
-flags.DEFINE_string("output_dir", None, "Where to; eval/ in the run's folder by default.")
+flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Where to; by default eval/ in the run's folder, or eval_<name>/ with --records.",
+)
 flags.DEFINE_integer("sample_1_of_n", 1, "Score only every n-th image.", 1)
 
 

@@ -48,7 +48,7 @@ def main():
             FLAGS.checkpoint_dir,
             FLAGS.eval_timeout,
             config_path=FLAGS.pipeline_config_path,
-            eval_dir=Path(FLAGS.model_dir, "eval"),
+            eval_dir=Path(FLAGS.model_dir, "eval_train" if on_train else "eval"),
             sample_1_of_n=FLAGS.sample_1_of_n_eval_on_train_examples
             if on_train
             else FLAGS.sample_1_of_n_eval_examples,

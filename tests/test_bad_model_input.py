@@ -38,13 +38,14 @@ BAD_CONFIGS = {
     "other number of classes": (
         "num_classes: 12",
         "num_classes: 90",
-        ["num_classes: 90", "label_map.txt has 12 classes", "Set num_classes to 12"],
+        ["num_classes: 90", "label_map.txt has ids up to 12", "Set num_classes to 12"],
     ),
     "no such records": (
         "train.tfrecord",
         "trian.tfrecord",
         ["no record file", "trian.tfrecord", "make_tfrecords.py writes it"],
     ),
+    "no number of steps": ("num_steps: 800", "num_steps: 0", ["no num_steps"]),
     "no such label map": (
         "label_map.txt",
         "labels.txt",
@@ -90,12 +91,37 @@ def test_training_refuses_a_batch_that_the_devices_cannot_share(data_dir):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_ends_the_training_with_advice():
-    from lowlight import pipeline, tfod
+def test_a_loss_that_is_no_number_ends_the_training_and_says_how_to_go_back(tmp_path):
+    from lowlight import tfod
 
-    step = tfod.Step(7, {"Loss/total_loss": float("nan")}, 0.08)
-    with pytest.raises(DataError, match=r"(?s)the loss at step 7 is nan.*learning_rate_base"):
-        pipeline._step_detail(step, "run")
+    for number in (1, 2, 10):
+        (tmp_path / f"ckpt-{number}.index").touch()
+    hooks = tfod._LoopHooks(tmp_path, None, 100, 1000, 15000)
+    hooks.manager = types.SimpleNamespace(latest_checkpoint=str(tmp_path / "ckpt-10"))
+    with pytest.raises(DataError, match="the loss at step 7 is nan") as caught:
+        hooks._check_loss(7, float("nan"))
+    assert str(caught.value).endswith(
+        f"There are ckpt-1, ckpt-2. To go on from ckpt-2:\n"
+        f"    echo 'model_checkpoint_path: \"ckpt-2\"' > {tmp_path}/checkpoint"
+    )
+
+
+@pytest.mark.slow
+def test_a_run_of_another_model_is_left_as_it_is(data_dir):
+    import tensorflow as tf
+
+    from lowlight import pipeline
+
+    run_dir = data_dir / "run"
+    run_dir.mkdir()
+    own = (CONFIGS / "sample.config").read_text().replace("num_filters: 64", "num_filters: 32")
+    (run_dir / "pipeline.config").write_text(own)
+    step = tf.Variable(5, dtype=tf.int64)
+    tf.train.CheckpointManager(tf.train.Checkpoint(step=step), str(run_dir), 7).save()
+    strategy = types.SimpleNamespace(num_replicas_in_sync=1)
+    with pytest.raises(DataError, match=r"run: holds checkpoints of another model"):
+        pipeline.train_run(write_config(data_dir), run_dir, strategy)
+    assert (run_dir / "pipeline.config").read_text() == own
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ def make_run(folder, *steps):
     return folder
 
 
-def make_export(folder, step):
+def make_export(folder, step, key="step"):
     """Writes the outside of an export: enough to be found."""
     import tensorflow as tf
 
@@ -33,7 +33,7 @@ def make_export(folder, step):
     (folder / "saved_model" / "saved_model.pb").write_bytes(b"")
     (folder / "pipeline.config").write_text(CONFIG_TEXT)
     step = tf.Variable(step, dtype=tf.int64)
-    tf.train.Checkpoint(step=step).save(str(folder / "checkpoint" / "ckpt"))
+    tf.train.Checkpoint(**{key: step}).save(str(folder / "checkpoint" / "ckpt"))
     return folder
 
 
@@ -112,9 +112,32 @@ def test_a_checkpoint_whose_data_is_gone_is_named(tmp_path):
         find_model(run).step()
 
 
+def test_an_export_by_tfod_itself_which_keeps_no_step_is_at_step_0(tmp_path):
+    from lowlight.runs import find_model
+
+    assert find_model(make_export(tmp_path / "model", 7, key="weight")).step() == 0
+
+
+@pytest.mark.parametrize("state", [None, "", 'all_model_checkpoint_paths: "ckpt-1"\n'])
+def test_a_run_whose_newest_checkpoint_was_removed_is_told_how_to_go_back(tmp_path, state):
+    from lowlight.runs import find_model
+
+    run = make_run(tmp_path / "run", 5, 6)
+    for path in run.glob("ckpt-2.*"):
+        path.unlink()
+    if state is not None:
+        (run / "checkpoint").write_text(state)
+    with pytest.raises(DataError) as caught:
+        find_model(run)
+    command = str(caught.value).splitlines()[-1].strip()
+    assert command == f"echo 'model_checkpoint_path: \"ckpt-1\"' > {run}/checkpoint"
+    (run / "checkpoint").write_text('model_checkpoint_path: "ckpt-1"\n')
+    assert find_model(run).step() == 5
+
+
 def test_a_label_map_of_another_size_is_refused(tmp_path):
     from lowlight.runs import check_classes, find_model
 
     model = find_model(make_run(tmp_path / "run", 5))
-    with pytest.raises(DataError, match=r"map\.txt: 2 classes, but .* has 12"):
+    with pytest.raises(DataError, match=r"map\.txt: ids up to 2, but .* has 12 classes"):
         check_classes(model, {1: "Cat", 2: "Dog"}, "map.txt")

@@ -91,13 +91,17 @@ def exported(trained, run_script):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Pictures of three shapes, one broken, and one that is no picture."""
+    """Pictures of three shapes, and what else lies in a folder of pictures."""
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for name, (width, height) in SIZES.items():
         pixels = rng.integers(0, 90, (height, width, 3), np.uint8)
         Image.fromarray(pixels).save(folder / name)
+    Image.new("RGB", (1, 3000)).save(folder / "thread.png")
     (folder / "broken.jpg").write_text("no picture")
+    (folder / "cut.jpg").write_bytes((folder / "wide.jpg").read_bytes()[:-600])
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    (folder / "album.jpg").mkdir()
     (folder / "notes.txt").write_text("no picture, and doesn't say so")
     return folder
 
@@ -167,7 +171,7 @@ def test_evaluation_prints_and_keeps_the_twelve_numbers(trained, tmp_path, run_s
     assert steps_of_scalar(tmp_path / "eval", name) == [5]
 
 
-def test_evaluation_by_train_py_goes_to_the_runs_eval_folder(trained, data_dir, run_script):
+def test_evaluation_on_training_records_goes_to_a_folder_of_its_own(trained, data_dir, run_script):
     run_checked(
         run_script,
         "train.py",
@@ -177,7 +181,16 @@ def test_evaluation_by_train_py_goes_to_the_runs_eval_folder(trained, data_dir, 
         "--eval_on_train_data",
         "--sample_1_of_n_eval_on_train_examples=4",
     )
-    assert json.loads((trained[0] / "eval" / "metrics.json").read_text())["images"] == 3
+    assert json.loads((trained[0] / "eval_train" / "metrics.json").read_text())["images"] == 3
+
+
+def test_an_export_made_again_replaces_only_what_it_made(exported, run_script):
+    folder = exported / "exported"
+    (folder / "notes.txt").write_text("mine")
+    run_checked(run_script, "export_model.py", f"--model_dir={exported}")
+    parts = ["checkpoint", "notes.txt", "pipeline.config", "saved_model"]
+    assert sorted(path.name for path in folder.iterdir()) == parts
+    assert (folder / "saved_model" / "saved_model.pb").is_file()
 
 
 def test_the_exported_model_has_tfods_signature_and_detects_as_the_model_does(exported):
@@ -252,10 +265,13 @@ def test_inference_says_which_model_of_several_runs_it_took(inference, exported)
     assert f"model: {exported / 'exported' / 'saved_model'} (step 5)" in done.stdout
 
 
-def test_a_broken_image_is_named_and_the_others_are_done(inference, pictures):
+def test_images_that_cannot_be_read_are_named_and_the_others_are_done(inference, pictures):
     done, save_path = inference
     assert done.returncode == 1
     assert f"error: {pictures / 'broken.jpg'}: not an image" in done.stderr
+    assert f"\n{pictures / 'cut.jpg'}: damaged or cut short" in done.stderr
+    assert f"\n{pictures / 'gone.jpg'}: No such file" in done.stderr
+    assert f"\n{pictures / 'thread.png'}: 1x3000 pixels can't be resized" in done.stderr
     assert "The other 3 images are done." in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(p.name for p in save_path.iterdir()) == sorted([*SIZES, "detections.json"])

@@ -157,6 +157,8 @@ def _convert(file, folder, verify):
         jpeg = to_rgb_jpeg(file.read(), file.place, verify)
     except DataError as error:
         return error
+    except OSError as error:
+        return DataError(f"{file.place}: {error.strerror}.\n  Check the file's permissions.")
     with whole_file(folder / f"{PurePosixPath(file.name).stem}.jpg") as partial:
         partial.write_bytes(jpeg.data)
     return jpeg._replace(data=b"")

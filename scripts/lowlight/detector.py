@@ -30,9 +30,16 @@ class Detector:
         self._function = function
 
     def detect(self, image):
-        """Returns the Detections in an RGB image, uint8 [H, W, 3]."""
+        """Returns the Detections in an RGB image, uint8 [H, W, 3].
+
+        Raises:
+            ValueError: the image's shape is too extreme for the model's resizer.
+        """
         height, width = image.shape[:2]
-        found = self._function(tf.constant(image[np.newaxis]))
+        try:
+            found = self._function(tf.constant(image[np.newaxis]))
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(f"{width}x{height} pixels can't be resized for the model") from error
         count = int(found["num_detections"][0])
         return Detections(
             unit_yxyx_to_pixel_xyxy(found["detection_boxes"][0, :count].numpy(), width, height),

@@ -38,7 +38,9 @@ def draw_detections(image, detections, names):
         colour = colour_of(number)
         corners = [round(float(edge)) for edge in box]
         _draw_box(draw, corners, colour, line)
-        _draw_label(draw, image.size, corners, f"{names[int(number)]} {score:.2f}", colour, font)
+        _draw_label(
+            draw, image.size, corners, f"{names.get(int(number), number)} {score:.2f}", colour, font
+        )
 
 
 def draw_frames(image, pixel_xyxy, numbers, line):

@@ -48,7 +48,8 @@ def evaluate_model(
         model_dir: as `runs.find_model` takes it.
         records: TFRecord files or globs; None for those of the config.
         label_map_path: None for the config's.
-        eval_dir: the output folder; None for eval/ in the run's folder.
+        eval_dir: the output folder; None for one in the run's folder: eval/ for the config's test
+            records, eval_<name>/ for other records, so that their numbers don't mix.
         sample_1_of_n: score only every n-th image.
         on_train_data: take the config's training records instead of its test records.
         config_path: the config that names records and label map; None for the model's own.
@@ -59,7 +60,7 @@ def evaluate_model(
     """
     from lowlight import tfod
 
-    model = find_model(model_dir)
+    model, are_others = find_model(model_dir), bool(records)
     if not (records and label_map_path):
         config = tfod.read_config(config_path or model.config_path)
         if not (on_train_data or config.eval_input_reader):
@@ -76,7 +77,10 @@ def evaluate_model(
             f"{', '.join(records)}: no such record file (relative to {Path.cwd()}).\n"
             "  Give --records, or run the command from the project's folder."
         )
-    evaluate(model, paths, label_map_path, Path(eval_dir or model.run_dir / "eval"), sample_1_of_n)
+    if eval_dir is None:
+        others = f"eval_{Path(paths[0]).stem}"
+        eval_dir = model.run_dir / (others if on_train_data or are_others else "eval")
+    evaluate(model, paths, label_map_path, eval_dir, sample_1_of_n)
 
 
 def evaluate(model, records, label_map_path, eval_dir, sample_1_of_n=1):
@@ -101,7 +105,7 @@ def evaluate(model, records, label_map_path, eval_dir, sample_1_of_n=1):
 
     names = read_label_map(label_map_path)
     check_classes(model, names, label_map_path)
-    eval_dir = output_dir(eval_dir)
+    eval_dir, step = output_dir(eval_dir), model.step()
     total = -(-count_records(records) // sample_1_of_n)
     if not total:
         raise DataError(f"{records[0]}: holds no image.\n  make_tfrecords.py writes records.")
@@ -113,7 +117,7 @@ def evaluate(model, records, label_map_path, eval_dir, sample_1_of_n=1):
                 score_record(score, detector, record)
                 boxes += len(record.classes)
                 progress.update()
-    metrics, step = score.metrics(), model.step()
+    metrics = score.metrics()
     facts = {
         "images": total,
         "boxes": boxes,
@@ -122,7 +126,8 @@ def evaluate(model, records, label_map_path, eval_dir, sample_1_of_n=1):
         "records": [str(path) for path in records],
         "seconds": round(time.monotonic() - began, 1),
     }
-    title = f"{model.path} (step {step}) on {total} images with {boxes} boxes:\n"
+    files = ", ".join(str(path) for path in records)
+    title = f"{model.path} (step {step}) on {total} images with {boxes} boxes of {files}:\n"
     table = title + format_table(metrics)
     write_metrics(eval_dir / "metrics.json", metrics, facts)
     write_text(eval_dir / "metrics.txt", table + "\n")

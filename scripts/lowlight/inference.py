@@ -20,9 +20,13 @@ def list_images(folder):
         DataError: no such folder, or no image in it.
     """
     folder = existing_dir(folder, "images_folder_dir")
-    paths = sorted(p for p in folder.iterdir() if is_image_name(p.name) and not is_stray(p.name))
+    named = (path for path in folder.iterdir() if is_image_name(path.name))
+    paths = sorted(path for path in named if not is_stray(path.name) and not path.is_dir())
     if not paths:
-        raise DataError(f"{folder}: holds no image (jpg, png, ...).\n  Check --images_folder_dir.")
+        raise DataError(
+            f"{folder}: holds no image (jpg, png, ...); its subfolders aren't searched.\n"
+            "  Check --images_folder_dir."
+        )
     return paths
 
 
@@ -60,12 +64,12 @@ def detect_images(paths, detector, names, score_threshold, save_dir=None, facts=
     with Progress(len(paths), "image") as progress:
         for path in paths:
             try:
-                image = to_rgb(ImageOps.exif_transpose(open_image(path, path)))
+                image, found = _detect_file(path, detector)
             except DataError as error:
                 errors.append(error)
                 progress.update()
                 continue
-            found = detector.detect(np.asarray(image)).over(score_threshold)
+            found = found.over(score_threshold)
             entries.append(_entry(path.name, image, found, names))
             if save_dir:
                 draw_detections(image, found, names)
@@ -80,11 +84,22 @@ def detect_images(paths, detector, names, score_threshold, save_dir=None, facts=
     return sum(len(entry["detections"]) for entry in entries)
 
 
+def _detect_file(path, detector):
+    """Returns an image, upright and RGB, and its Detections; raises DataError where it can't."""
+    try:
+        image = to_rgb(ImageOps.exif_transpose(open_image(path, path)))
+        return image, detector.detect(np.asarray(image))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}.\n  Check the file.") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}.\n  Crop or remove it.") from error
+
+
 def _entry(filename, image, found, names):
     """Returns what detections.json says of one image."""
     detections = [
         {
-            "class": names[int(number)],
+            "class": names.get(int(number), f"class {int(number)}"),
             "class_id": int(number),
             "score": round(float(score), 4),
             "box": [round(float(edge), 1) for edge in box],

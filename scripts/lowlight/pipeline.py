@@ -13,7 +13,7 @@ from lowlight.classes import read_label_map
 from lowlight.errors import DataError
 from lowlight.files import output_dir
 from lowlight.progress import Progress
-from lowlight.runs import checkpoint_step, latest_checkpoint
+from lowlight.runs import CONFIG, checkpoint_step, latest_checkpoint
 
 _ZOO = "http://download.tensorflow.org/models/object_detection/tf2/20200711"
 
@@ -41,11 +41,11 @@ def check_config(config, path):
         raise DataError(_missing_file(path, "label map", reader.label_map_path, "label_map_path"))
     names = read_label_map(reader.label_map_path)
     model = getattr(config.model, config.model.WhichOneof("model") or "ssd")
-    if len(names) != model.num_classes:
+    if max(names) != model.num_classes:
         raise DataError(
             f"{path}: the model has num_classes: {model.num_classes}, "
-            f"but {reader.label_map_path} has {len(names)} classes.\n"
-            f"  Set num_classes to {len(names)} or name the right label map."
+            f"but {reader.label_map_path} has ids up to {max(names)}.\n"
+            f"  Set num_classes to {max(names)} or name the right label map."
         )
     check_records(reader.tf_record_input_reader.input_path, path)
     start = config.train_config.fine_tune_checkpoint
@@ -108,12 +108,14 @@ def train_run(config_path, model_dir, strategy, num_steps=None, **options):
         options: as in `tfod.train`.
 
     Raises:
-        DataError: as `check_config`; a batch that the replicas don't divide; a loss that is not
-            a finite number.
+        DataError: as `check_config`; no number of steps; a batch that the replicas don't divide; a
+            run of another model in the folder; a loss that is not a finite number.
     """
     config = tfod.read_config(config_path)
     check_config(config, config_path)
     num_steps = num_steps or config.train_config.num_steps
+    if not num_steps:
+        raise DataError(f"{config_path}: no num_steps.\n  Add it, or give --num_train_steps.")
     batch_size, replicas = config.train_config.batch_size, strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise DataError(
@@ -122,6 +124,8 @@ def train_run(config_path, model_dir, strategy, num_steps=None, **options):
         )
     output_dir(model_dir)
     checkpoint = latest_checkpoint(model_dir)
+    if checkpoint:
+        _check_same_model(config, config_path, Path(model_dir))
     done = checkpoint_step(checkpoint) if checkpoint else 0
     print(
         f"training {model_dir}: step {done} to {num_steps}, batch {batch_size}, "
@@ -137,42 +141,53 @@ def train_run(config_path, model_dir, strategy, num_steps=None, **options):
             config_path,
             model_dir,
             num_steps,
-            lambda read: progress.update(lambda: _step_detail(read(), model_dir)),
+            lambda read: progress.update(lambda: _step_detail(read())),
             **options,
         )
     print(f"trained to step {num_steps} in {time.monotonic() - began:.0f} s: {last}")
 
 
-def _step_detail(step, model_dir):
-    """Returns the losses of a step as text; raises DataError where the total isn't finite."""
-    total = step.losses["Loss/total_loss"]
-    if not abs(total) < float("inf"):
+def _check_same_model(config, config_path, run_dir):
+    """Raises DataError where a config's model isn't the one whose checkpoints a run holds."""
+    if (run_dir / CONFIG).is_file() and tfod.read_config(run_dir / CONFIG).model != config.model:
         raise DataError(
-            f"{model_dir}: the loss at step {step.number} is {total}.\n"
-            "  Lower learning_rate_base or lengthen warmup_steps in the config, remove the run's "
-            "newest checkpoint and train again."
+            f"{run_dir}: holds checkpoints of another model than that of {config_path} "
+            f"(compare {run_dir / CONFIG}).\n  Choose another --model_dir."
         )
+
+
+def _step_detail(step):
+    """Returns the losses of a step as text."""
     parts = " + ".join(
         f"{word} {step.losses[name]:.4f}" for name, word in _LOSSES.items() if name in step.losses
     )
-    return f"loss {total:.4f} = {parts}, lr {step.learning_rate:.5f}"
+    return f"loss {step.losses['Loss/total_loss']:.4f} = {parts}, lr {step.learning_rate:.5f}"
 
 
 def export_run(model, export_dir):
-    """Exports a run's checkpoint as a SavedModel, whole or not at all.
+    """Exports a run's checkpoint as a SavedModel.
+
+    The export is made beside its place. An earlier one is replaced part by part, the SavedModel
+    last, so that there is one only where all is whole.
 
     Args:
         model: what `runs.find_checkpoint` found.
-        export_dir: the folder to write, replaced where it is there from an earlier export.
+        export_dir: the folder to write, made where it is missing; other files in it stay.
 
     Raises:
-        DataError: the folder holds something else than an export.
+        DataError: the folder holds files, but no export.
     """
-    export_dir = Path(export_dir)
+    export_dir = Path(export_dir).resolve()
     is_export = (export_dir / "saved_model" / "saved_model.pb").is_file()
     if not is_export and export_dir.is_dir() and any(export_dir.iterdir()):
         raise DataError(f"{export_dir}: holds other files.\n  Choose another --output_dir.")
-    partial = output_dir(export_dir.with_name(f".{export_dir.name}.partial"))
-    tfod.export(model.config_path, model.path, checkpoint_step(model.path), partial)
-    shutil.rmtree(export_dir, ignore_errors=True)
-    os.replace(partial, export_dir)
+    partial = output_dir(export_dir) / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        tfod.export(model.config_path, model.path, checkpoint_step(model.path), partial)
+        for part in ("saved_model", "checkpoint"):
+            shutil.rmtree(export_dir / part, ignore_errors=True)
+        for part in (CONFIG, "checkpoint", "saved_model"):
+            os.replace(partial / part, export_dir / part)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

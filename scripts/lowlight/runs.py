@@ -27,8 +27,13 @@ class Model(NamedTuple):
         return (self.path / "saved_model.pb").is_file()
 
     def step(self):
-        """Returns how many training steps it has behind it, 0 where that isn't known."""
-        return checkpoint_step(self.checkpoint) if self.checkpoint else 0
+        """Returns how many training steps it has behind it, 0 where that isn't known.
+
+        TFOD's own exporter keeps no step, and other programs may keep no checkpoint.
+        """
+        if self.checkpoint is None:
+            return 0
+        return checkpoint_step(self.checkpoint, unknown=0 if self.is_exported else None)
 
     def num_classes(self):
         """Returns the config's num_classes, None without a config.
@@ -42,27 +47,65 @@ class Model(NamedTuple):
 
 
 def latest_checkpoint(folder):
-    """Returns the prefix of a folder's newest checkpoint, None where it has none."""
-    return tf.train.latest_checkpoint(str(folder))
+    """Returns the prefix of a folder's newest checkpoint, None where it has none.
+
+    Raises:
+        DataError: there are checkpoints, but the file that says which is the newest names another.
+    """
+    try:
+        prefix = tf.train.latest_checkpoint(str(folder))
+    except ValueError:  # the file is of another form
+        prefix = None
+    present = [path.stem for path in Path(folder).glob("ckpt-*.index")]
+    if prefix is None and present:
+        raise DataError(
+            f"{folder}/checkpoint: doesn't name a checkpoint that is there.\n"
+            f"  {how_to_go_back(folder)}"
+        )
+    return prefix
 
 
-def checkpoint_step(prefix):
+def how_to_go_back(folder, unwanted=None):
+    """Returns the remedy that makes another checkpoint of a run its newest.
+
+    Args:
+        folder: the run's.
+        unwanted: prefix of the checkpoint that is not to be taken.
+    """
+    names = {path.stem for path in Path(folder).glob("ckpt-*.index")}
+    names = sorted(names - {Path(unwanted or "").name}, key=lambda name: (len(name), name))
+    if not names:
+        return "There is no other; remove the folder and begin anew."
+    return (
+        f"There {'are' if names[1:] else 'is'} {', '.join(names)}. To go on from {names[-1]}:\n"
+        f"    echo 'model_checkpoint_path: \"{names[-1]}\"' > {folder}/checkpoint"
+    )
+
+
+def checkpoint_step(prefix, unknown=None):
     """Returns the training step at which a checkpoint was saved.
+
+    Args:
+        prefix: the checkpoint's.
+        unknown: what to return for a checkpoint without a step; None raises.
 
     Raises:
         DataError: the checkpoint can't be read, or isn't one of TFOD's training loop.
     """
     try:
-        return int(tf.train.load_variable(str(prefix), _STEP))
-    except (tf.errors.OpError, ValueError, KeyError, IndexError) as error:
+        reader = tf.train.load_checkpoint(str(prefix))
+        if unknown is not None and not reader.has_tensor(_STEP):
+            return unknown
+        return int(reader.get_tensor(_STEP))
+    except (tf.errors.OpError, ValueError, KeyError, IndexError, RuntimeError) as error:
         raise DataError(
             f"{prefix}: damaged, or not a checkpoint of a training run.\n"
-            f"  Remove {prefix}.* and the line that names it in the file 'checkpoint' beside it."
+            f"  {how_to_go_back(Path(prefix).parent, prefix)}"
         ) from error
 
 
 def check_classes(model, names, label_map_path):
-    """Raises DataError where a label map has another number of classes than a model.
+    """Raises DataError where a label map's ids aren't those of a model.
 
     Args:
         model: Model.
@@ -70,9 +113,9 @@ def check_classes(model, names, label_map_path):
         label_map_path: for the message.
     """
     number = model.num_classes()
-    if number is not None and number != len(names):
+    if number is not None and number != max(names):
         raise DataError(
-            f"{label_map_path}: {len(names)} classes, but {model.path} has {number} "
+            f"{label_map_path}: ids up to {max(names)}, but {model.path} has {number} classes "
             f"(num_classes in {model.config_path}).\n"
             "  Give the label map that the model was trained with."
         )

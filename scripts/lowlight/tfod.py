@@ -6,6 +6,7 @@ five seconds; whoever can do without TFOD doesn't import it.
 
 import contextlib
 import io
+import math
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from object_detection.utils import config_util  # noqa: E402
 
 from lowlight.errors import DataError  # noqa: E402
 from lowlight.files import existing_file  # noqa: E402
+from lowlight.runs import how_to_go_back  # noqa: E402
 
 # TFOD sets Keras's learning phase as Keras 2 once wanted it; it works, and warns at each trace.
 warnings.filterwarnings("ignore", message=r".*set_learning_phase. is deprecated")
@@ -75,7 +77,7 @@ def train(
     TFOD's loop makes blocks of 100 steps, silent until a block ends and blind to how many steps
     were asked for, and keeps no checkpoint of the last ones. Here it makes blocks of one; what it
     reports goes to `on_step`, summaries are still written once in `summarize_every_n`, and a last
-    checkpoint is kept, also after KeyboardInterrupt (but not after an error that `on_step` raises).
+    checkpoint is kept, also after KeyboardInterrupt.
 
     Args:
         config_path: the pipeline config; its paths are relative to the working directory.
@@ -88,8 +90,11 @@ def train(
 
     Returns:
         The prefix of the newest checkpoint.
+
+    Raises:
+        DataError: a step that was read, or is to be saved, has a loss that isn't a finite number.
     """
-    hooks = _LoopHooks(on_step, summarize_every_n, checkpoint_every_n, num_steps)
+    hooks = _LoopHooks(model_dir, on_step, summarize_every_n, checkpoint_every_n, num_steps)
     with hooks.installed():
         try:
             model_lib_v2.train_loop(
@@ -111,9 +116,9 @@ def train(
 class _LoopHooks:
     """Stands between TFOD's training loop and TensorFlow where the loop offers no hook itself."""
 
-    def __init__(self, on_step, summarize_every_n, checkpoint_every_n, last_step):
+    def __init__(self, model_dir, on_step, summarize_every_n, checkpoint_every_n, last_step):
         self.manager = None
-        self._on_step = on_step
+        self._model_dir, self._on_step = model_dir, on_step
         self._summarize_every_n, self._checkpoint_every_n = summarize_every_n, checkpoint_every_n
         self._last_step = last_step
         self._values = {}
@@ -139,6 +144,7 @@ class _LoopHooks:
     def save_unsaved_steps(self):
         """Keeps a checkpoint of the steps made since the last one."""
         if self._unsaved_steps:
+            self._read()
             self.manager.save()
 
     def _make_manager(self, *args, **kwargs):
@@ -175,11 +181,25 @@ class _LoopHooks:
 
         def read():
             losses = {name: float(v) for name, v in values.items() if name.startswith("Loss/")}
+            self._check_loss(number, losses["Loss/total_loss"])
             return Step(number, losses, float(values["learning_rate"]))
 
+        self._read = read
         self._on_step(read)
-        if number == self._last_step and self._unsaved_steps < self._checkpoint_every_n:
-            self.save_unsaved_steps()  # The loop itself saves when checkpoint_every_n are unsaved.
+        if self._unsaved_steps >= self._checkpoint_every_n:
+            read()  # The loop itself saves now.
+        elif number == self._last_step:
+            self.save_unsaved_steps()
+
+    def _check_loss(self, number, total):
+        if not math.isfinite(total):
+            raise DataError(
+                f"{self._model_dir}: the loss at step {number} is {total}; it isn't saved.\n"
+                "  Lower learning_rate_base or lengthen warmup_steps in the config and run the same\n"
+                "  command again: it goes on from the newest checkpoint. Where that is too late\n"
+                "  already, take an earlier one. "
+                f"{how_to_go_back(self._model_dir, self.manager.latest_checkpoint)}"
+            )
 
 
 def detection_module(config, checkpoint):
