@@ -195,9 +195,9 @@ class _LoopHooks:
         if not math.isfinite(total):
             raise DataError(
                 f"{self._model_dir}: the loss at step {number} is {total}; it isn't saved.\n"
-                "  Lower learning_rate_base or lengthen warmup_steps in the config and run the same\n"
-                "  command again: it goes on from the newest checkpoint. Where that is too late\n"
-                "  already, take an earlier one. "
+                "  Lower learning_rate_base or lengthen warmup_steps in the config and run the\n"
+                "  same command again: it goes on from the newest checkpoint. Where that is too\n"
+                "  late already, take an earlier one. "
                 f"{how_to_go_back(self._model_dir, self.manager.latest_checkpoint)}"
             )
 
