@@ -13,7 +13,7 @@ from absl import flags
 from lowlight import command
 from lowlight.coco_images import import_coco
 from lowlight.errors import name_some
-from lowlight.files import output_dir, whole_files
+from lowlight.files import output_dir, write_texts
 from lowlight.tables import AnnotationRow, ImageRow, format_table
 
 FLAGS = flags.FLAGS
@@ -29,11 +29,13 @@ def main():
     """Imports, writes the three files and prints what they hold."""
     found = import_coco(FLAGS.coco, FLAGS.images_dir, FLAGS.allow_missing)
     folder = output_dir(FLAGS.output_dir)
-    names = "images.csv", "annotations.csv", "classes.txt"
-    with whole_files(*(folder / name for name in names)) as (images, annotations, classes):
-        images.write_text(format_table(found.images, ImageRow), "utf-8")
-        annotations.write_text(format_table(found.boxes, AnnotationRow), "utf-8")
-        classes.write_text("".join(f"{name}\n" for name in found.classes), "utf-8")
+    write_texts(
+        {
+            folder / "images.csv": format_table(found.images, ImageRow),
+            folder / "annotations.csv": format_table(found.boxes, AnnotationRow),
+            folder / "classes.txt": "".join(f"{name}\n" for name in found.classes),
+        }
+    )
     print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
     print(f"{len(found.classes)} classes in {folder}/classes.txt: {name_some(found.classes, 12)}")
     notes = (
@@ -44,9 +46,7 @@ def main():
         ("images left out, no file", len(found.without_image), found.without_image),
         ("other images left alone", len(found.unnamed), found.unnamed),
     )
-    for what, count, images in notes:
-        if count:
-            print(f"  {what}: {count} ({name_some(images)})")
+    command.print_notes(notes)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from absl import flags
 
 from lowlight import command
 from lowlight.annotations import gather_annotations, list_problems
-from lowlight.errors import name_some
-from lowlight.files import output_dir, whole_files
+from lowlight.files import output_dir, write_texts
 from lowlight.tables import AnnotationRow, ImageRow, ProblemRow, format_table
 
 FLAGS = flags.FLAGS
@@ -36,7 +35,13 @@ def main():
         FLAGS.annotations, FLAGS.images_dir, FLAGS.image_list, FLAGS.allow_missing
     )
     folder, problems = output_dir(FLAGS.output_dir), list_problems(found)
-    write_tables(folder, found, problems)
+    write_texts(
+        {
+            folder / "images.csv": format_table(found.images, ImageRow),
+            folder / "annotations.csv": format_table(found.boxes, AnnotationRow),
+            folder / "problems.csv": format_table(problems, ProblemRow),
+        }
+    )
     print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
     clipped = sum(count for count, _ in found.clipped.values())
     notes = (
@@ -51,25 +56,11 @@ def main():
         ("annotations left out, no image", len(found.without_image), found.without_image),
         ("other files left alone", len(found.strays), found.strays),
     )
-    for what, count, names in notes:
-        if count:
-            print(f"  {what}: {count} ({name_some(names)})")
+    command.print_notes(notes)
     used, left = len(found.images), len(found.without_image) + len(found.strays)
     print(f"  files found: {used + left}, of them {used} used")
     if problems:
         print(f"  named in {folder}/problems.csv: {len(problems)}")
-
-
-def write_tables(folder, found, problems):
-    """Writes the three csv files, all or none."""
-    tables = {
-        "images.csv": format_table(found.images, ImageRow),
-        "annotations.csv": format_table(found.boxes, AnnotationRow),
-        "problems.csv": format_table(problems, ProblemRow),
-    }
-    with whole_files(*(folder / name for name in tables)) as partials:
-        for partial, text in zip(partials, tables.values(), strict=True):
-            partial.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 
 from absl import app, flags, logging
 
-from lowlight.errors import DataError
+from lowlight.errors import DataError, name_some
 
 # What the operating system refuses for a reason that the user can act on.
 _REMEDIES = {
@@ -33,6 +33,17 @@ def run(main):
     all of it.
     """
     app.run(lambda _: _exit_plainly(main), flags_parser=_parse_flags)
+
+
+def print_notes(notes):
+    """Prints what a step met, a line each of those that occurred.
+
+    Args:
+        notes: [(what, how many, the names of what it was met in)].
+    """
+    for what, count, names in notes:
+        if count:
+            print(f"  {what}: {count} ({name_some(names)})")
 
 
 def _parse_flags(argv):

@@ -54,8 +54,14 @@ def whole_file(path):
 
 def write_text(path, text):
     """Writes text as UTF-8 with LF line ends, whole or not at all."""
-    with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+    write_texts({path: text})
+
+
+def write_texts(texts):
+    """Writes {path: text} as `write_text` does, all files or none."""
+    with whole_files(*texts) as partials:
+        for partial, text in zip(partials, texts.values(), strict=True):
+            partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def existing_dir(path, flag):
