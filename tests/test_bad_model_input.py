@@ -92,11 +92,11 @@ def test_training_refuses_a_batch_that_the_devices_cannot_share(data_dir):
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_training_and_says_how_to_go_back(tmp_path):
-    from lowlight import tfod
+    from lowlight.loop_hooks import LoopHooks
 
     for number in (1, 2, 10):
         (tmp_path / f"ckpt-{number}.index").touch()
-    hooks = tfod._LoopHooks(tmp_path, None, 100, 1000, 15000)
+    hooks = LoopHooks(tmp_path, None, 100, 1000, 15000)
     hooks.manager = types.SimpleNamespace(latest_checkpoint=str(tmp_path / "ckpt-10"))
     with pytest.raises(DataError, match="the loss at step 7 is nan") as caught:
         hooks._check_loss(7, float("nan"))
