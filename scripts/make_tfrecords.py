@@ -16,6 +16,7 @@ from absl import flags
 from lowlight import command
 from lowlight.balance import labels_of
 from lowlight.classes import read_classes
+from lowlight.dataset import write_dataset
 from lowlight.duplicates import describe_duplicates, find_duplicates, find_leaks
 from lowlight.files import existing_dir, output_dir
 from lowlight.split import check_fraction, split_by_file, split_officially, split_randomly
@@ -70,8 +71,6 @@ def choose_split(entries, data_dir, images_dir):
 
 def main():
     """Reads the tables, splits, writes everything and prints what each file holds."""
-    from lowlight.dataset import write_dataset
-
     data_dir = existing_dir(FLAGS.data_dir, "data_dir")
     images_dir = existing_dir(FLAGS.images_dir, "images_dir")
     classes = read_classes(data_dir)

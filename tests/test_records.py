@@ -10,9 +10,8 @@ from PIL import Image
 
 from lowlight.classes import CLASSES
 from lowlight.errors import DataError
+from lowlight.records import count_records, make_example, read_records, write_records
 from lowlight.tables import AnnotationRow, ImageRow, format_table
-
-pytestmark = pytest.mark.slow
 
 CLASS_IDS = {name: number for number, name in enumerate(CLASSES, 1)}
 IMAGE = ImageRow("a.jpg", "Cat/a.jpg", 80, 40, "Cat", "Low", "Indoor", "train", 2)
@@ -37,8 +36,6 @@ def images_dir(tmp_path):
 
 @pytest.fixture
 def record_path(tmp_path, images_dir):
-    from lowlight.records import write_records
-
     path = tmp_path / "train.tfrecord"
     write_records(path, [(IMAGE, BOXES)], images_dir, CLASS_IDS, lambda: None)
     return path
@@ -50,8 +47,6 @@ def write_tables(folder, images=(IMAGE,), boxes=BOXES):
 
 
 def test_an_example_has_tfods_keys_with_edges_as_fractions_and_ids_from_1():
-    from lowlight.records import make_example
-
     features = make_example(IMAGE, BOXES, b"jpeg bytes", CLASS_IDS).features.feature
     floats = {key: list(value.float_list.value) for key, value in features.items()}
     ints = {key: list(value.int64_list.value) for key, value in features.items()}
@@ -82,8 +77,6 @@ def test_an_example_has_tfods_keys_with_edges_as_fractions_and_ids_from_1():
 
 
 def test_what_is_read_is_what_was_written(record_path):
-    from lowlight.records import count_records, read_records
-
     (record,) = read_records([record_path])
     assert count_records([record_path, record_path]) == 2
     assert (record.filename, record.width, record.height) == ("a.jpg", 80, 40)
@@ -93,6 +86,7 @@ def test_what_is_read_is_what_was_written(record_path):
     np.testing.assert_allclose(record.unit_yxyx, [[0.25, 0.1, 0.5, 0.5], [0, 0, 1, 1]])
 
 
+@pytest.mark.slow
 def test_tfods_own_decoder_reads_a_record(record_path, tmp_path):
     import tensorflow as tf
 
@@ -111,8 +105,6 @@ def test_tfods_own_decoder_reads_a_record(record_path, tmp_path):
 
 
 def test_an_image_without_boxes_is_kept_with_none(tmp_path, images_dir):
-    from lowlight.records import read_records, write_records
-
     path = tmp_path / "none.tfrecord"
     write_records(path, [(IMAGE, [])], images_dir, CLASS_IDS, lambda: None)
     (record,) = read_records([path])
@@ -120,17 +112,14 @@ def test_an_image_without_boxes_is_kept_with_none(tmp_path, images_dir):
 
 
 def test_a_record_file_that_is_cut_short_is_named_with_the_place(record_path):
-    from lowlight.records import count_records
-
     record_path.write_bytes((record_path.read_bytes() * 2)[:-5])
     with pytest.raises(DataError, match=r"train\.tfrecord: damaged after record 1"):
         count_records([record_path])
 
 
+@pytest.mark.slow
 def test_a_record_of_something_else_is_named(tmp_path):
     import tensorflow as tf
-
-    from lowlight.records import read_records
 
     path = tmp_path / "other.tfrecord"
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -140,8 +129,6 @@ def test_a_record_of_something_else_is_named(tmp_path):
 
 
 def test_an_image_of_another_size_than_its_row_is_refused(tmp_path, images_dir):
-    from lowlight.records import write_records
-
     (images_dir / "a.jpg").write_bytes(jpeg(40, 40))
     with pytest.raises(DataError, match=r"a\.jpg: 40x40 pixels, but images\.csv has 80x40"):
         write_records(tmp_path / "x", [(IMAGE, BOXES)], images_dir, CLASS_IDS, lambda: None)
@@ -216,7 +203,6 @@ def test_near_duplicates_are_not_looked_for_where_that_is_turned_off(make_record
 
 def test_ones_own_classes_get_the_ids_of_their_lines(tmp_path, images_dir, make_records):
     from lowlight.classes import read_label_map
-    from lowlight.records import read_records
 
     (tmp_path / "classes.txt").write_text("Street lamp\nCat\n")
     boxes = [

@@ -1,6 +1,7 @@
 """Writes the record files of a data set beside its label map and split, and checks them."""
 
 import hashlib
+import itertools
 import re
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from lowlight.classes import SPLITS, format_label_map
 from lowlight.errors import DataError
 from lowlight.files import whole_files
 from lowlight.progress import Progress
-from lowlight.records import read_records, write_records
+from lowlight.records import parse_record, write_records
 from lowlight.tables import SplitRow, format_table
+from lowlight.tfrecords import read_frames
+from lowlight.threads import map_in_threads
 
 _RECORD_FILE = re.compile(rf"({'|'.join(SPLITS)})\.tfrecord(?:-\d{{5}}-of-(\d{{5}}))?")
 
@@ -84,10 +87,18 @@ def verify_records(path, place, entries, images_dir, class_ids, on_record):
             with a box that isn't its row's to the pixel.
     """
     remedy = "The tables or images changed meanwhile, or the disk fails. Run this step again."
+
+    def check(number, serialized, entry):
+        if entry is None:
+            return "one too many"
+        record = parse_record(serialized, f"{place}: record {number}")
+        return _difference(record, entry, images_dir, class_ids)
+
+    numbered = zip(
+        itertools.count(1), read_frames(path), itertools.chain(entries, itertools.repeat(None))
+    )
     count = 0
-    for count, record in enumerate(read_records([path]), 1):
-        expected = entries[count - 1] if count <= len(entries) else None
-        wrong = _difference(record, expected, images_dir, class_ids) if expected else "one too many"
+    for count, wrong in enumerate(map_in_threads(lambda item: check(*item), numbered), 1):
         if wrong:
             raise DataError(f"{place}: record {count}: {wrong}.\n  {remedy}")
         on_record()
@@ -102,9 +113,9 @@ def _difference(record, entry, images_dir, class_ids):
         return f"is {record.filename}, not {image.filename}"
     if (record.width, record.height) != (image.width, image.height):
         return f"{record.width}x{record.height} pixels, not {image.width}x{image.height}"
-    sha256 = hashlib.sha256((Path(images_dir) / image.filename).read_bytes()).hexdigest()
-    if not sha256 == hashlib.sha256(record.encoded).hexdigest() == record.sha256:
-        return f"its image isn't that of {image.filename}, by SHA-256"
+    data = (Path(images_dir) / image.filename).read_bytes()
+    if record.encoded != data or record.sha256 != hashlib.sha256(data).hexdigest():
+        return f"its image isn't that of {image.filename}"
     if record.classes.tolist() != [class_ids[box.class_name] for box in boxes]:
         return f"the classes of the boxes of {image.filename} differ"
     pixels = record.unit_yxyx * np.float32([image.height, image.width] * 2)

@@ -8,10 +8,11 @@ import numpy as np
 from lowlight.classes import LIGHTINGS, LOCATIONS, SPLITS, read_classes
 from lowlight.errors import DataError, join_errors
 from lowlight.files import existing_dir
-from lowlight.images import check_image, open_reduced, thread_pool
+from lowlight.images import open_reduced, read_image
 from lowlight.progress import Progress
 from lowlight.split import split_by_file
 from lowlight.tables import ImageRow, ProblemRow, read_table, read_tables
+from lowlight.threads import map_in_threads
 
 _BRIGHTNESS_SIDE = 64  # pixels; the mean of an image needs no more of it
 
@@ -109,14 +110,14 @@ def _measure_brightness(images, images_dir):
     def measure(image):
         path = Path(images_dir) / image.filename
         try:
-            check_image(path, image.width, image.height)
-            return round(float(np.mean(open_reduced(path, "L", _BRIGHTNESS_SIDE))), 1)
+            data = read_image(path, image.width, image.height)
+            return round(float(np.mean(open_reduced(data, path, "L", _BRIGHTNESS_SIDE))), 1)
         except DataError as error:
             return error
 
     values = []
-    with Progress(len(images), "image") as progress, thread_pool() as pool:
-        for value in pool.map(measure, images):
+    with Progress(len(images), "image") as progress:
+        for value in map_in_threads(measure, images):
             values.append(value)
             progress.update()
     errors = [value for value in values if isinstance(value, DataError)]

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from lowlight.files import existing_file
-from lowlight.images import grey_thumbnail, thread_pool
+from lowlight.images import grey_thumbnail
 from lowlight.progress import Progress
+from lowlight.threads import map_in_threads
 
 _SIDE = 32  # of the thumbnail that is hashed, pixels
 _WAVES = 16  # a side of the block of lowest frequencies that become bits
@@ -48,11 +49,11 @@ def find_duplicates(filenames, images_dir):
         path = existing_file(
             Path(images_dir) / name, "Run convert_images.py, or check --images_dir."
         )
-        return hash_thumbnail(grey_thumbnail(path, _SIDE))
+        return hash_thumbnail(grey_thumbnail(path.read_bytes(), path, _SIDE))
 
     hashes = []
-    with Progress(len(names), "hash") as progress, thread_pool() as pool:
-        for found in pool.map(hash_image, names):
+    with Progress(len(names), "hash") as progress:
+        for found in map_in_threads(hash_image, names):
             hashes.append(found)
             progress.update()
     seen = [number for number, found in enumerate(hashes) if found is not None]

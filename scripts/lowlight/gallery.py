@@ -82,7 +82,8 @@ def make_thumbnails(images_dir, entry, classes):
         entry: describe.Entry.
         classes: the data set's, whose order gives the boxes their colours.
     """
-    image = open_reduced(Path(images_dir) / entry.image.filename, "RGB", _SIDE)
+    path = Path(images_dir) / entry.image.filename
+    image = open_reduced(path.read_bytes(), path, "RGB", _SIDE)
     image.thumbnail((_SIDE, _SIDE))
     gamma = _gamma(entry.brightness)
     bright = image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)

@@ -2,9 +2,7 @@
 
 import contextlib
 import io
-import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -81,41 +79,43 @@ def image_size(path):
         return image.size
 
 
-def check_image(path, width, height):
-    """Raises DataError unless the file is an image of the size that images.csv gives it."""
-    found = image_size(existing_file(path, "Run convert_images.py, or check --images_dir."))
+def read_image(path, width, height):
+    """Returns the bytes of an image file that has the size that images.csv gives it.
+
+    Raises:
+        DataError: no such file, not an image, or one of another size.
+    """
+    data = existing_file(path, "Run convert_images.py, or check --images_dir.").read_bytes()
+    found = open_image(data, path, whole=False).size
     if found != (width, height):
         raise DataError(
             f"{path}: {found[0]}x{found[1]} pixels, but images.csv has {width}x{height}.\n"
             "  Run make_annotations_csv.py again."
         )
+    return data
 
 
-def open_reduced(path, mode, side):
+def open_reduced(data, place, mode, side):
     """Decodes an image in a mode, as small as a decoder gives it with sides >= `side`.
 
-    A JPEG comes at an eighth at least, and fast: what is left out is never computed. Raises as
-    `open_image`.
+    A JPEG comes at an eighth at least, and fast: what is left out is never computed. The arguments
+    are those of `open_image`, which it raises as.
     """
-    with _plain_errors(path), Image.open(path) as image:
+    image = open_image(data, place, whole=False)
+    with _plain_errors(place):
         image.draft(mode, (side, side))
         return image.convert(mode)
 
 
-def grey_thumbnail(path, side):
+def grey_thumbnail(data, place, side):
     """Returns the image's grey levels, squeezed to a square, uint8 [side, side].
 
     A JPEG is decoded only as large as that needs. Raises as `open_image`.
     """
-    image = open_reduced(path, "L", 4 * side)
+    image = open_reduced(data, place, "L", 4 * side)
     return np.asarray(image.resize((side, side), Image.Resampling.BOX))
 
 
 def list_jpegs(folder):
     """Returns the paths of the converted images in a folder, sorted."""
     return sorted(p for p in Path(folder).glob("*.jpg") if not is_stray(p.name))
-
-
-def thread_pool(jobs=None):
-    """Returns a pool of `jobs` threads, by default one a core: Pillow decodes without the GIL."""
-    return ThreadPoolExecutor(jobs or os.cpu_count())

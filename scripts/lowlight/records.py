@@ -1,17 +1,16 @@
 """Writes and reads TFRecords of tf.train.Examples with TFOD's standard keys."""
 
 import hashlib
-import itertools
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from lowlight.boxes import pixel_xyxy_to_unit_yxyx
 from lowlight.errors import DataError
-from lowlight.files import existing_file
-from lowlight.images import check_image
+from lowlight.images import read_image
+from lowlight.tfrecords import Example, frame, read_frames
+from lowlight.threads import map_in_threads
 
 _EDGES = "ymin", "xmin", "ymax", "xmax"
 
@@ -46,22 +45,28 @@ def make_example(image, boxes, encoded, class_ids):
         [pixel_xyxy_to_unit_yxyx(box[4:], box.width, box.height) for box in boxes], np.float32
     ).reshape(-1, 4)
     names = [box.class_name for box in boxes]
+    filename = image.filename.encode()
     features = {
-        "image/height": _ints([image.height]),
-        "image/width": _ints([image.width]),
-        "image/filename": _bytes([image.filename.encode()]),
-        "image/source_id": _bytes([image.filename.encode()]),
-        "image/key/sha256": _bytes([hashlib.sha256(encoded).hexdigest().encode()]),
-        "image/encoded": _bytes([encoded]),
-        "image/format": _bytes([b"jpeg"]),
-        "image/object/bbox/ymin": _floats(edges[:, 0]),
-        "image/object/bbox/xmin": _floats(edges[:, 1]),
-        "image/object/bbox/ymax": _floats(edges[:, 2]),
-        "image/object/bbox/xmax": _floats(edges[:, 3]),
-        "image/object/class/text": _bytes([name.encode() for name in names]),
-        "image/object/class/label": _ints([class_ids[name] for name in names]),
+        "image/height": ("int64_list", [image.height]),
+        "image/width": ("int64_list", [image.width]),
+        "image/filename": ("bytes_list", [filename]),
+        "image/source_id": ("bytes_list", [filename]),
+        "image/key/sha256": ("bytes_list", [hashlib.sha256(encoded).hexdigest().encode()]),
+        "image/encoded": ("bytes_list", [encoded]),
+        "image/format": ("bytes_list", [b"jpeg"]),
+        "image/object/bbox/ymin": ("float_list", edges[:, 0]),
+        "image/object/bbox/xmin": ("float_list", edges[:, 1]),
+        "image/object/bbox/ymax": ("float_list", edges[:, 2]),
+        "image/object/bbox/xmax": ("float_list", edges[:, 3]),
+        "image/object/class/text": ("bytes_list", [name.encode() for name in names]),
+        "image/object/class/label": ("int64_list", [class_ids[name] for name in names]),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features))
+    example = Example()
+    for key, (kind, values) in features.items():
+        feature = getattr(example.features.feature[key], kind)
+        feature.SetInParent()  # also where there is no value
+        feature.value.extend(values)
+    return example
 
 
 def write_records(path, entries, images_dir, class_ids, on_image):
@@ -77,18 +82,25 @@ def write_records(path, entries, images_dir, class_ids, on_image):
     Raises:
         DataError: an image is missing, or of another size than its row says.
     """
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for image, boxes in entries:
-            jpeg = Path(images_dir) / image.filename
-            check_image(jpeg, image.width, image.height)
-            example = make_example(image, boxes, jpeg.read_bytes(), class_ids)
-            writer.write(example.SerializeToString(deterministic=True))
+
+    def make(entry):
+        image, boxes = entry
+        data = read_image(Path(images_dir) / image.filename, image.width, image.height)
+        serialized = make_example(image, boxes, data, class_ids).SerializeToString(
+            deterministic=True
+        )
+        head, foot = frame(serialized)
+        return head, serialized, foot
+
+    with open(path, "wb") as file:
+        for parts in map_in_threads(make, entries):
+            file.writelines(parts)
             on_image()
 
 
 def count_records(paths):
-    """Returns how many images the files hold; raises DataError as `read_records`."""
-    return sum(1 for _ in _serialized(paths))
+    """Returns how many images the files hold; raises DataError as `read_frames`."""
+    return sum(1 for path in paths for _ in read_frames(path))
 
 
 def read_records(paths):
@@ -97,34 +109,23 @@ def read_records(paths):
     Raises:
         DataError: a file that is missing, damaged, or holds something else than TFOD's examples.
     """
-    for path, number, serialized in _serialized(paths):
-        yield _parse(serialized, f"{path}: record {number}")
-
-
-def _serialized(paths):
-    """Yields (path, number from 1, bytes)."""
     for path in paths:
-        existing_file(path, "make_tfrecords.py writes records.")
-        records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-        for number in itertools.count(1):
-            try:
-                serialized = next(records, None)
-            except tf.errors.OpError as error:
-                raise DataError(
-                    f"{path}: damaged after record {number - 1}.\n"
-                    "  make_tfrecords.py writes it anew."
-                ) from error
-            if serialized is None:
-                break
-            yield path, number, serialized
+        for number, serialized in enumerate(read_frames(path), 1):
+            yield parse_record(serialized, f"{path}: record {number}")
 
 
-def _parse(serialized, place):
+def parse_record(serialized, place):
+    """Returns the Record of an example's bytes.
+
+    Raises:
+        DataError: they are something else; the message begins with `place`.
+    """
+
     def many(key):
         return features[key].bytes_list.value or features[key].int64_list.value
 
     try:
-        features = tf.train.Example.FromString(serialized).features.feature
+        features = Example.FromString(serialized).features.feature
         edges = [features[f"image/object/bbox/{e}"].float_list.value for e in _EDGES]
         return Record(
             many("image/filename")[0].decode(),
@@ -139,15 +140,3 @@ def _parse(serialized, place):
         raise DataError(
             f"{place}: not an example with TFOD's keys ({error}).\n  make_tfrecords.py writes them."
         ) from error
-
-
-def _ints(values):
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-
-
-def _floats(values):
-    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-
-def _bytes(values):
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
