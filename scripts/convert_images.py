@@ -5,8 +5,10 @@
 Each becomes <stem>.jpg. The bytes of an RGB JPEG stay as they are; other forms (PNG, transparent,
 grey, palette) are encoded at quality 95 without chroma subsampling, transparency over black. EXIF
 rotations are not applied, since ExDark's boxes are in the stored pixels, and the tag of a JPEG that
-stays as it is otherwise is set to no rotation, lest a later reader apply it. problems.csv, in the
-same folder, names what was out of the ordinary: file,problem,detail.
+stays as it is otherwise is set to no rotation, lest a later reader apply it. In the same folder
+problems.csv names what was out of the ordinary (file,problem,detail), and converted.csv says what
+was done with each image. By its SHA-256 sums the same command, run again after an interruption or
+with more images, converts only what isn't there yet.
 """
 
 from pathlib import Path
@@ -36,18 +38,20 @@ flags.DEFINE_boolean(
 def main():
     """Converts and prints what became of every file."""
     done = convert_images(FLAGS.input_dir, FLAGS.output_dir, FLAGS.jobs, FLAGS.verify)
-    print(f"{done.images} images in {FLAGS.output_dir}")
+    print(f"{len(done.rows)} images in {FLAGS.output_dir}")
+    if done.found:
+        print(f"  there already, from an earlier conversion: {done.found}")
     kinds = (
-        ("RGB JPEGs kept byte for byte", done.kept, False),
-        ("EXIF rotation switched off", done.unrotated, True),
-        ("given their end marker", done.completed, True),
-        ("encoded as RGB JPEG", done.encoded, False),
+        ("RGB JPEGs kept byte for byte", done.names("kept"), False),
+        ("EXIF rotation switched off", done.names("unrotated"), True),
+        ("given their end marker", done.names("completed"), True),
+        ("encoded as RGB JPEG", done.names("encoded"), False),
         ("other files left alone", done.strays, True),
     )
     for what, names, is_odd in kinds:
         if names or not is_odd:
             print(f"  {what}: {len(names)}{f' ({name_some(names)})' if is_odd else ''}")
-    print(f"  files found: {done.images + len(done.strays)}")
+    print(f"  files found: {len(done.rows) + len(done.strays)}")
     if done.problems:
         print(f"  named in {Path(FLAGS.output_dir) / PROBLEMS}: {len(done.problems)}")
 

@@ -8,9 +8,10 @@ import zipfile
 import pytest
 from PIL import Image
 
-from lowlight import conversion
-from lowlight.conversion import convert_images, to_rgb_jpeg
+from lowlight import rgb_jpegs
+from lowlight.conversion import convert_images
 from lowlight.errors import DataError
+from lowlight.rgb_jpegs import to_rgb_jpeg
 
 ORIENTATION = 0x0112
 
@@ -31,13 +32,13 @@ def turned():
 def decoded(monkeypatch):
     """A list of what is decoded whole: the value of `whole` at each call of open_image."""
     calls = []
-    original = conversion.open_image
+    original = rgb_jpegs.open_image
 
     def spy(data, place, whole=True):
         calls.append(whole)
         return original(data, place, whole)
 
-    monkeypatch.setattr(conversion, "open_image", spy)
+    monkeypatch.setattr(rgb_jpegs, "open_image", spy)
     return calls
 
 
@@ -115,7 +116,7 @@ def test_jobs_and_verify_change_no_byte(tiny_exdark, tmp_path, options):
 def test_the_kinds_add_up_to_the_files_that_were_found(tiny_exdark, tmp_path):
     done = convert_images(tiny_exdark / "ExDark", tmp_path / "images")
     found = sum(len(names) for _, _, names in os.walk(tiny_exdark / "ExDark"))
-    assert done.images + len(done.strays) == found == 11
+    assert len(done.rows) + len(done.strays) == found == 11
 
 
 def test_an_archive_nested_one_deeper_with_a_macs_strays_gives_the_same_images(
@@ -128,8 +129,8 @@ def test_an_archive_nested_one_deeper_with_a_macs_strays_gives_the_same_images(
             archive.writestr(f"__MACOSX/ExDark/{name.parent}/._{name.name}", b"\0\5\x16\7")
             archive.write(file, f"ExDark/ExDark/{name}")
     from_zip = convert_images(path, tmp_path / "zip")
-    from_folder = convert_images(tiny_exdark / "ExDark", tmp_path / "folder")
-    assert (from_zip.images, len(from_zip.strays)) == (from_folder.images, 3 + 11)
+    convert_images(tiny_exdark / "ExDark", tmp_path / "folder")
+    assert (len(from_zip.rows), len(from_zip.strays)) == (8, 3 + 11)
     for image in (tmp_path / "folder").glob("*.jpg"):
         assert (tmp_path / "zip" / image.name).read_bytes() == image.read_bytes()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lowlight.conversion import convert_images, to_rgb_jpeg
+from lowlight.conversion import convert_images
 from lowlight.errors import DataError
 from lowlight.images import (
     image_size,
@@ -13,6 +13,7 @@ from lowlight.images import (
     open_image,
     to_rgb,
 )
+from lowlight.rgb_jpegs import to_rgb_jpeg
 
 
 def encode(image, image_format, **options):
@@ -53,12 +54,13 @@ def test_every_image_becomes_an_rgb_jpeg_of_its_stem_and_size(tiny_exdark, tmp_p
         "2015_00007.jpg": ("JPEG", "RGB", (32, 32)),
         "2015_00008.jpg": ("JPEG", "RGB", (32, 24)),
     }
-    assert len(contents(tmp_path / "images")) == 9  # and problems.csv
+    assert len(contents(tmp_path / "images")) == 10  # and two tables
 
 
 def test_it_is_told_what_became_of_every_file(tiny_exdark, tmp_path):
     done = convert_images(tiny_exdark / "ExDark", tmp_path / "images")
-    assert done._asdict() == {
+    hows = {how: done.names(how) for how in ("kept", "unrotated", "completed", "encoded")}
+    assert hows == {
         "kept": [
             "Bicycle/2015_00001.jpg",
             "Cat/2015_00005.JPG",
@@ -67,15 +69,15 @@ def test_it_is_told_what_became_of_every_file(tiny_exdark, tmp_path):
         "unrotated": ["Dog/2015_00006.jpeg"],
         "completed": ["Table/2015_00008.jpg"],
         "encoded": ["Boat/2015_00002.png", "Bottle/2015_00003.png", "Bus/2015_00004.png"],
-        "strays": [".DS_Store", "Bicycle/._2015_00001.jpg", "Boat/2015_00002.png~"],
-        "problems": [
-            (".DS_Store", "stray file", "left alone"),
-            ("Bicycle/._2015_00001.jpg", "stray file", "left alone"),
-            ("Boat/2015_00002.png~", "stray file", "left alone"),
-            ("Dog/2015_00006.jpeg", "EXIF rotation", "6, switched off"),
-            ("Table/2015_00008.jpg", "no end marker", "added"),
-        ],
     }
+    assert done.strays == [".DS_Store", "Bicycle/._2015_00001.jpg", "Boat/2015_00002.png~"]
+    assert done.problems == [
+        (".DS_Store", "stray file", "left alone"),
+        ("Bicycle/._2015_00001.jpg", "stray file", "left alone"),
+        ("Boat/2015_00002.png~", "stray file", "left alone"),
+        ("Dog/2015_00006.jpeg", "EXIF rotation", "6, switched off"),
+        ("Table/2015_00008.jpg", "no end marker", "added"),
+    ]
 
 
 def test_rgb_jpegs_stay_byte_for_byte_and_one_gets_its_end_marker(tiny_exdark, tmp_path):

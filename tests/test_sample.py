@@ -9,9 +9,9 @@ from PIL import Image, ImageChops
 
 from lowlight import sample, scenes
 from lowlight.classes import CLASSES, LIGHTINGS, LOCATIONS, SPLITS
-from lowlight.conversion import to_rgb_jpeg
 from lowlight.errors import DataError
 from lowlight.exdark import parse_bbgt, parse_image_list
+from lowlight.rgb_jpegs import to_rgb_jpeg
 from lowlight.sample import write_sample, write_test_images
 from lowlight.scenes import class_names, draw_scene
 from lowlight.shapes import draw_object

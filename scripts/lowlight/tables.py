@@ -1,4 +1,4 @@
-"""The csv files of the steps: annotations.csv, images.csv, split.csv and problems.csv."""
+"""The csv files of the steps: converted.csv, annotations.csv, images.csv and others."""
 
 import csv
 import io
@@ -7,6 +7,16 @@ from typing import NamedTuple
 
 from lowlight.errors import DataError, name_some
 from lowlight.files import existing_file
+
+
+class ConvertedRow(NamedTuple):
+    """A row of converted.csv: an image, and what the conversion did with it."""
+
+    file: str  # its path in the source
+    how: str  # kept, unrotated, completed or encoded, as `rgb_jpegs.to_rgb_jpeg` says
+    orientation: int  # EXIF's, where it was switched off, otherwise 1
+    source_sha256: str  # of its bytes in the source, in hexadecimal
+    sha256: str  # of the RGB JPEG's
 
 
 class ImageRow(NamedTuple):
@@ -126,20 +136,30 @@ def _columns(row_type):
 
 
 def _row(fields, row_type, place):
-    values = []
-    for name, column in zip(row_type._fields, _columns(row_type), strict=True):
-        text = fields[column]
+    texts = [fields[column] for column in _columns(row_type)]
+    for column, text in zip(_columns(row_type), texts, strict=True):
         if text is None:
             raise DataError(f"{place}: no field for column {column}.\n  Complete the line.")
+    try:
+        return row_of(texts, row_type)
+    except ValueError as error:
+        raise DataError(f"{place}: {error}.\n  Correct the line.") from error
+
+
+def row_of(texts, row_type):
+    """Returns a row of a row type from its fields' texts.
+
+    Raises:
+        ValueError: another number of fields, or one that isn't a whole number but should be.
+    """
+    values = dict(zip(row_type._fields, texts, strict=True))
+    for name, column in zip(row_type._fields, _columns(row_type), strict=True):
         if row_type.__annotations__[name] is int:
             try:
-                text = int(text)
+                values[name] = int(values[name])
             except ValueError as error:
-                raise DataError(
-                    f"{place}: {column} is {text!r}, not a whole number.\n  Correct the line."
-                ) from error
-        values.append(text)
-    return row_type(*values)
+                raise ValueError(f"{column} is {values[name]!r}, not a whole number") from error
+    return row_type(**values)
 
 
 def _check_class(place, row, classes, data_dir):
