@@ -164,7 +164,7 @@ def test_the_jpegs_of_a_part_stay_byte_for_byte(converted, sources, images_dir, 
     for name in converted.names("kept"):
         path = sources[stem_of(name)]
         assert (images_dir / f"{path.stem}.jpg").read_bytes() == path.read_bytes()
-    assert {PurePosixPath(name).suffix for name in converted.encoded} == {".png"}
+    assert {PurePosixPath(name).suffix for name in converted.names("encoded")} == {".png"}
 
 
 def test_a_part_gets_the_boxes_of_its_images(
