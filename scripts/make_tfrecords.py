@@ -19,6 +19,7 @@ from lowlight.classes import read_classes
 from lowlight.dataset import write_dataset
 from lowlight.duplicates import describe_duplicates, find_duplicates, find_leaks
 from lowlight.files import existing_dir, output_dir
+from lowlight.shards import number_of_workers
 from lowlight.split import check_fraction, split_by_file, split_officially, split_randomly
 from lowlight.tables import read_tables
 
@@ -37,10 +38,10 @@ flags.DEFINE_boolean(
 )
 flags.DEFINE_integer(
     "shards",
-    1,
-    "How many files each part is dealt to, as train.tfrecord-00000-of-00004; several workers need "
-    "one each at least. In a config give input_path: 'data/train.tfrecord-?????-of-?????', and the "
-    "same to evaluate.py's --records.",
+    None,
+    "How many files each part is dealt to, as train.tfrecord-00000-of-00004. By default one for "
+    "each worker that TF_CONFIG names, so one file without it. In a config give input_path: "
+    "'data/train.tfrecord-?????-of-?????', and the same to evaluate.py's --records.",
     lower_bound=1,
     upper_bound=99_999,
 )
@@ -71,13 +72,14 @@ def choose_split(entries, data_dir, images_dir):
 
 def main():
     """Reads the tables, splits, writes everything and prints what each file holds."""
+    shards = FLAGS.shards or number_of_workers()
     data_dir = existing_dir(FLAGS.data_dir, "data_dir")
     images_dir = existing_dir(FLAGS.images_dir, "images_dir")
     classes = read_classes(data_dir)
     entries = read_tables(data_dir, classes)
     rows, groups = choose_split(entries, data_dir, images_dir)
     folder = output_dir(FLAGS.output_dir)
-    lines = write_dataset(folder, entries, rows, images_dir, classes, FLAGS.shards, FLAGS.verify)
+    lines = write_dataset(folder, entries, rows, images_dir, classes, shards, FLAGS.verify)
     if FLAGS.keep_duplicates_together:
         lines += describe_duplicates(groups, find_leaks(groups, rows))
     print("\n".join(lines))

@@ -9,7 +9,7 @@ import random
 import shutil
 import time
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from PIL import Image
 
@@ -30,6 +30,7 @@ class Stages(dict):
         self._began = time.perf_counter()
 
     def end(self, name):
+        """Notes the seconds since the stage before."""
         now = time.perf_counter()
         self[name], self._began = now - self._began, now
 

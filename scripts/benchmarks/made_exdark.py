@@ -1,4 +1,4 @@
-"""Makes a data set like the whole of ExDark: its names, sizes, forms and annotations, drawn textures."""
+"""Makes a data set like all of ExDark: its names, sizes, forms and annotations, drawn textures."""
 
 import csv
 import functools

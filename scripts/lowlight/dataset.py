@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from lowlight.classes import SPLITS, format_label_map
 from lowlight.errors import DataError
 from lowlight.files import whole_files
 from lowlight.progress import Progress
-from lowlight.records import parse_record, write_records
+from lowlight.records import parse_record
+from lowlight.shards import remove_finished, write_finished
 from lowlight.tables import SplitRow, format_table
 from lowlight.tfrecords import read_frames
 from lowlight.threads import map_in_threads
@@ -23,7 +25,8 @@ def write_dataset(folder, entries, rows, images_dir, classes, shards=1, verify=F
     """Writes the record files of each part of a split, label_map.txt and split.csv, all or none.
 
     What an earlier run left of a part that this split lacks, or of a part in another number of
-    files, is removed, since a pattern such as train.tfrecord* would read it too.
+    files, is removed, since a pattern such as train.tfrecord* would read it too. Files that a
+    killed run had finished are taken over, where all they were made from is unchanged.
 
     Args:
         folder: where they are written.
@@ -49,20 +52,36 @@ def write_dataset(folder, entries, rows, images_dir, classes, shards=1, verify=F
     }
     extra = folder / "label_map.txt", folder / "split.csv"
     with whole_files(*files, *extra) as (*partials, label_map, split_csv):
-        with Progress(len(entries), "image") as progress:
-            for partial, part in zip(partials, files.values(), strict=True):
-                write_records(partial, part, images_dir, class_ids, progress.update)
-        if verify:
-            with Progress(len(entries), "record") as progress:
-                for partial, (path, part) in zip(partials, files.items(), strict=True):
-                    verify_records(partial, path, part, images_dir, class_ids, progress.update)
         label_map.write_text(format_label_map(classes), "utf-8")
         split_csv.write_text(format_table(rows, SplitRow), "utf-8")
+        try:
+            finished = _write_files(files, images_dir, class_ids, verify)
+            for path, partial in zip(finished, partials, strict=True):
+                os.replace(path, partial)
+        except Exception:  # room for what is wrong to be mended; an interruption leaves them
+            remove_finished(folder)
+            raise
+    remove_finished(folder)
     lines = [_describe(folder, split, part, shards) for split, part in parts.items()]
     lines.append(f"{folder / 'label_map.txt'}: {len(classes)} classes")
     if verify:
         lines.append(f"verified: {len(entries)} records hold what the tables and the images say")
     return lines + _remove_others(folder, {path.name for path in files}, parts)
+
+
+def _write_files(files, images_dir, class_ids, verify):
+    """Writes {path: entries}, each beside its place, and returns where they are."""
+    count = sum(map(len, files.values()))
+    with Progress(count, "image") as progress:
+        finished = [
+            write_finished(path, part, images_dir, class_ids, progress.update)
+            for path, part in files.items()
+        ]
+    if verify:
+        with Progress(count, "record") as progress:
+            for place, (path, part) in zip(finished, files.items(), strict=True):
+                verify_records(place, path, part, images_dir, class_ids, progress.update)
+    return finished
 
 
 def record_names(split, shards):

@@ -1,0 +1,144 @@
+r"""Kills the data steps at random moments, and compares what a last run makes with a quiet run's.
+
+  python tests/kill_data_steps.py --kills=20
+
+The three steps run one after the other, on drawn images of several forms. SIGKILL ends them at
+moments drawn from the time that they take; each next run goes on with the files as they are. Where
+a run reaches its end, its files are compared, and the next begins in an empty folder. It prints
+what it counted, and exits with status 1 where a byte differs.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+_IMAGES, _SIDE = 80, 400  # pixels
+
+
+def draw_images(folder):
+    """Writes ExDark/ and ExDark_Annno/ of one class: PNGs, RGBA, grey and RGB JPEGs of noise."""
+    rng = np.random.default_rng(0)
+    for part in ("ExDark/Cat", "ExDark_Annno/Cat"):
+        (folder / part).mkdir(parents=True)
+    forms = (("RGB", "png"), ("RGBA", "png"), ("L", "jpg"), ("RGB", "jpg"))
+    for number in range(_IMAGES):
+        mode, suffix = forms[number % len(forms)]
+        pixels = rng.integers(0, 90, (_SIDE, _SIDE, 3), np.uint8)
+        name = f"Cat/{number:03}.{suffix}"
+        Image.fromarray(pixels).convert(mode).save(folder / "ExDark" / name)
+        box = "% bbGt version=3\nCat 10 20 100 200 0 0 0 0 0 0 0\n"
+        (folder / "ExDark_Annno" / f"{name}.txt").write_text(box)
+
+
+def start_steps(raw, out):
+    """Starts the three steps as a shell does, and returns the process."""
+    steps = (
+        ["convert_images.py", f"--input_dir={raw}/ExDark", f"--output_dir={out}/images"],
+        [
+            "make_annotations_csv.py",
+            f"--annotations={raw}/ExDark_Annno",
+            f"--images_dir={out}/images",
+            f"--output_dir={out}",
+        ],
+        [
+            "make_tfrecords.py",
+            *(f"--data_dir={out}", f"--images_dir={out}/images", f"--output_dir={out}"),
+            *("--shards=3", "--verify"),
+        ],
+    )
+    lines = [
+        f"echo {name} && {shlex.join([sys.executable, str(SCRIPTS / name), *flags])}"
+        for name, *flags in steps
+    ]
+    return subprocess.Popen(
+        " && ".join(lines),
+        shell=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def finish(raw, out):
+    """Runs the steps to their end and returns the seconds they took."""
+    began = time.monotonic()
+    process = start_steps(raw, out)
+    process.communicate()
+    if process.returncode:
+        sys.exit(f"error: the steps ended with status {process.returncode}.")
+    return time.monotonic() - began
+
+
+def kill(raw, out, seconds):
+    """Kills the steps after some seconds and returns the one that ran, None where all had ended."""
+    process = start_steps(raw, out)
+    try:
+        process.wait(seconds)
+        return None
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+    return [line for line in process.communicate()[0].split() if line.endswith(".py")][-1]
+
+
+def contents(folder):
+    """Returns {path: SHA-256 sum} of all files below a folder, hidden ones too."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def survive(folder, kills, seed=0):
+    """Kills the steps in a folder, and compares what they make when they aren't killed.
+
+    Returns:
+        (Counter of the steps that were killed, how many ends were compared, how many files each
+        has, names of files that one side lacks or that differ).
+    """
+    draw_images(folder / "raw")
+    seconds = finish(folder / "raw", folder / "quiet")
+    quiet = set(contents(folder / "quiet").items())
+    rng, killed, ends, differ = random.Random(seed), Counter(), 0, set()
+    while killed.total() < kills or not ends:
+        out = folder / f"killed {ends}"
+        step = kill(folder / "raw", out, rng.uniform(0.1, seconds))
+        killed[step] += step is not None
+        if step is None or killed.total() == kills:
+            finish(folder / "raw", out)
+            ends += 1
+            differ |= quiet ^ set(contents(out).items())
+    return +killed, ends, len(quiet), sorted({name for name, _ in differ})
+
+
+def main():
+    """Parses the flags, kills, and prints what it counted."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        killed, ends, files, differ = survive(Path(folder), given.kills, given.seed)
+    print(f"{killed.total()} kills:")
+    for step, count in killed.most_common():
+        print(f"  in {step}: {count}")
+    print(f"{ends} runs to the end, {files} files each; differing from a quiet run: {len(differ)}")
+    sys.exit(f"error: {', '.join(differ)}" if differ else 0)
+
+
+if __name__ == "__main__":
+    main()
