@@ -1,39 +1,41 @@
-r"""Makes annotations.csv, images.csv and classes.txt from a COCO file, for one's own photographs.
+r"""Makes the tables and classes.txt from a COCO file, for one's own photographs.
 
   python scripts/import_coco.py --coco=mine.json --images_dir=mine/images --output_dir=mine
 
 The images are those that convert_images.py made, found by the stem of each file_name. Boxes are
 clipped to the image and their edges go to the nearest whole pixel; crowd boxes are left out. Where
 all categories are ExDark's classes, they keep ExDark's ids; otherwise ids count from 1 in the order
-of the category ids.
+of the category ids. It writes annotations.csv, images.csv, classes.txt and problems.csv, which
+names what was out of the ordinary: file,problem,detail.
 """
 
 from absl import flags
 
 from lowlight import command
-from lowlight.coco_images import import_coco
+from lowlight.coco_images import import_coco, list_problems
 from lowlight.errors import name_some
 from lowlight.files import output_dir, write_texts
-from lowlight.tables import AnnotationRow, ImageRow, format_table
+from lowlight.tables import AnnotationRow, ImageRow, ProblemRow, format_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("coco", None, "The JSON file, of COCO's object detection.", required=True)
 flags.DEFINE_string("images_dir", None, "The images that convert_images.py wrote.", required=True)
-flags.DEFINE_string("output_dir", None, "Where the three files are written.", required=True)
+flags.DEFINE_string("output_dir", None, "Where the four files are written.", required=True)
 flags.DEFINE_boolean(
     "allow_missing", False, "Leave out what the file says of images that aren't there."
 )
 
 
 def main():
-    """Imports, writes the three files and prints what they hold."""
+    """Imports, writes the files and prints what they hold."""
     found = import_coco(FLAGS.coco, FLAGS.images_dir, FLAGS.allow_missing)
-    folder = output_dir(FLAGS.output_dir)
+    folder, problems = output_dir(FLAGS.output_dir), list_problems(found)
     write_texts(
         {
             folder / "images.csv": format_table(found.images, ImageRow),
             folder / "annotations.csv": format_table(found.boxes, AnnotationRow),
             folder / "classes.txt": "".join(f"{name}\n" for name in found.classes),
+            folder / "problems.csv": format_table(problems, ProblemRow),
         }
     )
     print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
@@ -47,6 +49,8 @@ def main():
         ("other images left alone", len(found.unnamed), found.unnamed),
     )
     command.print_notes(notes)
+    if problems:
+        print(f"  named in {folder}/problems.csv: {len(problems)}")
 
 
 if __name__ == "__main__":

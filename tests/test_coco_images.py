@@ -238,4 +238,11 @@ def test_an_import_says_what_it_made_and_writes_nothing_where_it_fails(
         "  boxes moved to whole pixels: 1 (a.jpg)\n"
         "  crowd boxes left out: 1 (a.jpg)\n"
         "  images without boxes: 1 (Night.jpg)\n"
+        f"  named in {tmp_path}/data/problems.csv: 3\n"
+    )
+    assert (tmp_path / "data/problems.csv").read_text() == (
+        "file,problem,detail\n"
+        "Night.jpg,no boxes,kept as an image of background\n"
+        "a.jpg,boxes clipped,1\n"
+        "a.jpg,crowd boxes left out,1\n"
     )

@@ -9,7 +9,7 @@ from lowlight.coco import parse_coco
 from lowlight.errors import DataError, join_errors, name_some
 from lowlight.files import existing_dir, existing_file
 from lowlight.images import image_size
-from lowlight.tables import AnnotationRow, ImageRow
+from lowlight.tables import AnnotationRow, ImageRow, ProblemRow
 
 
 class Imported(NamedTuple):
@@ -64,6 +64,28 @@ def import_coco(coco_path, images_dir, allow_missing=False):
     found = Imported([], [], order_classes(coco.categories), {}, {}, {}, [], missing, unnamed)
     _fit(found, coco, {items[stem]: image for stem, image in paths.items() if stem in items})
     return found
+
+
+def list_problems(found):
+    """Returns the ProblemRows, sorted, of all that Imported holds out of the ordinary.
+
+    That edges went to whole pixels isn't: tools that label rarely keep to them.
+    """
+    rows = [
+        ProblemRow(name, problem, str(count))
+        for counts, problem in (
+            (found.clipped, "boxes clipped"),
+            (found.crowds, "crowd boxes left out"),
+        )
+        for name, count in counts.items()
+    ]
+    for names, problem, detail in (
+        (found.without_boxes, "no boxes", "kept as an image of background"),
+        (found.without_image, "no image", "left out"),
+        (found.unnamed, "not in the COCO file", "left alone"),
+    ):
+        rows += [ProblemRow(name, problem, detail) for name in names]
+    return sorted(rows)
 
 
 def order_classes(categories):
