@@ -16,15 +16,17 @@ repairs.apply()
 import tensorflow as tf  # noqa: E402
 from google.protobuf import text_format  # noqa: E402
 from object_detection import exporter_lib_v2, model_lib_v2  # noqa: E402
-from object_detection.builders import model_builder  # noqa: E402
+from object_detection.builders import model_builder, optimizer_builder  # noqa: E402
 from object_detection.core import standard_fields  # noqa: E402
 from object_detection.metrics import coco_evaluation  # noqa: E402
-from object_detection.protos import pipeline_pb2  # noqa: E402
+from object_detection.protos import pipeline_pb2, train_pb2  # noqa: E402
 from object_detection.utils import config_util  # noqa: E402
 
 from lowlight.errors import DataError  # noqa: E402
 from lowlight.files import existing_file  # noqa: E402
 from lowlight.loop_hooks import LoopHooks  # noqa: E402
+
+CHECKPOINT_V2 = train_pb2.CheckpointVersion.V2
 
 # TFOD sets Keras's learning phase as Keras 2 once wanted it; it works, and warns at each trace.
 warnings.filterwarnings("ignore", message=r".*set_learning_phase. is deprecated")
@@ -45,6 +47,17 @@ def read_config(path):
         raise DataError(
             f"{place}: {detail}\n  Correct the config; configs/ holds one that works."
         ) from error
+
+
+def feature_extractors():
+    """Returns the names of the feature extractors that TFOD has for TensorFlow 2, sorted."""
+    return sorted(name for names in model_builder.FEATURE_EXTRACTOR_MAPS for name in names)
+
+
+def learning_rate(train_config, step):
+    """Returns the learning rate, a float, that TFOD trains with at a step (an int64 tensor)."""
+    _, (rate,) = optimizer_builder.build(train_config.optimizer, global_step=step)
+    return float(rate() if callable(rate) else rate)
 
 
 def build_model(config, is_training=False):
