@@ -1,6 +1,5 @@
-"""Training and export of a run, and the check of a pipeline config before either begins."""
+"""Training and export of a run."""
 
-import glob
 import os
 import shutil
 import time
@@ -9,13 +8,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from lowlight import tfod
-from lowlight.classes import read_label_map
 from lowlight.errors import DataError
 from lowlight.files import output_dir
+from lowlight.preflight import check_config, preflight
 from lowlight.progress import Progress
 from lowlight.runs import CONFIG, checkpoint_step, latest_checkpoint
-
-_ZOO = "http://download.tensorflow.org/models/object_detection/tf2/20200711"
 
 # How a progress line calls TFOD's losses.
 _LOSSES = {
@@ -23,61 +20,6 @@ _LOSSES = {
     "Loss/localization_loss": "box",
     "Loss/regularization_loss": "reg",
 }
-
-
-def check_config(config, path):
-    """Checks that what a pipeline config names is there and fits together.
-
-    Args:
-        config: TrainEvalPipelineConfig. Its paths are relative to the working directory.
-        path: the config's own path, for the messages.
-
-    Raises:
-        DataError: training records, label map or fine-tune checkpoint missing; another number of
-            classes in the label map than in the model.
-    """
-    reader = config.train_input_reader
-    if not Path(reader.label_map_path).is_file():
-        raise DataError(_missing_file(path, "label map", reader.label_map_path, "label_map_path"))
-    names = read_label_map(reader.label_map_path)
-    model = getattr(config.model, config.model.WhichOneof("model") or "ssd")
-    if max(names) != model.num_classes:
-        raise DataError(
-            f"{path}: the model has num_classes: {model.num_classes}, "
-            f"but {reader.label_map_path} has ids up to {max(names)}.\n"
-            f"  Set num_classes to {max(names)} or name the right label map."
-        )
-    check_records(reader.tf_record_input_reader.input_path, path)
-    start = config.train_config.fine_tune_checkpoint
-    if start and not Path(f"{start}.index").is_file():
-        raise DataError(_missing_start(path, start))
-
-
-def check_records(patterns, path):
-    """Raises DataError unless each of the config's record paths (globs) names a file."""
-    for pattern in patterns or [""]:
-        if not glob.glob(pattern):
-            raise DataError(_missing_file(path, "record file", pattern, "input_path"))
-
-
-def _missing_file(path, what, name, field):
-    return (
-        f"{path}: no {what} {name!r} (paths are relative to the folder that the command runs in).\n"
-        f"  make_tfrecords.py writes it, or correct {field}."
-    )
-
-
-def _missing_start(path, start):
-    """Returns the message for a fine-tune checkpoint that isn't there."""
-    message = f"{path}: no checkpoint {start}.index to start from (fine_tune_checkpoint).\n  "
-    folder = Path(start).parent.parent
-    if Path(start).parent.name != "checkpoint" or "coco17_tpu" not in folder.name:
-        return message + "Correct the path, or remove the line to start from random weights."
-    return message + (
-        f"Fetch the model zoo's archive:\n"
-        f"    mkdir -p {folder.parent}\n"
-        f"    curl -L {_ZOO}/{folder.name}.tar.gz | tar -xz -C {folder.parent}"
-    )
 
 
 def choose_strategy(num_workers=1, use_tpu=False, tpu_name=None):
@@ -108,32 +50,28 @@ def train_run(config_path, model_dir, strategy, num_steps=None, **options):
         options: as in `tfod.train`.
 
     Raises:
-        DataError: as `check_config`; no number of steps; a batch that the replicas don't divide; a
-            run of another model in the folder; a loss that is not a finite number.
+        DataError: as `check_config` and `preflight`; a run of another model in the folder;
+            a loss that is not a finite number.
     """
     config = tfod.read_config(config_path)
     check_config(config, config_path)
     num_steps = num_steps or config.train_config.num_steps
-    if not num_steps:
-        raise DataError(f"{config_path}: no num_steps.\n  Add it, or give --num_train_steps.")
     batch_size, replicas = config.train_config.batch_size, strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise DataError(
-            f"{config_path}: batch_size: {batch_size} can't be divided among {replicas} devices.\n"
-            f"  Make it a multiple of {replicas}, or hide devices with CUDA_VISIBLE_DEVICES."
-        )
-    output_dir(model_dir)
     checkpoint = latest_checkpoint(model_dir)
     if checkpoint:
         _check_same_model(config, config_path, Path(model_dir))
     done = checkpoint_step(checkpoint) if checkpoint else 0
+    if num_steps and done >= num_steps:
+        print(f"nothing to do: {checkpoint} is at step {done}")
+        return
+    every_n, use_tpu = options.get("checkpoint_every_n", 1000), options.get("use_tpu", False)
+    lines = preflight(config, config_path, model_dir, replicas, num_steps, every_n, use_tpu=use_tpu)
+    print("\n".join(["preflight:", *lines]))
+    output_dir(model_dir)
     print(
         f"training {model_dir}: step {done} to {num_steps}, batch {batch_size}, "
         f"{replicas} device{'s' if replicas > 1 else ''}"
     )
-    if done >= num_steps:
-        print(f"nothing to do: {checkpoint} is at step {done}")
-        return
     began = time.monotonic()
     print("the first step takes longest: it traces the model")
     with strategy.scope(), Progress(num_steps, "step", start=done) as progress:

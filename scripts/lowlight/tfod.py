@@ -5,7 +5,9 @@ five seconds; whoever can do without TFOD doesn't import it.
 """
 
 import contextlib
+import difflib
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from lowlight import repairs
 repairs.apply()
 
 import tensorflow as tf  # noqa: E402
-from google.protobuf import text_format  # noqa: E402
+from google.protobuf import descriptor_pool, text_format  # noqa: E402
 from object_detection import exporter_lib_v2, model_lib_v2  # noqa: E402
 from object_detection.builders import model_builder, optimizer_builder  # noqa: E402
 from object_detection.core import standard_fields  # noqa: E402
@@ -36,17 +38,40 @@ def read_config(path):
     """Reads a pipeline config (protobuf text) as a TrainEvalPipelineConfig message.
 
     Raises:
-        DataError: no such file, or not a pipeline config; the message names line and column.
+        DataError: no such file, or not a pipeline config; the message names line and column, and
+            for an unknown name the known one that is nearest.
     """
-    text = existing_file(path, "Check --pipeline_config_path.").read_text(encoding="utf-8")
+    data = existing_file(path, "Check --pipeline_config_path.").read_bytes()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not a text file in UTF-8 ({error}).\n  configs/ holds configs that work."
+        ) from error
     try:
         return text_format.Parse(text, pipeline_pb2.TrainEvalPipelineConfig())
     except text_format.ParseError as error:
         place = f"{path}:{error.GetLine() or 1}:{error.GetColumn() or 1}"
         detail = str(error).split(" : ", 1)[-1].strip("'")
+        detail = re.sub(r"^.*': (?=Enum type)", "", detail)  # the line once more
         raise DataError(
-            f"{place}: {detail}\n  Correct the config; configs/ holds one that works."
+            f"{place}: {detail}{_nearest_name(detail)}\n"
+            "  Correct the config; configs/ holds one that works."
         ) from error
+
+
+def _nearest_name(detail):
+    """Returns " The nearest is ..." for a parse error that is about an unknown name, else ""."""
+    found = re.match(r'(Message|Enum) type "([\w.]+)" has no (?:field|value) named "?(\w+)', detail)
+    if not found:
+        return ""
+    pool = descriptor_pool.Default()
+    if found[1] == "Message":
+        names = pool.FindMessageTypeByName(found[2]).fields_by_name
+    else:
+        names = pool.FindEnumTypeByName(found[2]).values_by_name
+    near = difflib.get_close_matches(found[3], list(names), 1)
+    return f" The nearest is {near[0]}." if near else ""
 
 
 def feature_extractors():
