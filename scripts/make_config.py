@@ -37,7 +37,6 @@ flags.DEFINE_float(
     "learning_rate",
     None,
     "The learning rate after warm-up; by default the base config's, scaled with the batch.",
-    lower_bound=0.0,
 )
 
 

@@ -267,6 +267,24 @@ def test_changes_of_the_rate_stay_in_order_however_few_the_steps(data_dir, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("optimizer", [COSINE, EXPONENTIAL], ids=["cosine", "exponential"])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_schedule_made_very_short_can_still_be_trained_with(optimizer, steps):
+    from lowlight.schedules import check_schedule, rescale, schedule_of
+
+    config = train_config(optimizer)
+    rescale(*schedule_of(config), 1.0, 1000, steps)
+    assert check_schedule(config, steps) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_learning_rate_that_is_none_is_refused(rate, data_dir, tmp_path):
+    with pytest.raises(DataError, match="Give --learning_rate over 0"):
+        adapted(families.FAMILIES["EfficientDet"], data_dir, tmp_path, learning_rate=rate)
+
+
+@pytest.mark.slow
 def test_a_learning_rate_that_is_given_is_the_schedules_height(data_dir, tmp_path):
     text = families.FAMILIES["EfficientDet"]
     config, lines = adapted(text, data_dir, tmp_path, learning_rate=0.04)

@@ -94,6 +94,30 @@ def test_a_training_that_will_work_is_described_in_a_table(data_dir):
     assert lines[7:] == ["  warning: no box of Owl in the training records."]
 
 
+def test_what_spoils_a_training_or_its_evaluation_is_a_warning(data_dir):
+    from lowlight.preflight import _data_warnings
+    from lowlight.record_checks import RecordCounts
+
+    config = small_config(data_dir)
+    (data_dir / "test.tfrecord").unlink()
+    assert _data_warnings(config, RecordCounts(1, 5, 300, 101, ("Owl",))) == [
+        f"no record file '{data_dir}/test.tfrecord' to evaluate on.",
+        "no box of Owl in the training records.",
+        "an image has 101 boxes and max_number_of_boxes is 100: the rest aren't learned. "
+        "Set it to 101.",
+    ]
+
+
+def test_a_batch_that_the_memory_cannot_hold_is_a_warning(monkeypatch):
+    import tensorflow as tf
+
+    from lowlight.preflight import _memory_warnings
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    assert _memory_warnings(1e6) == []
+    assert _memory_warnings(1e15)[0].startswith("roughly 1000000.0 GB of memory are needed, and ")
+
+
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """(the small SSD's DetectionModel, the prefix of a checkpoint of it with an optimizer)."""

@@ -201,6 +201,11 @@ def _rescale(train, change, base_name):
     factor = change.batch_size / old_batch
     how = f"linear with the batch, x {change.batch_size}/{old_batch}"
     if change.learning_rate is not None:
+        if not (0 < change.learning_rate < float("inf") and old_rate):
+            raise DataError(
+                f"{base_name}: learning rate {old_rate:g} to {change.learning_rate:g}.\n"
+                "  Give --learning_rate over 0, or leave it out; the base config's must be, too."
+            )
         factor, how = change.learning_rate / old_rate, "as asked for"
     rescale(kind, schedule, factor, old_steps or change.num_steps, change.num_steps)
     train.batch_size, train.num_steps = change.batch_size, change.num_steps

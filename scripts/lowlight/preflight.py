@@ -1,6 +1,7 @@
 """Finds out before the first step whether a training will work, and says what it needs."""
 
-import os
+import glob
+import re
 import shutil
 from pathlib import Path
 
@@ -203,18 +204,23 @@ def _memory(trial, model, train, replicas):
 
 def _memory_warnings(need):
     """Returns a warning where the machine trains on its CPU and has less memory than that."""
-    if tf.config.list_physical_devices("GPU") or "SC_AVPHYS_PAGES" not in os.sysconf_names:
+    info = Path("/proc/meminfo")
+    if tf.config.list_physical_devices("GPU") or not info.is_file():
         return []
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if need <= free:
+    found = re.search(r"MemAvailable:\s*(\d+) kB", info.read_text())
+    if not found or need <= (free := int(found[1]) * 1024):
         return []
     return [
-        f"{_gb(free)} of memory are free, and roughly {_gb(need)} are needed. Lower batch_size."
+        f"roughly {_gb(need)} of memory are needed, and {_gb(free)} are free. Lower batch_size."
     ]
 
 
 def _data_warnings(config, counts):
     warnings, most = [], config.train_config.max_number_of_boxes
+    for reader in config.eval_input_reader:
+        for pattern in reader.tf_record_input_reader.input_path:
+            if not glob.glob(pattern):
+                warnings.append(f"no record file {pattern!r} to evaluate on.")
     if counts.unseen:
         warnings.append(f"no box of {name_some(counts.unseen)} in the training records.")
     if most and counts.most > most:

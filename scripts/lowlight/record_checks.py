@@ -19,7 +19,6 @@ class RecordCounts(NamedTuple):
     files: int
     images: int
     boxes: int
-    empty: int  # images without a box
     most: int  # boxes in one image
     unseen: tuple  # the names of the classes without a box
 
@@ -61,7 +60,7 @@ def count_and_check(files, names):
             box that isn't one, or not inside its image; an image that can't be decoded, or has
             another size than its record says.
     """
-    seen, images, boxes, empty, most = set(), 0, 0, 0, 0
+    seen, images, boxes, most = set(), 0, 0, 0
     for path in files:
         number = 0
         every = _every(path)
@@ -72,12 +71,11 @@ def count_and_check(files, names):
                 _check_image(record, place)
             seen.update(record.classes.tolist())
             boxes, most = boxes + len(record.classes), max(most, len(record.classes))
-            empty += len(record.classes) == 0
         if number == 0:
             raise DataError(f"{path}: holds no record.\n  make_tfrecords.py writes it anew.")
         images += number
     unseen = tuple(name for number, name in names.items() if number not in seen)
-    return RecordCounts(len(files), images, boxes, empty, most, unseen)
+    return RecordCounts(len(files), images, boxes, most, unseen)
 
 
 def _every(path):

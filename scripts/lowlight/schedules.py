@@ -105,9 +105,13 @@ def rescale(kind, schedule, factor, old_steps, new_steps):
             setattr(schedule, name, _short(getattr(schedule, name) * factor))
     for name in _STEPS.get(kind, ()):
         if getattr(schedule, name):
-            setattr(schedule, name, max(_moved(getattr(schedule, name), old_steps, new_steps), 1))
+            steps = _moved(getattr(schedule, name), old_steps, new_steps)
+            if name != "hold_base_rate_steps":
+                steps = max(steps, 1)
+            setattr(schedule, name, steps)
     if kind == "cosine_decay_learning_rate":
         schedule.total_steps = new_steps
+        schedule.warmup_steps = min(schedule.warmup_steps, new_steps - 1)
     if kind == "manual_step_learning_rate":
         earliest = 1
         for change in schedule.schedule:
