@@ -80,7 +80,7 @@ def test_what_is_written_reads_back():
     coco = parse_coco(format_coco(ENTRIES, CLASSES, ALL).encode(), "a.json")
     assert coco.images[1] == CocoImage("a.json: images[0], id 1", "a.jpg", 80, 40)
     assert coco.categories == dict(enumerate(CLASSES, 1))
-    assert coco.boxes[2] == CocoBox("a.json: annotations[2], id 3", 3, 9, (1, 2, 3, 4), False)
+    assert coco.boxes[2] == CocoBox("a.json: annotations[2], id 3", 3, 9, (1, 2, 3, 4), False, 12)
 
 
 def document(**changes):

@@ -30,6 +30,7 @@ class CocoBox(NamedTuple):
     category_id: int
     pixel_ltwh: tuple  # left, top, width, height; ints or floats
     crowd: bool  # one box around many objects
+    area: float | None = None  # square pixels, perhaps a mask's; None where the file says none
 
 
 class Coco(NamedTuple):
@@ -92,7 +93,7 @@ def _box_item(number, image_id, category_id, box):
 
 
 def parse_coco(data, place):
-    """Reads a COCO file; what it doesn't need (segmentation, area, info) is left aside.
+    """Reads a COCO file; what it doesn't need (segmentation, info) is left aside.
 
     Args:
         data: the file's bytes; place: how a message names the file.
@@ -206,7 +207,13 @@ def _box(item, place):
     crowd = item.get("iscrowd", 0)
     if not isinstance(crowd, int) or crowd not in (0, 1):
         raise DataError(f"{place}: iscrowd is {reprlib.repr(crowd)}, not 0 or 1.\n  {_REMEDY}")
-    return CocoBox(place, image_id, category_id, tuple(box), bool(crowd))
+    return CocoBox(place, image_id, category_id, tuple(box), bool(crowd), _area(item))
+
+
+def _area(item):
+    area = item.get("area")
+    number = isinstance(area, int | float) and not isinstance(area, bool)
+    return area if number and 0 <= area <= _MOST**2 else None
 
 
 def _is_pixel(value):

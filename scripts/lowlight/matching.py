@@ -1,0 +1,189 @@
+"""Matches detections to ground truth as COCO does, once for every IoU and range of boxes."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# pycocotools' own: 0.50 to 0.95 (https://github.com/cocodataset/cocoapi, Params.setDetParams).
+IOUS = np.linspace(0.5, 0.95, 10)
+MOST_DETECTIONS = 100  # of an image and class
+# Areas in square pixels, both ends included: TFOD's and pycocotools'.
+AREAS = {
+    "all": (0, 1e10),
+    "small": (0, 32**2),
+    "medium": (32**2, 96**2),
+    "large": (96**2, 1e10),
+}
+
+
+class Ranked(NamedTuple):
+    """Detections by class, best score first; of equal scores the first image's is first."""
+
+    images: np.ndarray  # int [D], places in Truth
+    labels: np.ndarray  # int [D], places in Truth.names
+    ltwh: np.ndarray  # float [D, 4], pixels
+    scores: np.ndarray  # float [D]
+    ranks: np.ndarray  # int [D], the place in its image and class, from 0
+    rows: np.ndarray  # int [D], the place among the detections as they were given
+
+
+class Pairs(NamedTuple):
+    """Each detection beside each box of its image and class that it overlaps enough."""
+
+    detections: np.ndarray  # int [P]
+    boxes: np.ndarray  # int [P], ascending for a detection
+    ious: np.ndarray  # float [P]
+
+
+class Matches(NamedTuple):
+    """What became of each detection, for R ranges of boxes and T IoUs."""
+
+    correct: np.ndarray  # bool [D, R, T]
+    ignored: np.ndarray  # bool [D, R, T], neither right nor wrong
+    taken: np.ndarray  # bool [G, R, T], whether a box was found
+    counted: np.ndarray  # bool [G, R], whether a box is one to be found
+
+
+def rank_detections(found, most=MOST_DETECTIONS):
+    """Returns Ranked: of every image and class the best, in the order that COCO counts in.
+
+    Args:
+        found: results.Found.
+        most: how many of an image and class.
+    """
+    order = np.lexsort((-found.scores, found.images, found.labels))
+    ranks = _places_in_group(_group_keys(found.images[order], found.labels[order]))
+    order, ranks = order[ranks < most], ranks[ranks < most]
+    by_score = np.lexsort((found.images[order], -found.scores[order], found.labels[order]))
+    order, ranks = order[by_score], ranks[by_score]
+    parts = (part[order] for part in (found.images, found.labels, found.ltwh, found.scores))
+    return Ranked(*parts, ranks, order)
+
+
+def _group_keys(images, labels):
+    return labels.astype(np.int64) * (images.max(initial=0) + 1) + images
+
+
+def _places_in_group(keys):
+    """Returns each key's place, from 0, among its equals, which stand together."""
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    lengths = np.diff(np.append(starts, len(keys)))
+    return np.arange(len(keys)) - np.repeat(starts, lengths)
+
+
+def overlap(first, second, crowd):
+    """Returns the IoU of boxes with boxes, row by row, as pycocotools' bbIou computes it.
+
+    Args:
+        first: ltwh of detections, [P, 4].
+        second: ltwh of ground truth, [P, 4].
+        crowd: bool [P]; with a crowd, it is the share of the detection that lies in it.
+    """
+    sides = np.minimum(first[:, :2] + first[:, 2:], second[:, :2] + second[:, 2:])
+    sides = np.maximum(sides - np.maximum(first[:, :2], second[:, :2]), 0)
+    inside, area = sides[:, 0] * sides[:, 1], first[:, 2] * first[:, 3]
+    union = np.where(crowd, area, area + second[:, 2] * second[:, 3] - inside)
+    return np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)
+
+
+def pair_boxes(truth, images, ltwh, labels=None, least_iou=IOUS[0]):
+    """Returns the Pairs of detections and boxes of the same image with at least this IoU.
+
+    Args:
+        truth: truth.Truth.
+        images, ltwh: the detections' image places, [D], and boxes, [D, 4].
+        labels: their class places, [D], to pair within a class; None pairs any.
+        least_iou: pairs under it are left out, and those without overlap always.
+    """
+    theirs = _group_keys_of(truth.images, truth.labels, truth, labels)
+    mine = _group_keys_of(images, labels, truth, labels)
+    boxes_by_key = np.argsort(theirs, kind="stable")
+    theirs = theirs[boxes_by_key]
+    first, last = (np.searchsorted(theirs, mine, side) for side in ("left", "right"))
+    counts = last - first
+    detections = np.repeat(np.arange(len(mine)), counts)
+    steps = np.arange(len(detections)) - np.repeat(np.cumsum(counts) - counts, counts)
+    boxes = boxes_by_key[np.repeat(first, counts) + steps]
+    ious = overlap(ltwh[detections], truth.ltwh[boxes], truth.crowd[boxes])
+    near = (ious >= min(least_iou, 1 - 1e-10)) & (ious > 0)
+    return Pairs(detections[near], boxes[near], ious[near])
+
+
+def _group_keys_of(images, own_labels, truth, labels):
+    images = np.asarray(images, np.int64)
+    return images if labels is None else images * len(truth.names) + own_labels
+
+
+def match(truth, ranked, pairs, boxes_outside, detections_outside):
+    """Matches as pycocotools' COCOeval.evaluateImg does, for all ranges and IoUs at once.
+
+    In an image and class the detections choose in turn, the best first, each the free box that it
+    overlaps most; of equal ones the later. Boxes outside the range, and crowds, are chosen only
+    where no other is left, and make the detection ignored, as does lying outside itself unmatched.
+    All images and classes take their turns together, so there are as many turns as one of them
+    has detections at most.
+
+    Args:
+        truth: truth.Truth.
+        ranked: Ranked.
+        pairs: its Pairs within the class.
+        boxes_outside: bool [G, R], boxes that lie outside each range.
+        detections_outside: bool [D, R].
+
+    Returns:
+        Matches.
+    """
+    off = boxes_outside | truth.crowd[:, np.newaxis]
+    shape = off.shape[1], len(IOUS)
+    correct = np.zeros((len(ranked.images), *shape), bool)
+    ignored = np.zeros_like(correct)
+    taken = np.zeros((len(off), *shape), bool)
+    for detections, candidates in _turns(ranked, pairs):
+        best, best_off = _choose(candidates, pairs, truth.crowd, off, taken)
+        correct[detections] = best >= 0
+        ignored[detections] = (best < 0) & (best_off >= 0)
+        chosen = np.where(best >= 0, best, best_off)
+        which, area, iou = np.nonzero(chosen >= 0)
+        taken[chosen[which, area, iou], area, iou] = True
+    ignored |= ~correct & detections_outside[:, :, np.newaxis]
+    return Matches(correct, ignored, taken, ~off)
+
+
+def _turns(ranked, pairs):
+    """Yields (detections [n], [their first pairs [n], second pairs [<= n], ...]) turn by turn.
+
+    Detections with more candidates come first, so that those with a j-th are the first of them.
+    """
+    detections, first, counts = np.unique(pairs.detections, return_index=True, return_counts=True)
+    keys = _group_keys(ranked.images[detections], ranked.labels[detections])
+    order = np.lexsort((ranked.ranks[detections], keys))
+    turns = np.empty(len(detections), np.int64)
+    turns[order] = _places_in_group(keys[order])
+    by_turn = np.lexsort((-counts, turns))
+    ends = np.cumsum(np.bincount(turns))
+    for chosen in np.split(by_turn, ends[:-1]) if len(ends) else ():
+        most = counts[chosen[0]]
+        yield (
+            detections[chosen],
+            [first[chosen[: np.sum(counts[chosen] > n)]] + n for n in range(most)],
+        )
+
+
+def _choose(candidates, pairs, crowd, off, taken):
+    """Returns the best free box in the range, and outside it, of each detection, or -1.
+
+    Returns:
+        Two int arrays [n, R, T].
+    """
+    shape = len(candidates[0]), *taken.shape[1:]
+    best, best_off = np.full(shape, -1), np.full(shape, -1)
+    top, top_off = (np.broadcast_to(np.minimum(IOUS, 1 - 1e-10), shape).copy() for _ in range(2))
+    for rows in candidates:
+        boxes, ious = pairs.boxes[rows], pairs.ious[rows][:, np.newaxis, np.newaxis]
+        free = ~taken[boxes] | crowd[boxes, np.newaxis, np.newaxis]
+        is_off = off[boxes][:, :, np.newaxis]
+        for place, limit, allowed in ((best, top, ~is_off), (best_off, top_off, is_off)):
+            better = free & allowed & (ious >= limit[: len(rows)])
+            np.copyto(place[: len(rows)], boxes[:, np.newaxis, np.newaxis], where=better)
+            np.copyto(limit[: len(rows)], ious, where=better)
+    return best, best_off
