@@ -71,6 +71,12 @@ def _places_in_group(keys):
     return np.arange(len(keys)) - np.repeat(starts, lengths)
 
 
+def rows_by_image(images, count):
+    """Returns the rows of each of `count` images, a list of int arrays, from each row's image."""
+    order = np.argsort(images, kind="stable")
+    return np.split(order, np.searchsorted(images[order], np.arange(1, count)))
+
+
 def overlap(first, second, crowd):
     """Returns the IoU of boxes with boxes, row by row, as pycocotools' bbIou computes it.
 
