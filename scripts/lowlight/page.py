@@ -1,19 +1,15 @@
 """Writes what a data set holds as one HTML page that loads nothing from elsewhere."""
 
-import base64
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 
 from lowlight import describe
-from lowlight.charts import Html, draw_bar, draw_legend, draw_stack, percent, to_html
+from lowlight.charts import draw_bar, draw_legend, draw_stack, percent, to_html
+from lowlight.document import format_document, format_table, show_jpeg
 from lowlight.drawing import colour_of
 from lowlight.figures import draw_brightness, draw_crowding, draw_shapes, draw_sizes
 
-_STYLE = Path(__file__).with_name("page.css")
-# Nothing but the page's own style and pictures is ever loaded, whatever a name in it holds.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _SIZE_PARTS = "below", "within", "above"
 _SIZE_COLOURS = 1, 0, 2
 
@@ -36,28 +32,7 @@ def format_page(title, data_set, anchors, groups):
         "Brightness and crowding": _image_figures(entries),
         "Pictures": _gallery(groups, data_set.classes),
     }
-    sections = {heading: body for heading, body in sections.items() if body}
-    links = (f'<a href="#part{n}">{heading}</a>' for n, heading in enumerate(sections, 1))
-    parts = (
-        f'<section><h2 id="part{n}">{heading}</h2>\n{body}</section>\n'
-        for n, (heading, body) in enumerate(sections.items(), 1)
-    )
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n{_head(title)}'
-        f"<body>\n<header><h1>Data set: {to_html(title)}</h1>\n{_facts(data_set)}"
-        f"<nav>{''.join(links)}</nav></header>\n<main>\n{''.join(parts)}</main>\n</body>\n</html>\n"
-    )
-
-
-def _head(title):
-    return (
-        f'<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        f'<link rel="icon" href="data:,">\n'
-        f"<title>Data set: {to_html(title)}</title>\n<style>\n{_STYLE.read_text('utf-8')}</style>\n"
-        "</head>\n"
-    )
+    return format_document(f"Data set: {title}", _facts(data_set), data_set.missing, sections)
 
 
 def _facts(data_set):
@@ -65,7 +40,7 @@ def _facts(data_set):
     sizes = {(e.image.width, e.image.height) for e in entries}
     occurring = sum(count.boxes > 0 for count in describe.count_classes(data_set))
     small, large = (pick(sizes, key=lambda s: (s[0] * s[1], s)) for pick in (min, max))
-    facts = {
+    return {
         "Images": len(entries),
         "Boxes": data_set.boxes,
         "Boxes an image": f"{data_set.boxes / len(entries):.2f}",
@@ -75,26 +50,6 @@ def _facts(data_set):
         "Largest image": f"{large[0]}\u2009\u00d7\u2009{large[1]}",
         "Different sizes": len(sizes),
     }
-    items = (f"<div><dt>{k}</dt><dd>{to_html(v)}</dd></div>" for k, v in facts.items())
-    notes = "".join(f"<li>{to_html(note)}</li>" for note in data_set.missing)
-    missing = f'<ul class="missing">{notes}</ul>\n' if notes else ""
-    return f'<dl class="facts">{"".join(items)}</dl>\n{missing}'
-
-
-def _table(head, rows, total=None):
-    """Returns a table; a row's first cell names it, its cells of Html are drawings."""
-    cells = "".join(f'<th scope="col">{to_html(name)}</th>' for name in head)
-    body = "".join(_row(row) for row in rows) + (_row(total, ' class="all"') if total else "")
-    return (
-        f'<div class="scroll"><table>\n<thead><tr>{cells}</tr></thead>\n'
-        f"<tbody>\n{body}</tbody></table></div>\n"
-    )
-
-
-def _row(row, kind=""):
-    drawn = ' class="drawn"'
-    cells = (f"<td{drawn if isinstance(c, Html) else ''}>{to_html(c)}</td>" for c in row[1:])
-    return f'<tr{kind}><th scope="row">{to_html(row[0])}</th>{"".join(cells)}</tr>\n'
 
 
 def _class_table(data_set):
@@ -105,7 +60,7 @@ def _class_table(data_set):
         for c in counts
     ]
     note = "<p>An image counts for every class of which it holds a box.</p>\n"
-    return note + _table(("Class", "Images", "Boxes", "Of all boxes", ""), rows)
+    return note + format_table(("Class", "Images", "Boxes", "Of all boxes", ""), rows)
 
 
 def _count_table(name, counts):
@@ -122,7 +77,7 @@ def _count_table(name, counts):
         )
         for c in counts
     ]
-    return _table((name, "Images", "Of all", "", "Boxes", "Median luma"), rows)
+    return format_table((name, "Images", "Of all", "", "Boxes", "Median luma"), rows)
 
 
 def _split_tables(data_set):
@@ -135,7 +90,7 @@ def _split_tables(data_set):
         + "<h3>Where the boxes of each class are</h3>\n"
         + "<p>A class whose bar differs from the last one is unevenly split.</p>\n"
         + draw_legend(splits)
-        + _table(("Class", "Boxes", *splits, ""), rows, _split_row("All", whole))
+        + format_table(("Class", "Boxes", *splits, ""), rows, _split_row("All", whole))
     )
 
 
@@ -171,7 +126,7 @@ def _box_figures(data_set, anchors):
         + draw_shapes(ratios, anchors)
         + "</div>\n<h3>Sizes against the range of the anchors</h3>\n"
         + draw_legend(_SIZE_PARTS, _SIZE_COLOURS)
-        + _table(head, rows, total)
+        + format_table(head, rows, total)
     )
 
 
@@ -202,7 +157,7 @@ def _pair(picture, jpegs, classes):
     image, boxes, _, brightness = picture.entry
     name = to_html(image.filename)
     images = "".join(
-        f'<img src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" alt="{name}, {how}">'
+        show_jpeg(jpeg, f"{image.filename}, {how}")
         for jpeg, how in zip(jpegs, ("as it is", "brightened"), strict=True)
     )
     facts = [fact for fact in (image.lighting, image.location) if fact]
