@@ -1,37 +1,87 @@
-"""Scores a model with TFOD's COCO evaluator: prints the twelve numbers and writes metrics.json.
+r"""Scores a model, or any detector's results, and writes a report on where it fails in the dark.
 
   python scripts/evaluate.py --model_dir=checkpoint/ssd_efficientdet_d1_640x640_coco17_tpu-8
+  python scripts/evaluate.py --detections=results.json --data_dir=data --split=test
 
-Takes a training run or an exported model, and by default the test records and label map of its
-pipeline.config. Writes metrics.json, metrics.txt and TensorBoard events to --output_dir.
+The first runs a training run or an exported model, by default on the test records of its
+pipeline.config; interrupted, the same command goes on where it stopped. With --watch it scores
+each new checkpoint of a training until that ends. The second scores COCO's results form against
+the csv files in --data_dir, a COCO file (--truth) or --records, without TensorFlow. Both print
+COCO's twelve numbers and write metrics.json, metrics.txt, slices.csv, detections.json,
+ground_truth.json and report.html.
 """
 
 from absl import flags
 
 from lowlight import command
+from lowlight.errors import DataError
+from lowlight.score_files import Options, score_file
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string(
-    "model_dir", None, "A run, an exported model, or a folder of runs.", required=True
-)
+flags.DEFINE_string("model_dir", None, "A run, an exported model, or a folder of runs.")
+flags.DEFINE_string("detections", None, "Score this JSON file in COCO's results form instead.")
 flags.DEFINE_list(
     "records", None, "TFRecord files or globs; the config's eval_input_reader's by default."
 )
-flags.DEFINE_string("label_map_path", None, "The label map; the config's by default.")
+flags.DEFINE_string("label_map_path", None, "The records' label map; the config's by default.")
+flags.DEFINE_string(
+    "data_dir", None, "Where images.csv is, with lighting and location; by default the records'."
+)
+flags.DEFINE_string("split", "test", "With --detections and --data_dir: train, val, test or all.")
+flags.DEFINE_string("truth", None, "With --detections: a COCO file with the ground truth.")
+flags.DEFINE_string(
+    "images_dir", None, "With --detections: the images; by default images/ in --data_dir."
+)
 flags.DEFINE_string(
     "output_dir",
     None,
-    "Where to; by default eval/ in the run's folder, or eval_<name>/ with --records.",
+    "Where to; by default eval/ in the run's folder, eval_<name>/ with --records, or "
+    "<name>_eval/ beside --detections.",
 )
-flags.DEFINE_integer("sample_1_of_n", 1, "Score only every n-th image.", 1)
+flags.DEFINE_float("score_threshold", 0.0, "Leave out detections with a lower score.", 0, 1)
+flags.DEFINE_integer("max_detections", None, "Keep only so many of an image, the best.", 1)
+flags.DEFINE_integer("limit", None, "Score only the first images.", 1)
+flags.DEFINE_integer("sample_1_of_n", 1, "With --model_dir: score only every n-th image.", 1)
+flags.DEFINE_integer("bootstrap", 1000, "Samples for the 95% intervals; 0 for none.", 0)
+flags.DEFINE_integer("seed", 0, "What the samples come from.", 0)
+flags.DEFINE_boolean("report", True, "Write report.html.")
+flags.DEFINE_boolean("watch", False, "Score each new checkpoint of --model_dir's training.")
+flags.DEFINE_integer(
+    "watch_timeout", 3600, "With --watch: seconds without a new checkpoint before it ends.", 1
+)
 
 
 def main():
-    """Evaluates, prints the table and says where it is kept."""
-    from lowlight.evaluation import evaluate_model
+    """Evaluates, prints the table and says where everything is kept."""
+    if bool(FLAGS.model_dir) == bool(FLAGS.detections):
+        raise DataError("give --model_dir, to run a model, or --detections, to score a file.")
+    options = Options(
+        FLAGS.score_threshold,
+        FLAGS.max_detections,
+        FLAGS.limit,
+        FLAGS.bootstrap,
+        FLAGS.seed,
+        FLAGS.report,
+        FLAGS.data_dir,
+    )
+    if FLAGS.detections:
+        score_file(FLAGS.detections, _truth_source(), FLAGS.output_dir, options)
+        return
+    from lowlight.evaluation import evaluate_model, watch_run
 
-    evaluate_model(
-        FLAGS.model_dir, FLAGS.records, FLAGS.label_map_path, FLAGS.output_dir, FLAGS.sample_1_of_n
+    inputs = FLAGS.records, FLAGS.label_map_path, FLAGS.output_dir, FLAGS.sample_1_of_n
+    if FLAGS.watch:
+        watch_run(FLAGS.model_dir, FLAGS.watch_timeout, *inputs, options=options)
+    else:
+        evaluate_model(FLAGS.model_dir, *inputs, options=options)
+
+
+def _truth_source():
+    from lowlight.truth_source import find_truth
+
+    split = None if FLAGS.split == "all" else FLAGS.split
+    return find_truth(
+        FLAGS.data_dir, FLAGS.truth, FLAGS.records, FLAGS.label_map_path, split, FLAGS.images_dir
     )
 
 

@@ -1,8 +1,6 @@
-import json
-
 import pytest
 
-from lowlight.metrics import COCO_METRICS, format_table, write_metrics
+from lowlight.metrics import COCO_METRICS, format_table
 
 METRICS = {name: number / 100 for number, name in enumerate(COCO_METRICS)}
 
@@ -40,10 +38,3 @@ def test_a_size_that_no_object_has_is_none_and_no_number(value):
     assert line == (
         "  DetectionBoxes_Precision/mAP (small)      none    objects under 32x32 pixels"
     )
-
-
-def test_metrics_json_holds_the_numbers_and_then_the_facts(tmp_path):
-    write_metrics(tmp_path / "metrics.json", METRICS, {"images": 2, "model": "ckpt-1"})
-    text = (tmp_path / "metrics.json").read_text()
-    assert list(json.loads(text).items()) == [*METRICS.items(), ("images", 2), ("model", "ckpt-1")]
-    assert text.endswith("\n}\n")

@@ -91,6 +91,55 @@ def draw_histogram(counts, edges, ticks, labels, band=None, marks=()):
     )
 
 
+def draw_lines(lines, label, axes, size=(_WIDTH, _HEIGHT), marks=()):
+    """Returns lines on axes from 0 to 1 as an SVG.
+
+    Args:
+        lines: [(points [N, 2] in 0 to 1, class of the style, such as "line" or "guide")].
+        label: what the figure shows.
+        axes: names of the axis across and the axis down.
+        size: width and height in the units of the drawing.
+        marks: points [N, 2] to be marked.
+    """
+    width, height = size
+    left, right, top, bottom = 30, width - 12, 10, height - 34
+
+    def place(x, y):
+        return f"{left + x * (right - left):.1f} {bottom - y * (bottom - top):.1f}"
+
+    parts = []
+    for step in (0, 0.25, 0.5, 0.75, 1):
+        y = bottom - step * (bottom - top)
+        parts.append(f'<path class="grid" d="M{left} {y:.1f}H{right}"/>')
+        if step in (0, 0.5, 1):
+            x = left + step * (right - left)
+            parts.append(f'<text class="amount" x="{left - 4}" y="{y + 4:.1f}">{step:g}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{bottom + 14}">{step:g}</text>')
+    for points, kind in lines:
+        if len(points):
+            path = "L".join(place(x, y) for x, y in points)
+            parts.append(f'<path class="{kind}" d="M{path}"/>')
+    for x, y in marks:
+        cx, cy = place(x, y).split()
+        parts.append(f'<circle class="dot" cx="{cx}" cy="{cy}" r="3.5"/>')
+    middle, across, down = (left + right) / 2, *map(to_html, axes)
+    parts.append(f'<text class="name" x="{middle:.0f}" y="{height - 5}">{across}</text>')
+    parts.append(f'<text class="name end" x="{right}" y="{top + 11}">{down}</text>')
+    return Html(
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{to_html(label)}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def draw_interval(low, value, high):
+    """Returns a bar to a value in 0 to 1 with its interval on it; ends of nan are left out."""
+    bar = f'<i style="width:{100 * value:.1f}%"></i>'
+    known = low == low and high == high
+    left, right = max(low, 0), min(high, 1)
+    ends = f'<b style="left:{100 * left:.1f}%;width:{100 * (right - left):.1f}%"></b>'
+    return Html(f'<span class="range">{bar}{ends if known else ""}</span>')
+
+
 def _scale(most):
     """Returns (the axis's end, its steps): about four steps of 1, 2 or 5 times a power of ten."""
     power = 10 ** math.floor(math.log10(max(most, 4) / 4))

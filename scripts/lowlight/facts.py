@@ -5,12 +5,14 @@ import io
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from lowlight.errors import DataError, name_some
-from lowlight.images import open_reduced, thread_pool
+from lowlight.images import open_reduced, read_image
 from lowlight.matching import rows_by_image
 from lowlight.progress import Progress
 from lowlight.tables import ImageRow, read_table
+from lowlight.threads import map_in_threads
 
 _SIDE = 256  # pixels at least of the picture that brightness is measured in
 # What every images.csv has and no slice is made of; the rest of its columns are facts.
@@ -65,17 +67,18 @@ def read_columns(path, filenames):
     return Facts(columns, notes=tuple(notes))
 
 
-def measure_brightness(source, boxes):
+def measure_brightness(source, place, boxes):
     """Returns (the image's mean luma, that of each box), 0 to 255; nan for a box outside.
 
     Args:
-        source: the image's path, or a file object.
+        source: the image's bytes, or its pixels, uint8 [H, W, 3].
+        place: how a message names it.
         boxes: (ltwh [M, 4] in pixels, the image's width, its height).
 
     Raises:
         DataError: not an image, or a damaged one.
     """
-    grey = np.asarray(open_reduced(source, "L", _SIDE), float)
+    grey = _read_grey(source, place)
     sums = np.zeros((grey.shape[0] + 1, grey.shape[1] + 1))
     sums[1:, 1:] = grey.cumsum(axis=0).cumsum(axis=1)
     ltwh, width, height = boxes
@@ -87,6 +90,15 @@ def measure_brightness(source, boxes):
     inside = sum(sign * _between(sums, xs[:, 0], ys[:, 1]) for xs, ys, sign in corners)
     means = np.divide(inside, areas, out=np.full(len(areas), np.nan), where=areas > 1e-6)
     return float(grey.mean()), np.clip(means, 0, 255)
+
+
+def _read_grey(source, place):
+    """Returns the luma of an image, float [h, w], no larger than it needs to be."""
+    if isinstance(source, np.ndarray):
+        image = Image.fromarray(source)
+        image = image.reduce(max(min(image.size) // _SIDE, 1)).convert("L")
+        return np.asarray(image, float)
+    return np.asarray(open_reduced(source, place, "L", _SIDE), float)
 
 
 def _between(sums, xs, ys):
@@ -116,10 +128,11 @@ def measure_images(images_dir, truth, found):
 
     def measure(place):
         ltwh = np.concatenate([truth.ltwh[of_boxes[place]], found.ltwh[of_found[place]]])
-        return measure_brightness(paths[place], (ltwh, *truth.sizes[place]))
+        data = read_image(paths[place], *truth.sizes[place].tolist())
+        return measure_brightness(data, paths[place], (ltwh, *truth.sizes[place]))
 
-    with Progress(len(paths), "brightness of image") as progress, thread_pool() as pool:
-        for place, (mean, means) in enumerate(pool.map(measure, range(len(paths)))):
+    with Progress(len(paths), "brightness of image") as progress:
+        for place, (mean, means) in enumerate(map_in_threads(measure, range(len(paths)))):
             count = len(of_boxes[place])
             brightness[place] = mean
             box_brightness[of_boxes[place]] = means[:count]

@@ -85,19 +85,29 @@ def make_thumbnails(images_dir, entry, classes):
     path = Path(images_dir) / entry.image.filename
     image = open_reduced(path.read_bytes(), path, "RGB", _SIDE)
     image.thumbnail((_SIDE, _SIDE))
-    gamma = _gamma(entry.brightness)
-    bright = image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
+    bright = brighten(image, entry.brightness)
     across, down = image.width / entry.image.width, image.height / entry.image.height
     boxes = [(b.xmin * across, b.ymin * down, b.xmax * across, b.ymax * down) for b in entry.boxes]
     numbers = [classes.index(box.class_name) + 1 for box in entry.boxes]
     return [_encode(picture, boxes, numbers) for picture in (image, bright)]
 
 
-def _encode(picture, boxes, numbers):
-    draw_frames(picture, boxes, numbers, line=2)
+def brighten(image, brightness):
+    """Returns an RGB image lifted to what can be looked at, given its mean luma, 0 to 255."""
+    gamma = _gamma(brightness)
+    return image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
+
+
+def encode_thumbnail(picture):
+    """Returns a picture as the bytes of a small JPEG."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=_QUALITY)
     return stream.getvalue()
+
+
+def _encode(picture, boxes, numbers):
+    draw_frames(picture, boxes, numbers, line=2)
+    return encode_thumbnail(picture)
 
 
 def _gamma(brightness):

@@ -1,12 +1,10 @@
-"""The twelve COCO detection numbers: counted, as a table, and where they are kept."""
+"""The twelve COCO detection numbers: counted from matches, and as a table."""
 
-import json
 import math
 
 import numpy as np
 
 from lowlight.average_precision import Tally, accumulate
-from lowlight.files import write_text
 from lowlight.matching import AREAS, match, pair_boxes
 
 # TFOD's names, in pycocotools' order, with what each one says.
@@ -93,14 +91,3 @@ def format_table(metrics):
         shown = "  none  " if value < 0 or math.isnan(value) else f"{value:8.6f}"
         lines.append(f"  {name:<39} {shown}  {meaning}")
     return "\n".join(lines)
-
-
-def write_metrics(path, metrics, facts):
-    """Writes metrics.json: the numbers under TFOD's names, then facts about the evaluation.
-
-    Args:
-        path: the file to write.
-        metrics: {name: number}; -1 where no object has the size that the number is about.
-        facts: {name: JSON value}, such as images, boxes, model and records.
-    """
-    write_text(path, json.dumps({**metrics, **facts}, indent=2) + "\n")

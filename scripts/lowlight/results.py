@@ -164,18 +164,19 @@ def format_results(found, truth):
 
 
 def keep(found, score_threshold=0.0, max_detections=None):
-    """Returns the detections with this score at least, and of each image the best at most.
+    """Returns the rows of the detections with this score at least, of each image the best at most.
 
     Args:
         found: Found.
         score_threshold: 0 keeps all.
         max_detections: of an image, over all classes; None keeps all.
     """
-    found = found.at(found.scores >= score_threshold)
+    rows = np.flatnonzero(found.scores >= score_threshold)
     if max_detections is None:
-        return found
-    order = np.lexsort((-found.scores, found.images))
-    starts = np.flatnonzero(np.diff(found.images[order], prepend=-1))
+        return rows
+    images = found.images[rows]
+    order = np.lexsort((-found.scores[rows], images))
+    starts = np.flatnonzero(np.diff(images[order], prepend=-1))
     lengths = np.diff(np.append(starts, len(order)))
     ranks = np.arange(len(order)) - np.repeat(starts, lengths)
-    return found.at(np.sort(order[ranks < max_detections]))
+    return rows[np.sort(order[ranks < max_detections])]

@@ -53,7 +53,7 @@ class Slice(NamedTuple):
         """
         if self.remark or not self.samples.shape[1]:
             return np.full((len(METRICS), 2), np.nan)
-        return centred_intervals(self.samples, self.scores)
+        return np.clip(centred_intervals(self.samples, self.scores), 0, 1)
 
 
 def centred_intervals(samples, values, level=0.95):

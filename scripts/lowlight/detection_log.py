@@ -1,0 +1,83 @@
+"""Keeps what was found image by image, so that an interrupted evaluation can go on."""
+
+import hashlib
+import json
+from pathlib import Path
+
+LOG = "scored.jsonl"
+
+
+class DetectionLog:
+    """An append-only file: a line that says what was run on what, then one for each image.
+
+    A log of another model, other records or another label map is begun anew. A line that was cut
+    short, by a kill or a full disk, is cut off, and its image counts as not yet scored.
+    """
+
+    def __init__(self, path, identity):
+        """Opens the log.
+
+        Args:
+            path: the file, which may be missing.
+            identity: a JSON value that says what is run on what, such as `fingerprint` gives.
+        """
+        self._head = json.dumps({"identity": identity}) + "\n"
+        self.images, whole = self._read(Path(path))
+        self._file = open(path, "r+b" if whole else "wb")  # noqa: SIM115 - closed by __exit__
+        self._file.truncate(whole)
+        self._file.seek(whole)
+        if not whole:
+            self._write(self._head)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+
+    def _read(self, path):
+        """Returns ({filename: its line's value}, how many bytes of the file hold good)."""
+        if not path.is_file():
+            return {}, 0
+        images, whole = {}, 0
+        with open(path, "rb") as file:
+            for number, line in enumerate(file):
+                if number == 0:
+                    if line.decode(errors="replace") != self._head:
+                        break
+                else:
+                    value = _parse(line)
+                    if value is None:
+                        break
+                    images[value["file"]] = value
+                whole += len(line)
+        return images, whole
+
+    def add(self, value):
+        """Appends an image's line; `value` is a JSON object with its name under "file"."""
+        self._write(json.dumps(value) + "\n")
+        self.images[value["file"]] = value
+
+    def _write(self, line):
+        self._file.write(line.encode())
+        self._file.flush()
+
+
+def _parse(line):
+    """Returns the value of a whole line, None of one that was cut short."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    is_whole = line.endswith(b"\n") and isinstance(value, dict) and "file" in value
+    return value if is_whole else None
+
+
+def fingerprint(paths):
+    """Returns a text that changes when one of the files is written anew.
+
+    Args:
+        paths: of files, by whose names, sizes and times of change they are told.
+    """
+    facts = [(Path(path).name, (s := Path(path).stat()).st_size, s.st_mtime_ns) for path in paths]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
