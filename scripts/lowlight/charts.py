@@ -140,6 +140,22 @@ def draw_interval(low, value, high):
     return Html(f'<span class="range">{bar}{ends if known else ""}</span>')
 
 
+def draw_difference(low, value, high, widest):
+    """Returns a bar from the middle to a value, from -widest to widest, with its interval on it."""
+    if value != value:
+        return Html("")
+
+    def place(number):
+        return 50 + 50 * max(-1, min(number / (widest or 1), 1))
+
+    left, right = sorted((50, place(value)))
+    ends = (place(low), place(high)) if low == low else (0, 0)
+    mark = f'<b style="left:{ends[0]:.1f}%;width:{ends[1] - ends[0]:.1f}%"></b>'
+    bar = f'<i style="left:{left:.1f}%;width:{right - left:.1f}%"></i>'
+    kind = "range worse" if value < 0 else "range"
+    return Html(f'<span class="{kind}">{bar}{mark if low == low else ""}</span>')
+
+
 def _scale(most):
     """Returns (the axis's end, its steps): about four steps of 1, 2 or 5 times a power of ten."""
     power = 10 ** math.floor(math.log10(max(most, 4) / 4))

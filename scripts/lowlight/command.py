@@ -1,6 +1,7 @@
 """Runs a script's main: flags in, DataError out as one plain message."""
 
 import errno
+import functools
 import os
 import re
 import sys
@@ -24,15 +25,21 @@ _REMEDIES = {
 }
 
 
-def run(main):
+def run(main, takes_arguments=False):
     """Parses the flags, calls main() and exits.
+
+    With `takes_arguments`, what stands beside the flags isn't an error, and main gets it as a list.
 
     Exit status: 0 on success, 1 after a DataError, a flag error, or a file that the operating
     system refuses (each printed as `error: ...`), 130 after Ctrl-C. Any other exception is a bug
     and keeps its traceback. TFOD's and TensorFlow's own log shows errors only; --verbosity=0 shows
     all of it.
     """
-    app.run(lambda _: _exit_plainly(main), flags_parser=_parse_flags)
+
+    def start(argv):
+        _exit_plainly(functools.partial(main, argv[1:]) if takes_arguments else main)
+
+    app.run(start, flags_parser=lambda argv: _parse_flags(argv, takes_arguments))
 
 
 def print_notes(notes):
@@ -46,7 +53,7 @@ def print_notes(notes):
             print(f"  {what}: {count} ({name_some(names)})")
 
 
-def _parse_flags(argv):
+def _parse_flags(argv, takes_arguments):
     """Returns argv without its flags; stray arguments and wrong flags end the program."""
     try:
         rest = flags.FLAGS(argv)
@@ -54,7 +61,7 @@ def _parse_flags(argv):
         sys.exit(0)  # --help, which absl ends with 1
     except flags.Error as error:
         _fail(f"{_flag_message(error)}\n  See: python {argv[0]} --help")
-    if len(rest) > 1:
+    if len(rest) > 1 and not takes_arguments:
         _fail(
             f"unexpected argument {rest[1]!r}; every input is a flag.\n"
             f"  See: python {argv[0]} --help"

@@ -19,6 +19,9 @@ _SIDE = 256  # pixels at least of the picture that brightness is measured in
 _NO_FACTS = {"filename", "source", "width", "height", "folder_class", "official_split", "boxes"}
 
 
+_BRIGHTNESS = "measured brightness"
+
+
 class Facts(NamedTuple):
     """Facts on images and boxes, in the order of a Truth."""
 
@@ -65,6 +68,25 @@ def read_columns(path, filenames):
             of = "any image" if unknown == len(values) else f"{unknown} of the images"
             notes.append(f"{path} knows no {name} of {of}, which are left out of its slices.")
     return Facts(columns, notes=tuple(notes))
+
+
+def list_facts(facts):
+    """Returns a {fact: value} for each image, [] where nothing is known; see `gather_facts`."""
+    columns = dict(facts.columns)
+    if facts.brightness is not None:
+        columns[_BRIGHTNESS] = np.round(facts.brightness, 1).tolist()
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def gather_facts(rows):
+    """Returns the Facts of what `list_facts` gave, an empty one where an image has none."""
+    if not all(isinstance(row, dict) for row in rows):
+        return Facts({})
+    names = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    columns = {name: tuple(str(row[name]) for row in rows) for name in names}
+    values = columns.pop(_BRIGHTNESS, None)
+    return Facts(columns, None if values is None else np.array(values, float))
 
 
 def measure_brightness(source, place, boxes):

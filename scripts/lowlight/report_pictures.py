@@ -46,7 +46,7 @@ def picture_section(score, pictures):
     sources = pictures(sorted(names))
     if not sources:
         return "<p>The images aren't there to be shown.</p>\n"
-    parts = [_legend()]
+    parts = [picture_legend()]
     for heading, (note, chosen) in groups.items():
         here = [one for one in chosen if score.truth.filenames[one.image] in sources]
         figures = "".join(_figure(score, one, sources) for one in here)
@@ -89,7 +89,8 @@ def confident_mistakes(score):
     return chosen
 
 
-def _legend():
+def picture_legend():
+    """Returns what the colours of the boxes mean."""
     words = {_TRUE: "what is there", _RIGHT: "found, and right", _WRONG: "found, and wrong"}
     items = "".join(
         f'<span><i class="key" style="border-color:rgb{colour}"></i>{text}</span>'
@@ -98,10 +99,17 @@ def _legend():
     return f'<p>Each image is brightened.</p>\n<p class="legend">{items}</p>\n'
 
 
-def _figure(score, chosen, sources):
+def draw_found(score, chosen, data):
+    """Returns (an image brightened, with what is there and what was found; its mean luma).
+
+    Args:
+        score: scoring.Score.
+        chosen: Chosen.
+        data: the image's bytes.
+    """
     truth, name = score.truth, score.truth.filenames[chosen.image]
     width, height = truth.sizes[chosen.image]
-    image = open_reduced(sources[name], name, "RGB", _SIDE)
+    image = open_reduced(data, name, "RGB", _SIDE)
     image.thumbnail((_SIDE, _SIDE))
     brightness = np.asarray(image.convert("L")).mean()
     image = brighten(image, brightness)
@@ -112,6 +120,12 @@ def _figure(score, chosen, sources):
     for row in chosen.rows[np.argsort(score.found.scores[chosen.rows])]:
         colour = _RIGHT if int(row) in right else _WRONG
         draw_frame(image, _corners(score.found.ltwh[row]) * scale, colour, 2)
+    return image, brightness
+
+
+def _figure(score, chosen, sources):
+    name = score.truth.filenames[chosen.image]
+    image, brightness = draw_found(score, chosen, sources[name])
     facts = [values[chosen.image] for values in score.facts.columns.values()]
     facts = ", ".join([*filter(None, facts), f"brightness {brightness:.0f}"])
     return (

@@ -10,7 +10,7 @@ import numpy as np
 
 from lowlight.confusion import Confusion, confuse
 from lowlight.curves import Calibration, calibrate, trace_curves
-from lowlight.facts import Facts
+from lowlight.facts import Facts, list_facts
 from lowlight.files import write_texts
 from lowlight.matching import rank_detections
 from lowlight.metrics import count_metrics, match_areas
@@ -89,7 +89,7 @@ def write_score(score, eval_dir, about):
             eval_dir / "metrics.json": json.dumps(numbers, indent=2) + "\n",
             eval_dir / "slices.csv": format_slices(score.slices),
             eval_dir / "detections.json": format_results(score.found, score.truth),
-            eval_dir / "ground_truth.json": format_truth(score.truth),
+            eval_dir / "ground_truth.json": format_truth(score.truth, list_facts(score.facts)),
         }
     )
 

@@ -96,9 +96,9 @@ def make_families(truth, ranked, facts, found_brightness=None):
         notes.append("The images aren't there to measure, so nothing is said of brightness.")
     else:
         families.append(_of_numbers("Image brightness", facts.brightness))
-        if len(truth.images) and found_brightness is not None:
-            values = facts.box_brightness, found_brightness
-            families.append(_of_quartiles("Box brightness", *values, "luma"))
+    if len(truth.images) and facts.box_brightness is not None and found_brightness is not None:
+        values = facts.box_brightness, found_brightness
+        families.append(_of_quartiles("Box brightness", *values, "luma"))
     counts = np.bincount(truth.images[~truth.crowd], minlength=len(truth.filenames))
     limits = [least for _, least in _CROWDING]
     members = np.searchsorted(limits, counts, "right") - 1

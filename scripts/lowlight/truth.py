@@ -190,12 +190,19 @@ def _pixels(unit_yxyx, width, height):
     return np.stack([left, top, right - left, bottom - top], axis=1)
 
 
-def format_truth(truth):
-    """Returns the ground truth as the text of a COCO file that `read_truth_of_coco` reads."""
+def format_truth(truth, facts=None):
+    """Returns the ground truth as the text of a COCO file that `read_truth_of_coco` reads.
+
+    Args:
+        truth: Truth.
+        facts: a JSON value for each image, kept with it under "facts"; None for none.
+    """
     images = [
         {"id": int(n), "file_name": name, "width": int(w), "height": int(h)}
         for n, name, (w, h) in zip(truth.image_ids, truth.filenames, truth.sizes, strict=True)
     ]
+    for image, values in zip(images, facts or (), strict=False):
+        image["facts"] = values
     annotations = [
         {
             "id": number,

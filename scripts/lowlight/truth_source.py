@@ -39,7 +39,12 @@ class TruthSource(NamedTuple):
 
     def names(self):
         """Returns what metrics.json says of it."""
-        return {"records": [str(path) for path in self.records], "ground_truth": self.place}
+        folder = self._images_dir()
+        return {
+            "records": [str(path) for path in self.records],
+            "ground_truth": self.place,
+            "images_dir": str(folder) if folder else None,
+        }
 
     def read(self):
         """Returns the Truth."""
