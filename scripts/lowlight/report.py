@@ -152,8 +152,9 @@ def _slice_section(score, about):
     )
     parts = [
         f"<p>AP is the {_IN_WORDS['AP']}; AR is the {_IN_WORDS['AR']}. A slice with fewer than ten "
-        f"images or boxes gets no interval, and its numbers mean little.{how} A click on a "
-        "column's name sorts by it.</p>\n"
+        "images or boxes gets no interval, and its numbers mean little. Of fewer images AP is a "
+        "little higher, all else equal, as there is less to take for the object; so compare slices "
+        f"of about one size.{how} A click on a column's name sorts by it.</p>\n"
     ]
     for family in dict.fromkeys(part.family for part in score.slices[1:]):
         slices = [part for part in score.slices if part.family == family]
