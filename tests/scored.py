@@ -4,9 +4,14 @@ import contextlib
 import io
 
 import numpy as np
+from PIL import Image
 
-from lowlight.results import make_found
-from lowlight.truth import make_truth
+from lowlight.classes import format_label_map
+from lowlight.results import format_results, make_found
+from lowlight.tables import AnnotationRow, ImageRow, SplitRow, format_table
+from lowlight.truth import make_truth, read_truth_of_tables
+
+CLASSES = "Cat", "Dog"
 
 
 def random_case(seed, images=12, classes=4, most_boxes=8, most_found=5, ties=False, crowds=0.0):
@@ -99,3 +104,44 @@ def score_by_pycocotools(truth, found):
         evaluation.accumulate()
         evaluation.summarize()
     return evaluation.stats
+
+
+def make_data(folder):
+    """Makes a data set of 30 small pictures with one or two boxes each, a third of them dark."""
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(5)
+    images, boxes = [], []
+    for number in range(30):
+        name, light = f"{number:02}.jpg", ("Low", "Strong", "Weak")[number % 3]
+        level = 30 if light == "Low" else 140
+        pixels = rng.integers(0, level, (90, 120, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / name)
+        count = 1 + number % 2
+        images.append(ImageRow(name, name, 120, 90, "Cat", light, "Indoor", "", count))
+        for place in range(count):
+            left, top = 5 + 55 * place, int(rng.integers(0, 30))
+            label = CLASSES[(number + place) % 2]
+            boxes.append(AnnotationRow(name, 120, 90, label, left, top, left + 50, top + 45))
+    (folder / "images.csv").write_text(format_table(images, ImageRow))
+    (folder / "annotations.csv").write_text(format_table(boxes, AnnotationRow))
+    splits = [SplitRow(image.filename, "test") for image in images]
+    (folder / "split.csv").write_text(format_table(splits, SplitRow))
+    (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+    (folder / "label_map.txt").write_text(format_label_map(CLASSES))
+    return folder
+
+
+def make_results(data_dir):
+    """Writes results for `make_data`: every box moved somewhat, and a false one an image."""
+    truth, rng = read_truth_of_tables(data_dir), np.random.default_rng(6)
+    moved = truth.ltwh + rng.normal(0, 4, truth.ltwh.shape)
+    count = len(truth.filenames)
+    found = make_found(
+        [*truth.images, *range(count)],
+        [*truth.labels, *(n % 2 for n in range(count))],
+        [*moved, *[[60, 60, 30, 25]] * count],
+        np.round(rng.uniform(0, 1, len(moved) + count), 4),
+    )
+    path = data_dir / "results.json"
+    path.write_text(format_results(found, truth))
+    return path
