@@ -53,8 +53,13 @@ flags.DEFINE_integer(
 
 def main():
     """Evaluates, prints the table and says where everything is kept."""
-    if bool(FLAGS.model_dir) == bool(FLAGS.detections):
-        raise DataError("give --model_dir, to run a model, or --detections, to score a file.")
+    if not (FLAGS.model_dir or FLAGS.detections):
+        raise DataError(
+            "missing flag --model_dir or --detections.\n"
+            "  The first runs a model, the second scores a file of results."
+        )
+    if FLAGS.model_dir and FLAGS.detections:
+        raise DataError("--model_dir and --detections: only one can be scored.\n  Leave one out.")
     options = Options(
         FLAGS.score_threshold,
         FLAGS.max_detections,

@@ -169,6 +169,21 @@ def test_evaluation_prints_and_keeps_the_twelve_numbers(trained, tmp_path, run_s
     assert (tmp_path / "eval" / "metrics.txt").read_text() in done.stdout
     name = "DetectionBoxes_Precision/mAP"
     assert steps_of_scalar(tmp_path / "eval", name) == [5]
+    assert (tmp_path / "eval" / "report.html").is_file()
+
+
+def test_watching_scores_what_is_not_yet_scored_and_ends_without_new_checkpoints(
+    trained, tmp_path, run_script
+):
+    folder = tmp_path / "eval"
+    flags = f"--model_dir={trained[0]}", f"--output_dir={folder}", "--bootstrap=0", "--noreport"
+    run_checked(run_script, "evaluate.py", *flags, "--limit=3")
+    log = folder / "scored.jsonl"
+    log.write_bytes(log.read_bytes()[:-9])
+    done = run_checked(run_script, "evaluate.py", *flags, "--watch", "--watch_timeout=1")
+    assert "goes on after 2 images that were scored before" in done.stdout
+    assert "no new checkpoint for 1 s" in done.stdout
+    assert json.loads((folder / "metrics.json").read_text())["images"] == 4
 
 
 def test_evaluation_on_training_records_goes_to_a_folder_of_its_own(trained, data_dir, run_script):

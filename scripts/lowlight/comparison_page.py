@@ -66,7 +66,7 @@ def _differences(differences):
         cells = [Cell(f"{n:.3f}", n) if n == n else "" for n in (one.before, one.after)]
         gain = Cell(f"{one.gain:+.3f}", one.gain) if one.gain == one.gain else ""
         between = one.remark or (f"{one.low:+.3f} to {one.high:+.3f}" if one.low == one.low else "")
-        p = Cell(f"{one.adjusted:.3f}", one.adjusted) if one.adjusted == one.adjusted else ""
+        p = Cell(_p(one.adjusted), one.adjusted) if one.adjusted == one.adjusted else ""
         told = "yes" if one.is_significant else ""
         drawing = draw_difference(one.low, one.gain, one.high, widest)
         name = f"{one.family}: {one.name}"
@@ -78,6 +78,10 @@ def _differences(differences):
         f"images apart; a gain is called more than chance where p is under {LEVEL:g}.</p>\n"
     )
     return note + format_table(head, rows, sortable=True)
+
+
+def _p(value):
+    return "under 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _pictures(first, other):
