@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lowlight.charts import Html, draw_interval, to_html
+from lowlight.charts import draw_interval, to_html
 from lowlight.classes import CLASSES
 from lowlight.document import Cell, format_document, format_table, sort_script
 from lowlight.files import write_text
@@ -49,10 +49,15 @@ def write_report(path, score, title, about, pictures):
         "Images": len(score.truth.filenames),
         "Objects": score.truth.boxes,
     }
-    intro = Html(f"<p>{to_html(title)}.</p>\n{_settings(about)}{_summary(score)}")
-    sections["Score"] = intro + sections["Score"]
+    if _is_exdark(score):
+        facts["The original's AP"] = f"{RESULTS[0].ap:.3f}"
+    sections["Score"] = f"<p>{to_html(title)}.</p>\n{_settings(about)}{sections['Score']}"
     page = format_document("Evaluation", facts, score.notes, sections, sort_script())
     write_text(path, page)
+
+
+def _is_exdark(score):
+    return set(score.truth.names) == set(CLASSES)
 
 
 def _settings(about):
@@ -109,7 +114,7 @@ def _score_section(score):
         rows.append((meaning, number, between, bar))
     head = "COCO's twelve numbers", "", "95% interval", ""
     body = format_table(head, rows)
-    if set(score.truth.names) == set(CLASSES):
+    if _is_exdark(score):
         body += _published_table(score)
     return body
 
@@ -151,10 +156,11 @@ def _slice_section(score, about):
         else ""
     )
     parts = [
+        _summary(score),
         f"<p>AP is the {_IN_WORDS['AP']}; AR is the {_IN_WORDS['AR']}. A slice with fewer than ten "
         "images or boxes gets no interval, and its numbers mean little. Of fewer images AP is a "
         "little higher, all else equal, as there is less to take for the object; so compare slices "
-        f"of about one size.{how} A click on a column's name sorts by it.</p>\n"
+        f"of about one size.{how} A click on a column's name sorts by it.</p>\n",
     ]
     for family in dict.fromkeys(part.family for part in score.slices[1:]):
         slices = [part for part in score.slices if part.family == family]
