@@ -36,7 +36,9 @@ def detect_records(model, records, names, part, on_image, log):
     if before:
         print(f"goes on after {before} images that were scored before", flush=True)
     with Progress(total, "image") as progress:
-        for record, image in map_in_threads(lambda r: (r, _decode(r, known)), chosen):
+        # One thread decodes ahead; more would hold more large images than they gain.
+        ahead = map_in_threads(lambda r: (r, _decode(r, known)), chosen, jobs=1)
+        for record, image in ahead:
             rows.append((record.filename, record.width, record.height, *record[4:6]))
             if image is not None:
                 detector = detector or load_detector(model)
@@ -60,7 +62,12 @@ def _decode(record, known):
 
 def _detect_record(detector, record, image, names, on_image, log):
     """Detects on one image and writes down what was found, with the brightness of everything."""
-    found = detector.detect(image)
+    try:
+        found = detector.detect(image)
+    except ValueError as error:
+        raise DataError(
+            f"{record.filename}: {error}.\n  Leave the image out of the records."
+        ) from error
     boxes = unit_yxyx_to_pixel_xyxy(record.unit_yxyx, record.width, record.height)
     if on_image is not None:
         on_image(image, found, boxes, record.classes)
