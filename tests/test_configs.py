@@ -135,6 +135,14 @@ def test_each_familys_config_is_fitted_to_the_data(family, data_dir, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_model_that_needs_a_network_to_be_built_is_told(data_dir, tmp_path):
+    _, lines = adapted(families.center_net(), data_dir, tmp_path)
+    assert "fetches ImageNet weights to build this model" in lines[-1]
+    _, lines = adapted(families.FAMILIES["CenterNet MobileNet"], data_dir, tmp_path)
+    assert "ImageNet" not in lines[-1]
+
+
+@pytest.mark.slow
 def test_every_architecture_starts_from_a_detection_checkpoint(data_dir, tmp_path):
     from lowlight import tfod
 

@@ -63,6 +63,17 @@ def check_model(config, path):
     return model
 
 
+def needs_network(model):
+    """Returns whether TFOD fetches ImageNet weights whenever it builds a model anew.
+
+    It does for CenterNet's MobileNets (`weights="imagenet"` in
+    object_detection/models/center_net_mobilenet_v2*), even where a checkpoint follows. Keras keeps
+    them in ~/.keras/models.
+    """
+    extractor = model.feature_extractor
+    return extractor.type.startswith("mobilenet_v2") and extractor.depth_multiplier == 1.0
+
+
 def _check_extractor(name, path):
     known = tfod.feature_extractors()
     if name in known:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from google.protobuf import text_format
 
 from lowlight import tfod, zoo
-from lowlight.architectures import check_model
+from lowlight.architectures import check_model, needs_network
 from lowlight.classes import read_label_map
 from lowlight.errors import DataError
 from lowlight.schedules import base_rate, length_of, rescale, schedule_of
@@ -160,6 +160,8 @@ def adapt(config, data, change, base_name):
     _set_start(train, change.fine_tune_checkpoint)
     kept = [option.WhichOneof("preprocessing_step") for option in train.data_augmentation_options]
     lines.append(f"augmentations kept: {', '.join(kept) or 'none'}")
+    if needs_network(model):
+        lines.append("a network is needed: TFOD fetches ImageNet weights to build this model")
     return lines
 
 
