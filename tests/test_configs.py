@@ -5,6 +5,7 @@ from pathlib import Path
 
 import families
 import pytest
+from PIL import Image
 
 from lowlight import zoo
 from lowlight.classes import format_label_map
@@ -157,32 +158,22 @@ def test_every_architecture_starts_from_a_detection_checkpoint(data_dir, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def records_dir(tmp_path_factory, run_script):
-    """12 drawn images for training as records."""
-    folder = tmp_path_factory.mktemp("drawn")
-    steps = (
-        ("make_sample_data.py", f"--output_dir={folder}", "--images=16", "--width=160"),
-        (
-            "convert_images.py",
-            f"--input_dir={folder}/ExDark",
-            f"--output_dir={folder}/images",
-        ),
-        (
-            "make_annotations_csv.py",
-            f"--annotations={folder}/ExDark_Annno",
-            f"--images_dir={folder}/images",
-            f"--output_dir={folder}",
-        ),
-        (
-            "make_tfrecords.py",
-            f"--data_dir={folder}",
-            f"--images_dir={folder}/images",
-            f"--output_dir={folder}",
-        ),
-    )
-    for step in steps:
-        done = run_script(*step)
-        assert done.returncode == 0, done.stderr
+def records_dir(tmp_path_factory):
+    """Four images of 160x120 pixels as records, each with a bright box."""
+    from lowlight.records import write_records
+    from lowlight.tables import AnnotationRow, ImageRow
+
+    folder, entries = tmp_path_factory.mktemp("drawn"), []
+    for number in range(4):
+        name, box = f"{number}.jpg", (20 + 10 * number, 30, 80 + 10 * number, 90)
+        image = Image.new("RGB", (160, 120), (20, 20, 40))
+        image.paste((200, 180, 40), box)
+        image.save(folder / name)
+        boxes = [AnnotationRow(name, 160, 120, "Owl", *box)]
+        entries.append((ImageRow(name, name, 160, 120, "", "", "", "", 1), boxes))
+    for part in ("train", "test"):
+        write_records(folder / f"{part}.tfrecord", entries, folder, {"Owl": 2}, lambda: None)
+    (folder / "label_map.txt").write_text(format_label_map(["Fox", "Owl", "Hedgehog"]))
     return folder
 
 

@@ -111,11 +111,11 @@ def test_what_spoils_a_training_or_its_evaluation_is_a_warning(data_dir):
 def test_a_batch_that_the_memory_cannot_hold_is_a_warning(monkeypatch):
     import tensorflow as tf
 
-    from lowlight.preflight import _memory_warnings
+    from lowlight.needs import memory_warnings
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    assert _memory_warnings(1e6) == []
-    assert _memory_warnings(1e15)[0].startswith("roughly 1000000.0 GB of memory are needed, and ")
+    assert memory_warnings(1e6) == []
+    assert memory_warnings(1e15)[0].startswith("roughly 1000000.0 GB of memory are needed, and ")
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def start_config(start, data_dir, **fields):
 
 
 def test_the_room_for_a_checkpoint_is_what_one_takes(start, data_dir):
-    from lowlight.preflight import checkpoint_size
+    from lowlight.needs import checkpoint_size
 
     train = start_config(start, data_dir)
     written = os.path.getsize(f"{start[1]}.data-00000-of-00001")
@@ -321,7 +321,7 @@ def test_bfloat16_is_for_tpus(data_dir):
 
 
 def test_fewer_record_files_than_workers_are_refused(data_dir):
-    with pytest.raises(DataError, match="1 record files for 2 workers.*\n.*--shards=2"):
+    with pytest.raises(DataError, match="1 record file for 2 workers.*\n.*--shards=2"):
         run_preflight(small_config(data_dir), data_dir, num_workers=2)
 
 

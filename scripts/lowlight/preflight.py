@@ -1,22 +1,21 @@
 """Finds out before the first step whether a training will work, and says what it needs."""
 
 import glob
-import re
-import shutil
 from pathlib import Path
 
-import tensorflow as tf
-
-from lowlight.architectures import check_model, image_sides, model_of
+from lowlight.architectures import check_model, model_of
 from lowlight.classes import read_label_map
 from lowlight.errors import DataError, name_some
+from lowlight.needs import (
+    as_text,
+    check_disk,
+    checkpoint_size,
+    device_memory,
+    memory_warnings,
+)
 from lowlight.record_checks import count_and_check, record_files
 from lowlight.schedules import base_rate, check_schedule, schedule_of
 from lowlight.warm_start import build_trial, check_start, read_shapes
-
-KEPT_CHECKPOINTS = 7  # the newest, by TFOD's train_loop
-# The optimizer's own copies of each variable that is trained.
-_SLOTS = {"momentum_optimizer": 1, "rms_prop_optimizer": 2, "adam_optimizer": 2}
 
 
 def preflight(
@@ -50,38 +49,52 @@ def preflight(
     """
     check_config(config, config_path)
     warning = check_training(config, config_path, replicas, num_steps, use_tpu)
-    warnings = [warning] if warning else []
-    reader, train = config.train_input_reader, config.train_config
-    files = record_files(reader.tf_record_input_reader.input_path, config_path)
-    _check_workers(files, num_workers, config_path)
-    names = read_label_map(reader.label_map_path)
-    counts = count_and_check(files, names)
-    trial = build_trial(config, config_path)
-    start = "random weights"
+    counts = _check_records(config, config_path, num_workers)
+    trial, train, start = build_trial(config, config_path), config.train_config, "random weights"
     if train.fine_tune_checkpoint:
         _check_apart(train.fine_tune_checkpoint, model_dir, config_path)
         start = check_start(trial.model, train, config_path)
-    size = checkpoint_size(trial.model, train)
-    disk = _check_disk(size, model_dir, num_steps, checkpoint_every_n)
-    need = _memory(trial, model_of(config, config_path), train, replicas)
-    warnings += _data_warnings(config, counts) + _memory_warnings(need)
-    kind, schedule = schedule_of(train)
-    kind, rate = kind.removesuffix("_learning_rate").replace("_", " "), base_rate(kind, schedule)
+    size, model = checkpoint_size(trial.model, train), model_of(config, config_path)
+    need = device_memory(trial, model, train, replicas)
+    labels, files = config.train_input_reader.label_map_path, _count(counts.files, "file")
     rows = {
-        "records": f"{counts.images:,} images, {counts.boxes:,} boxes in "
-        f"{counts.files} file{'s' if counts.files > 1 else ''}, whole",
-        "classes": f"{len(names)}, as in {reader.label_map_path}",
+        "records": f"{counts.images:,} images, {counts.boxes:,} boxes in {files}, whole",
+        "classes": f"{model.num_classes}, as in {labels}",
         "start": start,
-        "batch": f"{train.batch_size} on {replicas} device{'s' if replicas > 1 else ''}",
-        "schedule": f"{num_steps:,} steps, {kind}, learning rate {rate:g}",
-        "disk": disk,
-        "memory": f"roughly {_gb(need)} on each device"
+        "batch": f"{train.batch_size} on {_count(replicas, 'device')}",
+        "schedule": _describe_schedule(train, num_steps),
+        "disk": check_disk(size, model_dir, num_steps, checkpoint_every_n),
+        "memory": f"roughly {as_text(need)} on each device"
         if need
-        else "not known: images of any size",
+        else "of images of any size, not known",
     }
-    return [f"  {name:<9} {text}" for name, text in rows.items()] + [
-        f"  warning: {text}" for text in warnings
-    ]
+    warnings = [warning] if warning else []
+    warnings += _data_warnings(config, counts) + memory_warnings(need)
+    lines = [f"  {name:<9} {text}" for name, text in rows.items()]
+    return lines + [f"  warning: {text}" for text in warnings]
+
+
+def _check_records(config, path, num_workers):
+    """Returns the RecordCounts of a config's training records; raises DataError as `preflight`."""
+    reader = config.train_input_reader
+    files = record_files(reader.tf_record_input_reader.input_path, path)
+    if len(files) < num_workers:
+        raise DataError(
+            f"{path}: {_count(len(files), 'record file')} for {num_workers} workers, each of which "
+            f"reads files of its own.\n  Run make_tfrecords.py with --shards={num_workers} or a "
+            "multiple of it, and name the files by a glob in input_path."
+        )
+    return count_and_check(files, read_label_map(reader.label_map_path))
+
+
+def _count(number, what):
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _describe_schedule(train, num_steps):
+    kind, schedule = schedule_of(train)
+    name = kind.removesuffix("_learning_rate").replace("_", " ")
+    return f"{num_steps:,} steps, {name}, learning rate {base_rate(kind, schedule):g}"
 
 
 def check_config(config, path):
@@ -143,76 +156,12 @@ def check_training(config, path, replicas, num_steps, use_tpu=False):
         raise DataError(f"{path}: {error}") from error
 
 
-def _check_workers(files, num_workers, path):
-    if len(files) < num_workers:
-        raise DataError(
-            f"{path}: {len(files)} record files for {num_workers} workers, each of which reads "
-            f"files of its own.\n  Run make_tfrecords.py with --shards={num_workers} or a multiple "
-            "of it, and name the files by a glob in input_path."
-        )
-
-
 def _check_apart(prefix, model_dir, path):
     if Path(prefix).parent.resolve() == Path(model_dir).resolve():
         raise DataError(
             f"{path}: fine_tune_checkpoint lies in the run's folder, {model_dir}.\n"
             "  Choose another --model_dir, or remove fine_tune_checkpoint to go on with the run."
         )
-
-
-def checkpoint_size(model, train_config):
-    """Returns the bytes that a checkpoint takes: a model's variables and the optimizer's copies."""
-    optimizer = train_config.optimizer
-    copies = _SLOTS.get(optimizer.WhichOneof("optimizer"), 0) + optimizer.use_moving_average
-    trained = sum(_size(variable) for variable in model.trainable_variables)
-    return sum(_size(variable) for variable in model.variables) + trained * copies
-
-
-def _check_disk(size, model_dir, num_steps, checkpoint_every_n):
-    """Returns what the checkpoints take and what is free; raises DataError if that's too little."""
-    # One at step 0, and one more is written before the oldest is removed.
-    number = min(2 + -(-num_steps // checkpoint_every_n), KEPT_CHECKPOINTS + 1)
-    there = len(list(Path(model_dir).glob("ckpt-*.index")))
-    folder = next(p for p in (Path(model_dir), *Path(model_dir).resolve().parents) if p.is_dir())
-    free = shutil.disk_usage(folder).free
-    if free < (needed := size * max(number - there, 1)):
-        raise DataError(
-            f"{model_dir}: {_gb(free)} free, and the checkpoints take {_gb(needed)} "
-            f"({number} of {_gb(size)} each).\n  Make room, or choose --model_dir on another disk."
-        )
-    return f"{number} checkpoints of {_gb(size)} in {model_dir}, {_gb(free)} free"
-
-
-def _size(variable):
-    return variable.shape.num_elements() * variable.dtype.size
-
-
-def _memory(trial, model, train, replicas):
-    """Returns roughly the bytes that each device needs, 0 where images have any size.
-
-    Weights, their gradients and the optimizer's copies, and every 4-dimensional result of the
-    forward pass, which backpropagation reads again.
-    """
-    height, width = image_sides(model)
-    if not height:
-        return 0
-    copies = 2 + _SLOTS.get(train.optimizer.WhichOneof("optimizer"), 0)
-    weights = sum(_size(variable) for variable in trial.model.variables) * copies
-    image = trial.per_pixel * height * width + trial.per_image
-    return weights + image * (train.batch_size // replicas)
-
-
-def _memory_warnings(need):
-    """Returns a warning where the machine trains on its CPU and has less memory than that."""
-    info = Path("/proc/meminfo")
-    if tf.config.list_physical_devices("GPU") or not info.is_file():
-        return []
-    found = re.search(r"MemAvailable:\s*(\d+) kB", info.read_text())
-    if not found or need <= (free := int(found[1]) * 1024):
-        return []
-    return [
-        f"roughly {_gb(need)} of memory are needed, and {_gb(free)} are free. Lower batch_size."
-    ]
 
 
 def _data_warnings(config, counts):
@@ -229,8 +178,3 @@ def _data_warnings(config, counts):
             f"learned. Set it to {counts.most}."
         )
     return warnings
-
-
-def _gb(size):
-    """Returns a number of bytes as text."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
