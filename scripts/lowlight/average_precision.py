@@ -53,7 +53,7 @@ def accumulate(tally, weights):
             step = max(_CELLS // max(part.most, 1), 1)
             for start in range(0, weights.shape[1], step):
                 columns = slice(start, start + step)
-                found = part.scores(boxes, weights[:, columns])
+                found = part.scores(boxes, np.ascontiguousarray(weights[:, columns]))
                 scores.precision[group, :, columns], scores.recall[group, :, columns] = found
     return scores
 
