@@ -5,8 +5,11 @@ import pytest
 from lowlight.charts import (
     Html,
     draw_bar,
+    draw_difference,
     draw_histogram,
+    draw_interval,
     draw_legend,
+    draw_lines,
     draw_stack,
     percent,
     to_html,
@@ -65,3 +68,27 @@ def test_a_histograms_bars_are_as_high_as_their_counts():
 def test_an_axis_has_a_few_round_steps(most, steps):
     svg = draw_histogram([most], [0, 1], [], ("", ""))
     assert re.findall(r'class="amount"[^>]*>([\d,]+)<', svg) == steps
+
+
+def test_lines_run_from_the_lower_left_to_the_upper_right():
+    drawing = draw_lines([([(0, 0), (1, 1)], "line")], "a figure", ("x", "y"), (240, 170), [(0, 1)])
+    assert '<path class="line" d="M30.0 136.0L228.0 10.0"/>' in drawing
+    assert '<circle class="dot" cx="30.0" cy="10.0" r="3.5"/>' in drawing
+    assert 'aria-label="a figure"' in drawing
+
+
+def test_an_interval_lies_on_its_bar_and_one_that_is_not_known_is_left_out():
+    assert draw_interval(0.25, 0.5, 0.75) == (
+        '<span class="range"><i style="width:50.0%"></i>'
+        '<b style="left:25.0%;width:50.0%"></b></span>'
+    )
+    nan = float("nan")
+    assert draw_interval(nan, 0.5, nan) == '<span class="range"><i style="width:50.0%"></i></span>'
+
+
+def test_a_difference_goes_from_the_middle_either_way():
+    assert 'class="range"><i style="left:50.0%;width:25.0%">' in draw_difference(0.0, 0.1, 0.2, 0.2)
+    loss = draw_difference(-0.2, -0.1, 0.0, 0.2)
+    assert 'class="range worse"><i style="left:25.0%;width:25.0%">' in loss
+    assert '<b style="left:0.0%;width:50.0%">' in loss
+    assert draw_difference(0, float("nan"), 0, 1) == ""

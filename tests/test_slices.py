@@ -9,7 +9,8 @@ from lowlight.facts import Facts, measure_brightness, read_columns
 from lowlight.matching import rank_detections
 from lowlight.metrics import match_areas
 from lowlight.results import Found
-from lowlight.slices import draw_weights, make_families, score_slices
+from lowlight.slice_families import make_families
+from lowlight.slices import draw_weights, score_slices
 from lowlight.tables import ImageRow, format_table
 from lowlight.truth import make_truth
 
@@ -133,6 +134,13 @@ def test_a_column_of_many_numbers_is_parted_into_quartiles_and_one_of_many_texts
         "29.2 and more",
     ]
     assert "The column place has too many different values for slices." in notes
+
+
+def test_a_column_called_as_another_family_keeps_apart_from_it():
+    truth, found = small_case([(0, 0, *BOX)], [], images=2)
+    slices, _ = score(truth, found, {"class": ("Cat", "other")})
+    assert slices["Class (column)", "Cat"].boxes == slices["Class", "Cat"].boxes == 1
+    assert len(slices) == len(set(slices))
 
 
 def table(folder, names, extra=""):

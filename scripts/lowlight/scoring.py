@@ -15,7 +15,8 @@ from lowlight.files import write_texts
 from lowlight.matching import rank_detections
 from lowlight.metrics import count_metrics, match_areas
 from lowlight.results import Found, format_results
-from lowlight.slices import METRICS, draw_weights, make_families, score_slices
+from lowlight.slice_families import make_families
+from lowlight.slices import METRICS, draw_weights, score_slices
 from lowlight.tide import Errors, cost_errors, find_errors
 from lowlight.truth import Truth, format_truth
 
