@@ -1,12 +1,12 @@
-r"""Trains a TFOD pipeline config with TFOD's own loop, on every GPU there is.
+r"""Trains a TFOD pipeline config, on every GPU there is.
 
   python scripts/train.py \
     --pipeline_config_path=configs/ssd_efficientdet_d1_640x640_coco17_tpu-8.config \
     --model_dir=checkpoint/ssd_efficientdet_d1_640x640_coco17_tpu-8
 
-Writes pipeline.config, checkpoints (ckpt-N.*) and, under train/, TensorBoard events to --model_dir.
-The same command run again goes on from the newest checkpoint. The flags are those of TFOD's
-model_main_tf2; with --checkpoint_dir it evaluates instead, once, as evaluate.py does.
+Writes pipeline.config, run.json, checkpoints (ckpt-N.*) and, under train/, TensorBoard events to
+--model_dir. The same command run again goes on from the newest checkpoint. The flags are those of
+TFOD's model_main_tf2 and some more; with --checkpoint_dir it evaluates instead, as evaluate.py.
 """
 
 from pathlib import Path
@@ -22,6 +22,19 @@ flags.DEFINE_integer("num_train_steps", None, "The step to train to; the config'
 flags.DEFINE_integer("checkpoint_every_n", 1000, "Steps between two checkpoints.", 1)
 flags.DEFINE_integer("summarize_every_n", 100, "Steps between two TensorBoard summaries.", 1)
 flags.DEFINE_boolean("record_summaries", True, "Show training images in TensorBoard, too.")
+flags.DEFINE_integer(
+    "seed", None, "Makes a run repeatable on the same machine, at some cost in speed.", 0
+)
+flags.DEFINE_boolean(
+    "restart_schedule", False, "Begin the learning rate's schedule anew where training goes on."
+)
+flags.DEFINE_integer(
+    "eval_every_n", 0, "Steps between two evaluations, which keep best/; 0 for none.", 0
+)
+flags.DEFINE_integer(
+    "patience", 0, "Stop after this many evaluations without a better mAP; 0 doesn't.", 0
+)
+flags.DEFINE_boolean("dry_run", False, "End after the checks, before the first step.")
 flags.DEFINE_integer("num_workers", 1, "Over 1, MultiWorkerMirroredStrategy by TF_CONFIG.", 1)
 flags.DEFINE_boolean("use_tpu", False, "Train on a Cloud TPU.")
 flags.DEFINE_string("tpu_name", None, "The Cloud TPU's name.")
@@ -55,17 +68,27 @@ def main():
             on_train_data=on_train,
         )
         return
-    from lowlight import pipeline
+    from lowlight import training, workers
 
-    pipeline.train_run(
-        FLAGS.pipeline_config_path,
-        FLAGS.model_dir,
-        pipeline.choose_strategy(FLAGS.num_workers, FLAGS.use_tpu, FLAGS.tpu_name),
+    options = training.Options(
         num_steps=FLAGS.num_train_steps,
         checkpoint_every_n=FLAGS.checkpoint_every_n,
         summarize_every_n=FLAGS.summarize_every_n,
         record_summaries=FLAGS.record_summaries,
         use_tpu=FLAGS.use_tpu,
+        num_workers=FLAGS.num_workers,
+        seed=FLAGS.seed,
+        restart_schedule=FLAGS.restart_schedule,
+        eval_every_n=FLAGS.eval_every_n,
+        patience=FLAGS.patience,
+        dry_run=FLAGS.dry_run,
+        flags={flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)},
+    )
+    training.train_run(
+        FLAGS.pipeline_config_path,
+        FLAGS.model_dir,
+        lambda: workers.choose_strategy(FLAGS.num_workers, FLAGS.use_tpu, FLAGS.tpu_name),
+        options,
     )
 
 

@@ -30,6 +30,11 @@ def write_config(data_dir, old="", new=""):
     return path
 
 
+def replicas(number):
+    """Returns all that a strategy needs to have before anything is trained."""
+    return types.SimpleNamespace(num_replicas_in_sync=number)
+
+
 LINE = (CONFIGS / "sample.config").read_text().split("num_classes")[0].count("\n") + 1
 START = "batch_size: 8\n  num_steps"
 ZOO = "efficientdet_d1_coco17_tpu-32"
@@ -71,57 +76,133 @@ BAD_CONFIGS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("old", "new", "words"), BAD_CONFIGS.values(), ids=BAD_CONFIGS)
 def test_training_refuses_a_config_before_it_makes_the_run(data_dir, old, new, words):
-    from lowlight import pipeline
+    from lowlight import training
 
     config, run_dir = write_config(data_dir, old, new), data_dir / "run"
-    strategy = types.SimpleNamespace(num_replicas_in_sync=1)
     with pytest.raises(DataError) as caught:
-        pipeline.train_run(config, run_dir, strategy)
+        training.train_run(config, run_dir, lambda: replicas(1))
     assert all(word in str(caught.value) for word in [*words, str(data_dir)]), caught.value
     assert not run_dir.exists()
 
 
 @pytest.mark.slow
 def test_training_refuses_a_batch_that_the_devices_cannot_share(data_dir):
-    from lowlight import pipeline
+    from lowlight import training
 
-    strategy = types.SimpleNamespace(num_replicas_in_sync=3)
     with pytest.raises(DataError, match="batch_size: 8 can't be divided among 3 devices"):
-        pipeline.train_run(write_config(data_dir), data_dir / "run", strategy)
+        training.train_run(write_config(data_dir), data_dir / "run", lambda: replicas(3))
 
 
-@pytest.mark.slow
-def test_a_loss_that_is_no_number_ends_the_training_and_says_how_to_go_back(tmp_path):
-    from lowlight.loop_hooks import LoopHooks
-
-    for number in (1, 2, 10):
-        (tmp_path / f"ckpt-{number}.index").touch()
-    hooks = LoopHooks(tmp_path, None, 100, 1000, 15000)
-    hooks.manager = types.SimpleNamespace(latest_checkpoint=str(tmp_path / "ckpt-10"))
-    with pytest.raises(DataError, match="the loss at step 7 is nan") as caught:
-        hooks._check_loss(7, float("nan"))
-    assert str(caught.value).endswith(
-        f"There are ckpt-1, ckpt-2. To go on from ckpt-2:\n"
-        f"    echo 'model_checkpoint_path: \"ckpt-2\"' > {tmp_path}/checkpoint"
-    )
-
-
-@pytest.mark.slow
-def test_a_run_of_another_model_is_left_as_it_is(data_dir):
+def make_run(data_dir, old, new):
+    """Makes a run at step 5 whose config differs in one text from the one given later."""
     import tensorflow as tf
-
-    from lowlight import pipeline
 
     run_dir = data_dir / "run"
     run_dir.mkdir()
-    own = (CONFIGS / "sample.config").read_text().replace("num_filters: 64", "num_filters: 32")
-    (run_dir / "pipeline.config").write_text(own)
+    own = write_config(data_dir, old, new)
+    own.rename(run_dir / "pipeline.config")
     step = tf.Variable(5, dtype=tf.int64)
     tf.train.CheckpointManager(tf.train.Checkpoint(step=step), str(run_dir), 7).save()
-    strategy = types.SimpleNamespace(num_replicas_in_sync=1)
-    with pytest.raises(DataError, match=r"run: holds checkpoints of another model"):
-        pipeline.train_run(write_config(data_dir), run_dir, strategy)
+    return run_dir
+
+
+OTHER_RUNS = {
+    "another model": (
+        "num_filters: 64",
+        "num_filters: 32",
+        ["-      num_filters: 32", "+      num_filters: 64"],
+    ),
+    "another optimizer": (
+        "adam_optimizer",
+        "rms_prop_optimizer",
+        ["-optimizer: rms_prop_optimizer", "+optimizer: adam_optimizer"],
+    ),
+    "moving averages": (
+        "use_moving_average: false",
+        "use_moving_average: true",
+        ["-use_moving_average: True", "+use_moving_average: False"],
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("old", "new", "lines"), OTHER_RUNS.values(), ids=OTHER_RUNS)
+def test_a_run_of_another_config_is_left_as_it_is_and_the_difference_shown(
+    data_dir, old, new, lines
+):
+    from lowlight import training
+
+    run_dir = make_run(data_dir, old, new)
+    own = (run_dir / "pipeline.config").read_text()
+    with pytest.raises(DataError, match=r"run: holds checkpoints of another model") as caught:
+        training.train_run(write_config(data_dir), run_dir, lambda: replicas(1))
+    shown = [line.strip() for line in str(caught.value).splitlines()]
+    assert [line for line in shown if line[0] in "+-"] == lines
     assert (run_dir / "pipeline.config").read_text() == own
+
+
+@pytest.mark.slow
+def test_a_config_with_another_batch_learning_rate_or_path_goes_on_and_says_so(data_dir, capsys):
+    from lowlight import training
+
+    run_dir = make_run(data_dir, "learning_rate_base: 0.003", "learning_rate_base: 0.001")
+    options = training.Options(num_steps=5)
+    training.train_run(write_config(data_dir), run_dir, lambda: replicas(1), options)
+    printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "changed since this run was last trained:" in printed
+    assert "-          learning_rate_base: 0.001".replace(" ", "") in [
+        line.replace(" ", "") for line in printed
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_being_trained_is_refused(data_dir):
+    from lowlight import training
+    from lowlight.run_lock import locked
+
+    run_dir = data_dir / "run"
+    run_dir.mkdir()
+    with (
+        locked(run_dir),
+        pytest.raises(DataError, match=r"run: is being trained already, by process \d+ on "),
+    ):
+        training.train_run(write_config(data_dir), run_dir, lambda: replicas(1))
+
+
+@pytest.mark.slow
+def test_evaluation_along_the_way_needs_test_records_before_the_first_step(data_dir):
+    from lowlight import training
+
+    (data_dir / "test.tfrecord").unlink()
+    options = training.Options(eval_every_n=100)
+    with pytest.raises(DataError, match=r"no record file .*test\.tfrecord"):
+        training.train_run(write_config(data_dir), data_dir / "run", lambda: replicas(1), options)
+
+
+CLUSTER = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
+BAD_CLUSTERS = {
+    "none": (None, 2, "TF_CONFIG: not set, but --num_workers=2"),
+    "no JSON": ("{", 2, "TF_CONFIG: '{', but --num_workers=2"),
+    "no cluster": ("{}", 2, "TF_CONFIG: '{}', but"),
+    "index too high": (CLUSTER.replace("0", "2"), 2, "TF_CONFIG: '{"),
+    "another number": (CLUSTER, 3, "TF_CONFIG: names 2 workers, but --num_workers=3"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("text", "number", "message"), BAD_CLUSTERS.values(), ids=BAD_CLUSTERS)
+def test_workers_that_cannot_work_together_are_told_before_they_wait_for_each_other(
+    data_dir, monkeypatch, text, number, message
+):
+    from lowlight import training
+
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    options = training.Options(num_workers=number)
+    with pytest.raises(DataError) as caught:
+        training.train_run(write_config(data_dir), data_dir / "run", pytest.fail, options)
+    assert message in str(caught.value)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import sys
 from absl import app, flags, logging
 
 from lowlight.errors import DataError, name_some
+from lowlight.interruption import Interrupted
 
 # What the operating system refuses for a reason that the user can act on.
 _REMEDIES = {
@@ -31,9 +32,9 @@ def run(main, takes_arguments=False):
     With `takes_arguments`, what stands beside the flags isn't an error, and main gets it as a list.
 
     Exit status: 0 on success, 1 after a DataError, a flag error, or a file that the operating
-    system refuses (each printed as `error: ...`), 130 after Ctrl-C. Any other exception is a bug
-    and keeps its traceback. TFOD's and TensorFlow's own log shows errors only; --verbosity=0 shows
-    all of it.
+    system refuses (each printed as `error: ...`), 130 after Ctrl-C, 143 after a SIGTERM that a step
+    noted. Any other exception is a bug and keeps its traceback. TFOD's and TensorFlow's own log
+    shows errors only; --verbosity=0 shows all of it.
     """
 
     def start(argv):
@@ -84,6 +85,9 @@ def _exit_plainly(main):
         sys.exit(main())
     except DataError as error:
         _fail(error)
+    except Interrupted as interrupted:
+        print(f"\n{interrupted} Run the same command again to go on.", file=sys.stderr)
+        sys.exit(128 + interrupted.number)
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again.", file=sys.stderr)
         sys.exit(130)

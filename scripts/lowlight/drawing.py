@@ -1,5 +1,7 @@
 """Draws detections so that they can be read on a dark picture as on a bright one."""
 
+import math
+
 from PIL import ImageDraw, ImageFont
 
 # Bright and far apart in hue or lightness; a class keeps its colour.
@@ -18,6 +20,9 @@ _COLOURS = (
     (225, 225, 225),
 )
 _OUTLINE = (0, 0, 0)
+# A brightened copy is to have about this mean luma; a gamma under the least shows only noise.
+_BRIGHT = 110
+_LEAST_GAMMA = 0.3
 
 
 def draw_detections(image, detections, names):
@@ -57,16 +62,18 @@ def draw_frames(image, pixel_xyxy, numbers, line):
         _draw_box(draw, [round(float(edge)) for edge in box], colour_of(number), line)
 
 
-def draw_frame(image, corners, colour, line):
-    """Draws one box on an RGB Pillow image.
+def brightened(image, brightness):
+    """Returns a copy of an RGB Pillow image that one can see.
 
     Args:
-        image: the image, which is drawn on.
-        corners: pixel xyxy.
-        colour: (red, green, blue).
-        line: width of the line in pixels.
+        image: the image.
+        brightness: its mean luma, 0 to 255; an image that is bright already stays as it is.
     """
-    _draw_box(ImageDraw.Draw(image), [round(float(edge)) for edge in corners], colour, line)
+    gamma = 1.0
+    if brightness < _BRIGHT:
+        wanted = math.log(_BRIGHT / 255) / math.log(max(brightness, 1) / 255)
+        gamma = max(wanted, _LEAST_GAMMA)
+    return image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
 
 
 def colour_of(number):

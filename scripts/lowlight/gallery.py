@@ -1,13 +1,12 @@
 """Chooses the pictures of a data set that are worth a look, and makes thumbnails of them."""
 
 import io
-import math
 import random
 from pathlib import Path
 from typing import NamedTuple
 
 from lowlight.describe import Entry, group_by_class
-from lowlight.drawing import draw_frames
+from lowlight.drawing import brightened, draw_frames
 from lowlight.images import open_reduced
 
 _EXAMPLES = 6  # pictures of each class
@@ -15,9 +14,6 @@ _EXTREMES = 12  # pictures of the darkest, and of the most crowded
 _MOST_PROBLEMS = 48  # pictures of images with a problem
 _SIDE = 240  # pixels of a thumbnail's longer side
 _QUALITY = 72  # of its JPEG: about 8 kB
-# A brightened copy is to have about this mean luma; a gamma under the least shows only noise.
-_BRIGHT = 110
-_LEAST_GAMMA = 0.3
 
 
 class Picture(NamedTuple):
@@ -85,7 +81,7 @@ def make_thumbnails(images_dir, entry, classes):
     path = Path(images_dir) / entry.image.filename
     image = open_reduced(path.read_bytes(), path, "RGB", _SIDE)
     image.thumbnail((_SIDE, _SIDE))
-    bright = brighten(image, entry.brightness)
+    bright = brightened(image, entry.brightness)
     across, down = image.width / entry.image.width, image.height / entry.image.height
     boxes = [(b.xmin * across, b.ymin * down, b.xmax * across, b.ymax * down) for b in entry.boxes]
     numbers = [classes.index(box.class_name) + 1 for box in entry.boxes]
@@ -103,16 +99,3 @@ def encode_thumbnail(picture):
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=_QUALITY)
     return stream.getvalue()
-
-
-def _encode(picture, boxes, numbers):
-    draw_frames(picture, boxes, numbers, line=2)
-    return encode_thumbnail(picture)
-
-
-def _gamma(brightness):
-    """Returns the power that lifts a mean of this luma to _BRIGHT, 1 where it is as bright."""
-    if brightness >= _BRIGHT:
-        return 1.0
-    wanted = math.log(_BRIGHT / 255) / math.log(max(brightness, 1) / 255)
-    return max(wanted, _LEAST_GAMMA)

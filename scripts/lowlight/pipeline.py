@@ -1,105 +1,80 @@
-"""Training and export of a run."""
+"""The check of a pipeline config before training begins, and the export of what was trained."""
 
 import os
 import shutil
-import time
 from pathlib import Path
-
-import tensorflow as tf
 
 from lowlight import tfod
 from lowlight.errors import DataError
 from lowlight.files import output_dir
-from lowlight.preflight import check_config, preflight
-from lowlight.progress import Progress
-from lowlight.runs import CONFIG, checkpoint_step, latest_checkpoint
+from lowlight.runs import CONFIG, checkpoint_step
 
-# How a progress line calls TFOD's losses.
-_LOSSES = {
-    "Loss/classification_loss": "class",
-    "Loss/localization_loss": "box",
-    "Loss/regularization_loss": "reg",
-}
+_ZOO = "http://download.tensorflow.org/models/object_detection/tf2/20200711"
 
 
-def choose_strategy(num_workers=1, use_tpu=False, tpu_name=None):
-    """Returns the tf.distribute strategy that TFOD's model_main_tf2 would choose.
-
-    A MirroredStrategy over every GPU (the CPU where there is none); a TPUStrategy with `use_tpu`; a
-    MultiWorkerMirroredStrategy, which takes the workers from TF_CONFIG, with over one worker.
-    """
-    tf.config.set_soft_device_placement(True)
-    if use_tpu:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu_name)
-        tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-        return tf.distribute.TPUStrategy(resolver)
-    if num_workers > 1:
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.MirroredStrategy()
-
-
-def train_run(config_path, model_dir, strategy, num_steps=None, **options):
-    """Trains a run to its last step, going on from its newest checkpoint.
+def check_config(config, path):
+    """Checks that what a pipeline config names is there and fits together.
 
     Args:
-        config_path: the pipeline config to train.
-        model_dir: the run's folder, made where it is missing.
-        strategy: the tf.distribute strategy to train under.
-        num_steps: the step to train to; the config's num_steps by default.
-        options: as in `tfod.train`.
+        config: TrainEvalPipelineConfig. Its paths are relative to the working directory.
+        path: the config's own path, for the messages.
 
     Raises:
-        DataError: as `check_config` and `preflight`; a run of another model in the folder;
-            a loss that is not a finite number.
+        DataError: training records, label map or fine-tune checkpoint missing; another number of
+            classes in the label map than in the model.
     """
-    config = tfod.read_config(config_path)
-    check_config(config, config_path)
-    num_steps = num_steps or config.train_config.num_steps
-    batch_size, replicas = config.train_config.batch_size, strategy.num_replicas_in_sync
-    checkpoint = latest_checkpoint(model_dir)
-    if checkpoint:
-        _check_same_model(config, config_path, Path(model_dir))
-    done = checkpoint_step(checkpoint) if checkpoint else 0
-    if num_steps and done >= num_steps:
-        print(f"nothing to do: {checkpoint} is at step {done}")
-        return
-    every_n, use_tpu = options.get("checkpoint_every_n", 1000), options.get("use_tpu", False)
-    lines = preflight(config, config_path, model_dir, replicas, num_steps, every_n, use_tpu=use_tpu)
-    print("\n".join(["preflight:", *lines]))
-    output_dir(model_dir)
-    print(
-        f"training {model_dir}: step {done} to {num_steps}, batch {batch_size}, "
-        f"{replicas} device{'s' if replicas > 1 else ''}"
-    )
-    began = time.monotonic()
-    print("the first step takes longest: it traces the model")
-    with strategy.scope(), Progress(num_steps, "step", start=done) as progress:
-        last = tfod.train(
-            config_path,
-            model_dir,
-            num_steps,
-            lambda read: progress.update(lambda: _step_detail(read())),
-            **options,
-        )
-    print(f"trained to step {num_steps} in {time.monotonic() - began:.0f} s: {last}")
-
-
-def _check_same_model(config, config_path, run_dir):
-    """Raises DataError where a config's model isn't the one whose checkpoints a run holds."""
-    if (run_dir / CONFIG).is_file() and tfod.read_config(run_dir / CONFIG).model != config.model:
+    reader = config.train_input_reader
+    if not Path(reader.label_map_path).is_file():
+        raise DataError(_missing_file(path, "label map", reader.label_map_path, "label_map_path"))
+    names = read_label_map(reader.label_map_path)
+    model = getattr(config.model, config.model.WhichOneof("model") or "ssd")
+    if max(names) != model.num_classes:
         raise DataError(
-            f"{run_dir}: holds checkpoints of another model than that of {config_path} "
-            f"(compare {run_dir / CONFIG}).\n  Choose another --model_dir."
+            f"{path}: the model has num_classes: {model.num_classes}, "
+            f"but {reader.label_map_path} has ids up to {max(names)}.\n"
+            f"  Set num_classes to {max(names)} or name the right label map."
         )
+    check_records(reader.tf_record_input_reader.input_path, path)
+    start = config.train_config.fine_tune_checkpoint
+    if start and not Path(f"{start}.index").is_file():
+        raise DataError(_missing_start(path, start))
 
 
-def _step_detail(step):
-    """Returns the losses of a step as text."""
-    parts = " + ".join(
-        f"{word} {step.losses[name]:.4f}" for name, word in _LOSSES.items() if name in step.losses
+def check_eval_input(config, path):
+    """Raises DataError unless a config names test records and a label map that are there."""
+    if not config.eval_input_reader:
+        raise DataError(f"{path}: no eval_input_reader to evaluate on.\n  Add one.")
+    reader = config.eval_input_reader[0]
+    if not Path(reader.label_map_path).is_file():
+        raise DataError(_missing_file(path, "label map", reader.label_map_path, "label_map_path"))
+    check_records(reader.tf_record_input_reader.input_path, path)
+
+
+def check_records(patterns, path):
+    """Raises DataError unless each of the config's record paths (globs) names a file."""
+    for pattern in patterns or [""]:
+        if not glob.glob(pattern):
+            raise DataError(_missing_file(path, "record file", pattern, "input_path"))
+
+
+def _missing_file(path, what, name, field):
+    return (
+        f"{path}: no {what} {name!r} (paths are relative to the folder that the command runs in).\n"
+        f"  make_tfrecords.py writes it, or correct {field}."
     )
-    return f"loss {step.losses['Loss/total_loss']:.4f} = {parts}, lr {step.learning_rate:.5f}"
+
+
+def _missing_start(path, start):
+    """Returns the message for a fine-tune checkpoint that isn't there."""
+    message = f"{path}: no checkpoint {start}.index to start from (fine_tune_checkpoint).\n  "
+    folder = Path(start).parent.parent
+    if Path(start).parent.name != "checkpoint" or "coco17_tpu" not in folder.name:
+        return message + "Correct the path, or remove the line to start from random weights."
+    return message + (
+        f"Fetch the model zoo's archive:\n"
+        f"    mkdir -p {folder.parent}\n"
+        f"    curl -L {_ZOO}/{folder.name}.tar.gz | tar -xz -C {folder.parent}"
+    )
 
 
 def export_run(model, export_dir):

@@ -44,6 +44,13 @@ class Progress:
             if first:
                 self._began = now  # the first includes what is done once: a trace, a start-up
 
+    def leave_out(self, seconds):
+        """Doesn't count seconds that went into something else when it tells the pace."""
+        self._began += seconds
+        if self._bar is not None:
+            self._bar.start_t += seconds
+            self._bar.last_print_t += seconds
+
     def _update_bar(self, make_detail):
         """Moves the bar; it appears after the first item, so that its rate is the others'."""
         is_first = self._bar is None

@@ -10,6 +10,7 @@ from lowlight.errors import DataError
 from lowlight.files import existing_dir
 
 CONFIG = "pipeline.config"
+BEST = "best"  # in a run's folder: its best checkpoint, in the form of a run
 _STEP = "step/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -187,4 +188,10 @@ def _newest_run(folder):
     """Returns the folder of the run below this one that was trained last, or None."""
     states = [path for path in folder.rglob("checkpoint") if path.is_file()]
     runs = [path for path in states if (path.parent / CONFIG).is_file()]
+    runs = [path for path in runs if not _is_best(path.parent)]
     return max(runs, key=lambda path: path.stat().st_mtime).parent if runs else None
+
+
+def _is_best(folder):
+    """Returns whether a folder is the best/ of the run that it lies in."""
+    return folder.name == BEST and (folder.parent / CONFIG).is_file()

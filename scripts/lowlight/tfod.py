@@ -1,7 +1,8 @@
 """The one door to TFOD 2: what the scripts need of `object_detection`, on today's TensorFlow.
 
 Importing this module repairs TFOD first (see `repairs`) and then imports it, which takes about
-five seconds; whoever can do without TFOD doesn't import it.
+five seconds; whoever can do without TFOD doesn't import it. What only training needs of TFOD is in
+`tfod_training` and `tfod_trainee`; no other module imports `object_detection`.
 """
 
 import contextlib
@@ -16,9 +17,9 @@ from lowlight import repairs
 repairs.apply()
 
 import tensorflow as tf  # noqa: E402
-from google.protobuf import descriptor_pool, text_format  # noqa: E402
-from object_detection import exporter_lib_v2, model_lib_v2  # noqa: E402
-from object_detection.builders import model_builder, optimizer_builder  # noqa: E402
+from google.protobuf import text_format  # noqa: E402
+from object_detection import exporter_lib_v2  # noqa: E402
+from object_detection.builders import model_builder  # noqa: E402
 from object_detection.core import standard_fields  # noqa: E402
 from object_detection.metrics import coco_evaluation  # noqa: E402
 from object_detection.protos import pipeline_pb2, train_pb2  # noqa: E402
@@ -26,7 +27,6 @@ from object_detection.utils import config_util  # noqa: E402
 
 from lowlight.errors import DataError  # noqa: E402
 from lowlight.files import existing_file  # noqa: E402
-from lowlight.loop_hooks import LoopHooks  # noqa: E402
 
 CHECKPOINT_V2 = train_pb2.CheckpointVersion.V2
 
@@ -90,57 +90,6 @@ def build_model(config, is_training=False):
     return model_builder.build(config.model, is_training=is_training)
 
 
-def train(
-    config_path,
-    model_dir,
-    num_steps,
-    on_step,
-    checkpoint_every_n=1000,
-    record_summaries=True,
-    summarize_every_n=100,
-    use_tpu=False,
-):
-    """Runs TFOD's own `model_lib_v2.train_loop` under the current tf.distribute strategy.
-
-    TFOD's loop makes blocks of 100 steps, silent until a block ends and blind to how many steps
-    were asked for, and keeps no checkpoint of the last ones. Here it makes blocks of one; what it
-    reports goes to `on_step`, summaries are still written once in `summarize_every_n`, and a last
-    checkpoint is kept, also after KeyboardInterrupt.
-
-    Args:
-        config_path: the pipeline config; its paths are relative to the working directory.
-        model_dir: the run's folder; a checkpoint found there is gone on from.
-        num_steps: the step to train to, counted from the run's beginning.
-        on_step: called after each step with a function that returns its Step. Reading it waits for
-            the device, so call it only for steps that are shown.
-        checkpoint_every_n, record_summaries, use_tpu: as in `model_main_tf2`.
-        summarize_every_n: steps between two summaries of losses and training images.
-
-    Returns:
-        The prefix of the newest checkpoint.
-
-    Raises:
-        DataError: a step that was read, or is to be saved, has a loss that isn't a finite number.
-    """
-    hooks = LoopHooks(model_dir, on_step, summarize_every_n, checkpoint_every_n, num_steps)
-    with hooks.installed(model_lib_v2.tf.compat.v2):
-        try:
-            model_lib_v2.train_loop(
-                pipeline_config_path=str(config_path),
-                model_dir=str(model_dir),
-                train_steps=num_steps,
-                use_tpu=use_tpu,
-                save_final_config=True,
-                checkpoint_every_n=checkpoint_every_n,
-                record_summaries=record_summaries,
-                num_steps_per_iteration=1,
-            )
-        except KeyboardInterrupt:
-            hooks.save_unsaved_steps()
-            raise
-    return hooks.manager.latest_checkpoint
-
-
 def detection_module(config, checkpoint):
     """Returns TFOD's inference module with the weights of a checkpoint.
 
@@ -156,6 +105,7 @@ def detection_module(config, checkpoint):
     Raises:
         DataError: the checkpoint is of another model than the config's.
     """
+    tf.keras.backend.set_learning_phase(False)  # training, in the same process, sets it to True
     model = build_model(config)
     status = tf.train.Checkpoint(model=model).restore(str(checkpoint)).expect_partial()
     module = exporter_lib_v2.DETECTION_MODULE_MAP["image_tensor"](model)
