@@ -1,33 +1,52 @@
 """What training needs of TFOD: its reading of an example, its optimizer and its losses."""
 
-import contextlib
 import functools
+import itertools
 
-import tensorflow as tf  # noqa: E402 I001
-from object_detection import inputs, model_lib, model_lib_v2  # noqa: E402
-from object_detection.builders import (  # noqa: E402
+import tensorflow as tf
+
+from lowlight import fast_operations, tfod  # noqa: F401  tfod repairs TFOD, before it is imported
+from lowlight.errors import DataError
+
+# isort: split
+from object_detection import inputs, model_lib
+from object_detection.builders import (
     decoder_builder,
     image_resizer_builder,
     optimizer_builder,
     preprocessor_builder,
 )
-from object_detection.core import preprocessor  # noqa: E402
-from object_detection.utils import config_util  # noqa: E402
+from object_detection.core import preprocessor
+from object_detection.core import standard_fields as fields
+from object_detection.utils import bifpn_utils, config_util
 
-from lowlight import tfod  # noqa: F401  repairs TFOD, before object_detection is imported
+IMAGE = fields.InputDataFields.image  # the key of a batch's images
 
 
-def build_optimizer(config, step):
+def build_optimizer(config, step, mixed_precision=None):
     """Returns TFOD's optimizer of a config.
 
     Args:
         config: TrainEvalPipelineConfig.
         step: int64 tf.Variable, the steps made, which the learning-rate schedule reads.
+        mixed_precision: with "float16" the optimizer scales losses and leaves out steps whose
+            gradients overflow.
 
     Returns:
         (the optimizer, a function that returns the learning rate at `step`).
+
+    Raises:
+        DataError: float16 together with use_moving_average.
     """
-    optimizer, (rate,) = optimizer_builder.build(config.train_config.optimizer, global_step=step)
+    settings = config.train_config.optimizer
+    optimizer, (rate,) = optimizer_builder.build(settings, global_step=step)
+    if mixed_precision == "float16":
+        if settings.use_moving_average:
+            raise DataError(
+                "use_moving_average: true can't be combined with float16's loss scaling.\n"
+                "  Set it to false, or leave --mixed_precision out."
+            )
+        optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
     return optimizer, rate if callable(rate) else lambda: rate
 
 
@@ -82,14 +101,16 @@ def example_reader(config, preprocess):
     return read
 
 
-@contextlib.contextmanager
 def _random_numbers_from(seed):
     """Makes the random functions that TFOD calls stateless, while a function is traced.
 
     Args:
         seed: int64 [2]; the n-th number drawn in the block follows from it and n.
+
+    Returns:
+        A context manager.
     """
-    calls = iter(range(1 << 30))
+    calls = itertools.count()
 
     def seeded(function):
         def call(*args, **kwargs):
@@ -109,7 +130,7 @@ def _random_numbers_from(seed):
     v1 = preprocessor.tf  # tensorflow.compat.v1, as all of TFOD's modules see it
     box = tf.image.stateless_sample_distorted_bounding_box
     shuffle = tf.random.experimental.stateless_shuffle
-    replaced = [
+    members = [
         (v1, "random_uniform", uniform),
         (v1.random, "uniform", uniform),
         (v1, "random_normal", normal),
@@ -118,30 +139,66 @@ def _random_numbers_from(seed):
         (v1.random, "shuffle", shuffle),
         (v1.image, "sample_distorted_bounding_box", box),
     ]
-    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
-    for owner, name, function in replaced:
-        setattr(owner, name, seeded(function))
-    try:
-        yield
-    finally:
-        for owner, name, function in originals:
-            setattr(owner, name, function)
+    return fast_operations.replaced(
+        [(owner, name, seeded(function)) for owner, name, function in members]
+    )
 
 
-def losses(model, features, labels, unpad, training_step, add_regularization):
+# The labels that are of an image, and so have no row for each box.
+_OF_IMAGE = {
+    fields.InputDataFields.num_groundtruth_boxes,
+    fields.InputDataFields.groundtruth_labeled_classes,
+    fields.InputDataFields.groundtruth_image_classes,
+    fields.InputDataFields.groundtruth_verified_neg_classes,
+    fields.InputDataFields.groundtruth_not_exhaustive_classes,
+}
+
+
+def without_common_padding(labels):
+    """Returns a batch's labels cut to as many rows as its image with the most boxes has, 1 or more.
+
+    TFOD pads each image to max_number_of_boxes, 100 by default, and an SSD then compares every
+    anchor with every row; padding has weight 0 and changes no loss.
+    """
+    most = tf.maximum(tf.reduce_max(labels[fields.InputDataFields.num_groundtruth_boxes]), 1)
+    return {k: label if k in _OF_IMAGE else label[:, :most] for k, label in labels.items()}
+
+
+def losses(model, config, features, labels, training_step):
     """Returns TFOD's losses of a batch, {"Loss/total_loss": float32 scalar, ...}.
+
+    Predictions in half precision become float32 before the losses.
 
     Args:
         model: the detection model, built for training.
+        config: TrainEvalPipelineConfig.
         features, labels: a batch of `example_reader`'s.
-        unpad: the config's unpad_groundtruth_tensors.
         training_step: the steps made, for models whose losses are annealed.
-        add_regularization: the config's add_regularization_loss.
     """
+    train = config.train_config
     model._is_training = True
     preprocessor.tf.keras.backend.set_learning_phase(True)
-    labels = model_lib.unstack_batch(labels, unpad_groundtruth_tensors=unpad)
-    found, _ = model_lib_v2._compute_losses_and_predictions_dicts(
-        model, features, labels, training_step, add_regularization
-    )
-    return found
+    if config.model.WhichOneof("model") == "ssd" and not train.unpad_groundtruth_tensors:
+        labels = without_common_padding(labels)
+    labels = model_lib.unstack_batch(labels, train.unpad_groundtruth_tensors)
+    model_lib.provide_groundtruth(model, labels, training_step=training_step)
+    shapes = features[fields.InputDataFields.true_image_shape]
+    predictions = model.predict(features[IMAGE], shapes, **model.get_side_inputs(features))
+    found = model.loss(tf.nest.map_structure(_as_float32, predictions), shapes)
+    parts = list(found.values())
+    regularization = model.regularization_losses() if train.add_regularization_loss else []
+    if regularization:
+        found["Loss/regularization_loss"] = tf.add_n(list(map(_as_float32, regularization)))
+        parts.append(found["Loss/regularization_loss"])
+    return {**found, "Loss/total_loss": tf.add_n(parts)}
+
+
+def _as_float32(value):
+    """Returns a tensor of half precision as float32, and everything else as it is."""
+    is_half = getattr(value, "dtype", None) in (tf.float16, tf.bfloat16)
+    return tf.cast(value, tf.float32) if is_half else value
+
+
+def fast_layers():
+    """Returns `fast_operations.in_use` for TFOD's layers."""
+    return fast_operations.in_use(bifpn_utils.BiFPNCombineLayer)
