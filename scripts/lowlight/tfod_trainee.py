@@ -66,10 +66,12 @@ def make_trainee(config, make_batches, step=0, schedule_start=0):
     ]
     optimizer, _ = tfod_training.build_optimizer(config, counters[1])
     batches = make_batches(model)
-    unpad = train_config.unpad_groundtruth_tensors
+    # A tf.function that makes its variables is traced twice, and can't on several devices.
+    model_lib_v2._ensure_model_is_built(model, batches, train_config.unpad_groundtruth_tensors)
     if train_config.optimizer.use_moving_average:
-        model_lib_v2._ensure_model_is_built(model, batches, unpad)
         optimizer.shadow_copy(model)
+    inner = getattr(optimizer, "_optimizer", optimizer)
+    inner._create_all_weights(model.trainable_variables)
     if train_config.fine_tune_checkpoint and not step:
         _restore_fine_tune_checkpoint(model, train_config, batches)
     return Trainee(model, optimizer, *counters), batches
@@ -85,7 +87,7 @@ def _restore_fine_tune_checkpoint(model, train_config, batches):
             start,
             kind,
             train_config.fine_tune_checkpoint_version,
-            train_config.run_fine_tune_checkpoint_dummy_computation,
+            False,  # The model is built already.
             batches,
             train_config.unpad_groundtruth_tensors,
         )
