@@ -55,7 +55,7 @@ def example_reader(config, preprocess):
 
     Args:
         config: TrainEvalPipelineConfig; its train_config's augmentations are applied.
-        preprocess: the detection model's `preprocess`.
+        preprocess: the detection model's `preprocess`, or what does the same.
 
     Returns:
         A function of (serialized, seed), strings and int64 [2] tensors, that gives the (features,

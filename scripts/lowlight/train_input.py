@@ -9,6 +9,7 @@ import tensorflow as tf
 from lowlight import tfod, tfod_training
 from lowlight.errors import DataError
 from lowlight.pipeline import check_records
+from lowlight.tfod_images import image_preparer
 
 # A TFRecord is its length (8 bytes), that length's CRC (4), the record and the record's CRC (4).
 _HEAD, _AROUND = 12, 16
@@ -42,7 +43,7 @@ def training_batches(config, strategy, seed=None, start_step=0, model=None):
     paths = [path for pattern in patterns for path in sorted(glob.glob(pattern))]
     index = index_records(paths, reader.sample_1_of_n_examples)
     model = model or tfod.build_model(config, is_training=True)
-    read = tfod_training.example_reader(config, model.preprocess)
+    read = tfod_training.example_reader(config, image_preparer(model))
     batch_size = config.train_config.batch_size
 
     def make_dataset(context):
