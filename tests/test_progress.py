@@ -59,6 +59,17 @@ def test_a_count_that_goes_on_has_the_pace_of_what_was_done_now(clock):
     ]
 
 
+def test_time_that_went_into_something_else_is_left_out_of_the_pace(clock):
+    log = io.StringIO()
+    with Progress(3, "step", stream=log) as shown:
+        for seconds in (1, 2, 43):
+            clock.now = 100.0 + seconds
+            shown.update()
+            if seconds == 2:
+                shown.leave_out(40)
+    assert log.getvalue().splitlines()[-1] == "step 3/3  1.00 s/step  left 00:00"
+
+
 def test_one_item_is_one_line(clock):
     assert log_of(clock, [1], total=1) == ["image 1/1"]
 
