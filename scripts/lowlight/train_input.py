@@ -52,7 +52,9 @@ def training_batches(config, strategy, seed=None, start_step=0, model=None):
         dataset = _order(len(index[0]), seed, start_step * batch_size, reader.shuffle)
         if context.num_input_pipelines > 1:
             dataset = dataset.batch(batch_size)
-            dataset = dataset.map(lambda *columns: [c[first : first + share] for c in columns])
+            dataset = dataset.map(
+                lambda *parts: tuple(part[first : first + share] for part in parts)
+            )
             dataset = dataset.unbatch()
         dataset = _records(dataset, paths, index)
         dataset = dataset.map(

@@ -1,0 +1,162 @@
+"""The sides that bench_train.py compares, each run in a process of its own."""
+
+import functools
+import os
+import resource
+import tempfile
+import time
+from typing import NamedTuple
+
+
+class Side(NamedTuple):
+    """What a process does in its turns."""
+
+    kind: str  # "train" or "input"
+    is_stock: bool
+    mixed_precision: bool = False
+
+
+SIDES = {
+    "stock": Side("train", True),
+    "float32": Side("train", False),
+    "bfloat16": Side("train", False, mixed_precision=True),
+    "stock_input": Side("input", True),
+    "input": Side("input", False),
+}
+_WARM_UP = 2  # turns that aren't counted: tracing, and filling of buffers
+
+
+def run_side(name, config_path, records, batch_size, steps, batches, connection):
+    """Runs one side, a turn for each message received, and sends each turn's seconds.
+
+    Args:
+        name: a key of SIDES.
+        config_path: the pipeline config.
+        records: the folder with train.tfrecord and label_map.txt.
+        batch_size: images a step; steps: steps of a training turn; batches: of an input turn.
+        connection: multiprocessing Connection. "ready" is sent after the warm-up; then for each
+            message (wall seconds, CPU seconds) a step, or an image for input.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from lowlight import tfod
+
+    config = tfod.read_config(config_path)
+    reader = config.train_input_reader
+    reader.label_map_path = f"{records}/label_map.txt"
+    reader.tf_record_input_reader.input_path[:] = [f"{records}/train.tfrecord"]
+    config.train_config.batch_size = batch_size
+    config.train_config.fine_tune_checkpoint = ""
+    side = SIDES[name]
+    if side.kind == "input":
+        take_turn = _input_turn(config, side, batches)
+        count = batches * batch_size
+    elif side.is_stock:
+        _train_stock(config, steps, _Turns(connection, steps))
+        return
+    else:
+        take_turn = _training_turn(config, side, steps)
+        count = steps
+    turns = _Turns(connection, count)
+    while True:
+        take_turn()
+        turns.end()
+
+
+class _Turns:
+    """Measures turns; between them it waits for a message."""
+
+    def __init__(self, connection, count):
+        self._connection, self._count, self._ended = connection, count, 0
+        self._start = None
+
+    def end(self):
+        """Sends the seconds of the turn that ends, and waits for the next."""
+        if self._ended == _WARM_UP:
+            self._connection.send("ready")
+        elif self._ended > _WARM_UP:
+            wall, cpu = (now - then for now, then in zip(_clocks(), self._start, strict=True))
+            self._connection.send((wall / self._count, cpu / self._count))
+        if self._ended >= _WARM_UP:
+            self._connection.recv()
+        self._ended += 1
+        self._start = _clocks()
+
+
+def _clocks():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return time.perf_counter(), usage.ru_utime + usage.ru_stime
+
+
+def _input_turn(config, side, batches):
+    import tensorflow as tf
+    from object_detection import inputs
+
+    from lowlight import tfod
+    from lowlight.train_input import training_batches
+
+    model = tfod.build_model(config, is_training=True)
+    if side.is_stock:
+        parts = config.train_config, config.train_input_reader, config.model
+        dataset = inputs.train_input(*parts, model=model).repeat()
+    else:
+        dataset = training_batches(config, tf.distribute.get_strategy(), 0, model=model)
+    iterator = iter(dataset)
+
+    def take_turn():
+        for _ in range(batches):
+            next(iterator)
+
+    return take_turn
+
+
+def _training_turn(config, side, steps):
+    import tensorflow as tf
+
+    from lowlight.tfod_trainee import make_trainee
+    from lowlight.train_input import training_batches
+    from lowlight.train_step import choose_precision, make_train_step
+
+    precision = choose_precision(side.mixed_precision)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        make_batches = functools.partial(training_batches, config, strategy, 0, 0)
+        trainee, batches = make_trainee(config, make_batches)
+    step = make_train_step(trainee.model, config, trainee.optimizer, strategy, precision, seed=0)
+    iterator = iter(batches)
+
+    def take_turn():
+        for _ in range(steps):
+            values = step(*next(iterator))
+            trainee.schedule_step.assign_add(1)
+            float(values["Loss/total_loss"])
+
+    return take_turn
+
+
+def _train_stock(config, steps, turns):
+    """Runs TFOD's own loop, in blocks of a turn's steps, for ever."""
+    import tensorflow as tf
+    from google.protobuf import text_format
+    from object_detection import model_lib_v2
+
+    v2 = model_lib_v2.tf.compat.v2
+
+    def on_scalar(name, *_, **__):
+        if name == "steps_per_sec":  # written once a block
+            turns.end()
+
+    v2.summary.scalar = on_scalar
+    record_if = v2.summary.record_if
+    v2.summary.record_if = lambda _: record_if(False)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "stock.config")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text_format.MessageToString(config))
+        with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+            model_lib_v2.train_loop(
+                path,
+                folder,
+                train_steps=10**9,
+                checkpoint_every_n=10**9,
+                num_steps_per_iteration=steps,
+            )

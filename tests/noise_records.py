@@ -1,0 +1,54 @@
+"""Training records of images of noise, and a config that trains on them."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from lowlight.tables import AnnotationRow, ImageRow
+
+SIZES = [(200, 150), (90, 130), (64, 64), (300, 100), (128, 40)]  # width, height
+
+
+def write_shards(folder):
+    """Writes train.tfrecord-0 with three images and -1 with two, and label_map.txt."""
+    import tensorflow as tf
+
+    from lowlight.records import make_example
+
+    rng = np.random.default_rng(0)
+    examples = []
+    for number, (width, height) in enumerate(SIZES):
+        stream = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(stream, "JPEG")
+        name = f"{number}.jpg"
+        boxes = [
+            AnnotationRow(name, width, height, "Cat", 5, 5 + n, width // 2, height - 3)
+            for n in range(number)
+        ]
+        image = ImageRow(name, name, width, height, "Cat", "", "", "", number)
+        examples.append(make_example(image, boxes, stream.getvalue(), {"Cat": 6}))
+    for shard, part in enumerate((examples[:3], examples[3:])):
+        with tf.io.TFRecordWriter(str(folder / f"train.tfrecord-{shard}")) as writer:
+            for example in part:
+                writer.write(example.SerializeToString())
+    items = "".join(f"item {{ id: {number} name: 'c{number}' }}\n" for number in range(1, 13))
+    (folder / "label_map.txt").write_text(items)
+
+
+def make_config(folder, batch_size):
+    """Returns the sample config on the records of `write_shards`, with D1's augmentations."""
+    from google.protobuf import text_format
+
+    from lowlight import tfod
+
+    config = tfod.read_config("configs/sample.config")
+    reader = config.train_input_reader
+    reader.label_map_path = str(folder / "label_map.txt")
+    reader.tf_record_input_reader.input_path[:] = [f"{folder}/train.tfrecord-*"]
+    config.train_config.batch_size = batch_size
+    text_format.Parse(
+        "random_scale_crop_and_pad_to_square { output_size: 192 scale_min: 0.1 scale_max: 2.0 }",
+        config.train_config.data_augmentation_options.add(),
+    )
+    return config
