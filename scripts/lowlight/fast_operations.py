@@ -26,6 +26,11 @@ def replaced(members):
             setattr(owner, name, value)
 
 
+def is_on_cpu():
+    """Returns whether this process has neither GPU nor TPU."""
+    return not any(map(tf.config.list_logical_devices, ("GPU", "TPU")))
+
+
 def in_use(combine_layer):
     """Makes Keras layers that are called in the block use this module's operations.
 
@@ -34,7 +39,7 @@ def in_use(combine_layer):
 
     Returns:
         A context manager; a graph traced in its block keeps the operations. The depthwise
-        convolution and swish are for the CPU and stay as they are where there is a GPU.
+        convolution and swish are for the CPU and stay as they are where there is a GPU or TPU.
     """
     layers = tf.keras.layers
     combine = combine_layer.call
@@ -45,7 +50,7 @@ def in_use(combine_layer):
         return fast_attention(inputs, self.per_input_weights)
 
     members = [(combine_layer, "call", call_combine)]
-    if not tf.config.list_physical_devices("GPU"):
+    if is_on_cpu():
         members += [
             (v2.nn, "depthwise_conv2d", _with_fast_gradient(v2.nn.depthwise_conv2d)),
             (layers.Activation, "call", _with_swish(layers.Activation.call, "activation")),

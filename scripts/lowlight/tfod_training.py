@@ -178,7 +178,9 @@ def losses(model, config, features, labels, training_step):
     train = config.train_config
     model._is_training = True
     preprocessor.tf.keras.backend.set_learning_phase(True)
-    if config.model.WhichOneof("model") == "ssd" and not train.unpad_groundtruth_tensors:
+    has_fixed_shapes = bool(tf.config.list_logical_devices("TPU"))
+    is_ssd = config.model.WhichOneof("model") == "ssd"
+    if is_ssd and not (train.unpad_groundtruth_tensors or has_fixed_shapes):
         labels = without_common_padding(labels)
     labels = model_lib.unstack_batch(labels, train.unpad_groundtruth_tensors)
     model_lib.provide_groundtruth(model, labels, training_step=training_step)

@@ -34,10 +34,12 @@ def training_batches(config, strategy, seed=None, start_step=0, model=None):
         A distributed dataset of (features, labels) of the form of TFOD's `inputs.train_input`.
 
     Raises:
-        DataError: no record file, a damaged one, or none with a record in it.
+        DataError: no record file, a damaged one, or none with a record in it; a way of reading that
+            isn't this one.
     """
     seed = int(np.random.SeedSequence().entropy % 2**31) if seed is None else seed
     reader = config.train_input_reader
+    _check_reader(reader)
     patterns = reader.tf_record_input_reader.input_path
     check_records(patterns, "train_input_reader")
     paths = [path for pattern in patterns for path in sorted(glob.glob(pattern))]
@@ -65,6 +67,20 @@ def training_batches(config, strategy, seed=None, start_step=0, model=None):
         return dataset.prefetch(2)
 
     return strategy.distribute_datasets_from_function(make_dataset)
+
+
+def _check_reader(reader):
+    """Raises DataError where a config asks for what this reading of records leaves out."""
+    if reader.sample_from_datasets_weights:
+        raise DataError(
+            "train_input_reader: sample_from_datasets_weights isn't supported.\n"
+            "  Remove it: each epoch takes every record of all input_path files once."
+        )
+    if reader.input_type != type(reader)().input_type:
+        raise DataError(
+            "train_input_reader: input_type isn't supported.\n"
+            "  Remove it: records hold tf.train.Examples, as make_tfrecords.py writes them."
+        )
 
 
 def index_records(paths, every_n=1):
