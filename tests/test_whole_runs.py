@@ -146,7 +146,7 @@ def test_a_training_image_is_shown_in_its_colours_brightened_and_with_its_boxes(
 
 def wait_for(text, log, process):
     """Waits until a process has written a text to its log."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 400
     while text not in log.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
