@@ -34,6 +34,9 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "patience", 0, "Stop after this many evaluations without a better mAP; 0 doesn't.", 0
 )
+flags.DEFINE_boolean(
+    "mixed_precision", False, "Compute in float16 on GPUs, in bfloat16 on CPUs and TPUs."
+)
 flags.DEFINE_boolean("dry_run", False, "End after the checks, before the first step.")
 flags.DEFINE_integer("num_workers", 1, "Over 1, MultiWorkerMirroredStrategy by TF_CONFIG.", 1)
 flags.DEFINE_boolean("use_tpu", False, "Train on a Cloud TPU.")
@@ -81,6 +84,7 @@ def main():
         restart_schedule=FLAGS.restart_schedule,
         eval_every_n=FLAGS.eval_every_n,
         patience=FLAGS.patience,
+        mixed_precision=FLAGS.mixed_precision,
         dry_run=FLAGS.dry_run,
         flags={flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)},
     )

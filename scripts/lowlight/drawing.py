@@ -62,6 +62,18 @@ def draw_frames(image, pixel_xyxy, numbers, line):
         _draw_box(draw, [round(float(edge)) for edge in box], colour_of(number), line)
 
 
+def draw_frame(image, corners, colour, line):
+    """Draws one box on an RGB Pillow image.
+
+    Args:
+        image: the image, which is drawn on.
+        corners: pixel xyxy.
+        colour: (red, green, blue).
+        line: width of the line in pixels.
+    """
+    _draw_box(ImageDraw.Draw(image), [round(float(edge)) for edge in corners], colour, line)
+
+
 def brightened(image, brightness):
     """Returns a copy of an RGB Pillow image that one can see.
 

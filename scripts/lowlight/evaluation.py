@@ -68,6 +68,7 @@ def evaluate_model(
     on_train_data=False,
     config_path=None,
     on_image=None,
+    options=None,
 ):
     """Scores the model that a folder holds, on the records that its config names or on others.
 
@@ -81,9 +82,10 @@ def evaluate_model(
         on_train_data: take the config's training records instead of its test records.
         config_path: the config that names records and label map; None for the model's own.
         on_image: as in `evaluate`.
+        options: score_files.Options; None for the twelve numbers without intervals and report.
 
     Returns:
-        What `evaluate` does, and the path of the model that was scored.
+        ({TFOD's metric name: number}, the path of the model that was scored).
 
     Raises:
         DataError: as `evaluate`; no such model, records or label map, or no pipeline.config where
@@ -103,12 +105,13 @@ def evaluate_model(
     if eval_dir is None:
         others = f"eval_{Path(paths[0]).stem}"
         eval_dir = model.run_dir / (others if on_train_data or are_others else "eval")
-    metrics = evaluate(model, paths, label_map_path, eval_dir, sample_1_of_n, on_image)
-    return metrics, model.path
+    source = Source(paths, label_map_path, Path(eval_dir))
+    return evaluate(model, source, sample_1_of_n, on_image, options or Options()), model.path
 
 
-def evaluate(model, records, label_map_path, eval_dir, sample_1_of_n=1, on_image=None):
-    """Scores a model on every image of the records.
+def _inputs_of_config(config_path, on_train_data):
+    """Returns (globs of records, path of the label map) that a pipeline config names."""
+    from lowlight import tfod
 
     config = tfod.read_config(config_path)
     if not (on_train_data or config.eval_input_reader):
@@ -127,8 +130,9 @@ def evaluate(model, source, sample_1_of_n, on_image, options):
         model: what `runs.find_model` found.
         source: Source.
         sample_1_of_n: score only every n-th image.
-        on_image: called with each image, uint8 [H, W, 3], its Detections, and its true boxes,
-            pixel xyxy [M, 4], and classes [M].
+        on_image: called with each image that is run, uint8 [H, W, 3], its Detections, and its true
+            boxes, pixel xyxy [M, 4], and class ids [M]; or None.
+        options: score_files.Options.
 
     Returns:
         {TFOD's metric name: number}, the twelve of COCO.
@@ -144,48 +148,38 @@ def evaluate(model, source, sample_1_of_n, on_image, options):
     total = -(-count_records(source.records) // sample_1_of_n)
     total = min(total, options.limit or total)
     if not total:
-        raise DataError(f"{records[0]}: holds no image.\n  make_tfrecords.py writes records.")
-    score, boxes, began = tfod.CocoScore(names), 0, time.monotonic()
-    detector = load_detector(model)
-    with Progress(total, "image") as progress:
-        for number, record in enumerate(read_records(records)):
-            if number % sample_1_of_n == 0:
-                score_record(score, detector, record, on_image)
-                boxes += len(record.classes)
-                progress.update()
-    metrics = score.metrics()
-    facts = {
-        "images": total,
-        "boxes": boxes,
+        raise DataError(
+            f"{source.records[0]}: holds no image.\n  make_tfrecords.py writes records."
+        )
+    with DetectionLog(source.eval_dir / LOG, _identity(model, source)) as log:
+        rows = detect_records(model, source.records, names, (sample_1_of_n, total), on_image, log)
+        lines = [log.images[row[0]] for row in rows]
+    data_dir = options.data_dir or Path(source.records[0]).parent
+    truth = truth_of_records(rows, names, source.records[0], ids_of_tables(data_dir))
+    lines.sort(key=lambda line: line["file"])
+    found, brightness = gather(lines, truth)
+    facts = read_columns(Path(data_dir) / "images.csv", truth.filenames)
+    facts = facts._replace(
+        brightness=np.array([line["brightness"] for line in lines]),
+        box_brightness=np.array([value for line in lines for value in line["boxes"]], float),
+    )
+    about = {
         "step": step,
         "model": str(model.path),
         "records": [str(path) for path in source.records],
         "seconds": round(time.monotonic() - began, 1),
     }
-    files = ", ".join(str(path) for path in records)
-    title = f"{model.path} (step {step}) on {total} images with {boxes} boxes of {files}:\n"
-    table = title + format_table(metrics)
-    write_metrics(eval_dir / "metrics.json", metrics, facts)
-    write_text(eval_dir / "metrics.txt", table + "\n")
-    _write_events(eval_dir, metrics, step)
-    print(f"{table}\nwrote {eval_dir / 'metrics.json'}")
-    return metrics
-
-
-def score_record(score, detector, record, on_image=None):
-    """Detects on one record's image, adds detections and truth to the score, and shows them."""
-    image = tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
-    height, width = image.shape[:2]
-    truth = unit_yxyx_to_pixel_xyxy(record.unit_yxyx, width, height)
-    found = detector.detect(image)
-    score.add(
-        record.filename,
-        xyxy_to_yxyx(truth),
-        record.classes,
-        (xyxy_to_yxyx(found.boxes), found.classes, found.scores),
+    title = f"{model.path} (step {step}) on {{}} of {', '.join(map(str, source.records))}"
+    score = finish_score(
+        (truth, found, facts, brightness),
+        source.eval_dir,
+        about,
+        title,
+        options,
+        lambda wanted: pick_encoded(source.records, wanted),
     )
-    if on_image is not None:
-        on_image(image, found, truth, record.classes)
+    _write_events(source.eval_dir, score, step)
+    return score.metrics
 
 
 def _identity(model, source):

@@ -88,14 +88,13 @@ def make_thumbnails(images_dir, entry, classes):
     return [_encode(picture, boxes, numbers) for picture in (image, bright)]
 
 
-def brighten(image, brightness):
-    """Returns an RGB image lifted to what can be looked at, given its mean luma, 0 to 255."""
-    gamma = _gamma(brightness)
-    return image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
-
-
 def encode_thumbnail(picture):
     """Returns a picture as the bytes of a small JPEG."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=_QUALITY)
     return stream.getvalue()
+
+
+def _encode(picture, boxes, numbers):
+    draw_frames(picture, boxes, numbers, line=2)
+    return encode_thumbnail(picture)

@@ -6,8 +6,8 @@ import numpy as np
 
 from lowlight.charts import to_html
 from lowlight.document import show_jpeg
-from lowlight.drawing import draw_frame
-from lowlight.gallery import brighten, encode_thumbnail
+from lowlight.drawing import brightened, draw_frame
+from lowlight.gallery import encode_thumbnail
 from lowlight.images import open_reduced
 from lowlight.tide import MEANINGS
 
@@ -112,7 +112,7 @@ def draw_found(score, chosen, data):
     image = open_reduced(data, name, "RGB", _SIDE)
     image.thumbnail((_SIDE, _SIDE))
     brightness = np.asarray(image.convert("L")).mean()
-    image = brighten(image, brightness)
+    image = brightened(image, brightness)
     scale = np.array([image.width / width, image.height / height] * 2)
     for box in np.flatnonzero(truth.images == chosen.image):
         draw_frame(image, _corners(truth.ltwh[box]) * scale, _TRUE, 2)

@@ -17,9 +17,9 @@ from lowlight import repairs
 repairs.apply()
 
 import tensorflow as tf  # noqa: E402
-from google.protobuf import text_format  # noqa: E402
+from google.protobuf import descriptor_pool, text_format  # noqa: E402
 from object_detection import exporter_lib_v2  # noqa: E402
-from object_detection.builders import model_builder  # noqa: E402
+from object_detection.builders import model_builder, optimizer_builder  # noqa: E402
 from object_detection.core import standard_fields  # noqa: E402
 from object_detection.metrics import coco_evaluation  # noqa: E402
 from object_detection.protos import pipeline_pb2, train_pb2  # noqa: E402

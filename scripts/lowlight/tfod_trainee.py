@@ -38,7 +38,7 @@ def final_config(config, num_steps, use_tpu=False):
     return final
 
 
-def make_trainee(config, make_batches, step=0, schedule_start=0):
+def make_trainee(config, make_batches, step=0, schedule_start=0, mixed_precision=None):
     """Builds a config's model and optimizer, in the scope of the current strategy.
 
     Args:
@@ -46,6 +46,7 @@ def make_trainee(config, make_batches, step=0, schedule_start=0):
         make_batches: takes the model and returns its dataset of training batches.
         step: the step that training goes on from; 0 takes the config's fine_tune_checkpoint.
         schedule_start: the step at which the learning rate's schedule begins.
+        mixed_precision: as `train_step.choose_precision` returned it.
 
     Returns:
         (Trainee, what make_batches returned).
@@ -64,7 +65,7 @@ def make_trainee(config, make_batches, step=0, schedule_start=0):
         )
         for value in (step, step - schedule_start)
     ]
-    optimizer, _ = tfod_training.build_optimizer(config, counters[1])
+    optimizer, _ = tfod_training.build_optimizer(config, counters[1], mixed_precision)
     batches = make_batches(model)
     # A tf.function that makes its variables is traced twice, and can't on several devices.
     model_lib_v2._ensure_model_is_built(model, batches, train_config.unpad_groundtruth_tensors)

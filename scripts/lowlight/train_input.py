@@ -1,6 +1,5 @@
 """Reads training records in an order that a seed gives, as batches of TFOD's form."""
 
-import glob
 import struct
 
 import numpy as np
@@ -8,7 +7,7 @@ import tensorflow as tf
 
 from lowlight import tfod, tfod_training
 from lowlight.errors import DataError
-from lowlight.pipeline import check_records
+from lowlight.record_checks import record_files
 from lowlight.tfod_images import image_preparer
 
 # A TFRecord is its length (8 bytes), that length's CRC (4), the record and the record's CRC (4).
@@ -41,8 +40,7 @@ def training_batches(config, strategy, seed=None, start_step=0, model=None):
     reader = config.train_input_reader
     _check_reader(reader)
     patterns = reader.tf_record_input_reader.input_path
-    check_records(patterns, "train_input_reader")
-    paths = [path for pattern in patterns for path in sorted(glob.glob(pattern))]
+    paths = record_files(patterns, "train_input_reader")
     index = index_records(paths, reader.sample_1_of_n_examples)
     model = model or tfod.build_model(config, is_training=True)
     read = tfod_training.example_reader(config, image_preparer(model))

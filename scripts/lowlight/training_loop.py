@@ -63,7 +63,7 @@ class TrainingLoop:
             workers: workers.Workers.
         """
         self._trainee, self._train_step, self._batch_size = trainee, train_step, batch_size
-        self._checkpoints, self._signals, self._workers = checkpoints, signals, workers
+        self.checkpoints, self._signals, self._workers = checkpoints, signals, workers
         self.step, self.totals = int(trainee.step.numpy()), Totals()
         self.evaluation_seconds = 0.0
         self._unread = None  # the step and values whose loss wasn't looked at yet
@@ -87,7 +87,7 @@ class TrainingLoop:
         """
         self._on_save, iterator, stop = on_save or (lambda: None), iter(batches), False
         if self.step == 0:
-            self._checkpoints.save()  # as TFOD's loop does
+            self.checkpoints.save()  # as TFOD's loop does
         while self.step < schedule.last_step and not stop:
             features, labels, values = self._advance(iterator)
             progress.update(lambda values=values: self._detail(values))
@@ -96,9 +96,9 @@ class TrainingLoop:
             if self._told_to_stop():
                 self._save()
                 number = self._signals.number or signal.SIGTERM  # another worker's
-                raise Interrupted(number, f"Kept: {self._checkpoints.newest} (step {self.step}).")
+                raise Interrupted(number, f"Kept: {self.checkpoints.newest} (step {self.step}).")
             last = self.step == schedule.last_step
-            if last or self.step - self._checkpoints.saved_step >= schedule.checkpoint_every_n:
+            if last or self.step - self.checkpoints.saved_step >= schedule.checkpoint_every_n:
                 self._save()
             if evaluate and (last or self.step % schedule.eval_every_n == 0):
                 stop = self._evaluate(evaluate, progress)
@@ -128,19 +128,19 @@ class TrainingLoop:
         (step, values), self._unread = self._unread, None
         total = float(values[_TOTAL])
         if not math.isfinite(total):
-            run_dir = self._checkpoints.run_dir
+            run_dir = self.checkpoints.run_dir
             raise DataError(
                 f"{run_dir}: the loss at step {step} is {total}; it isn't saved.\n"
                 "  Lower learning_rate_base or lengthen warmup_steps in the config and run the\n"
-                f"  same command again: it goes on from {self._checkpoints.newest} (step "
-                f"{self._checkpoints.saved_step}).\n  Where that is too late already, take an "
-                f"earlier one. {how_to_go_back(run_dir, self._checkpoints.newest)}"
+                f"  same command again: it goes on from {self.checkpoints.newest} (step "
+                f"{self.checkpoints.saved_step}).\n  Where that is too late already, take an "
+                f"earlier one. {how_to_go_back(run_dir, self.checkpoints.newest)}"
             )
 
     def _save(self):
         self._check_loss()
         began = time.monotonic()
-        self._checkpoints.save()
+        self.checkpoints.save()
         steps, seconds, waited = self.totals
         self.totals = Totals(steps, seconds + time.monotonic() - began, waited)
         self._on_save()

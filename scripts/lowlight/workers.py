@@ -98,7 +98,7 @@ class Workers:
         return total // (self._strategy.num_replicas_in_sync // self.count)
 
     def any(self, number):
-        """Returns whether the number, an int from 0 up, isn't 0 at some worker; as `from_chief`."""
+        """Returns whether the number, from 0 up, isn't 0 at some worker; waits as `from_chief`."""
         if self.count == 1:
             return bool(number)
         return int(self._total(tf.constant(number, tf.int64))) > 0
