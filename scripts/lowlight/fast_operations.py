@@ -111,8 +111,10 @@ def swish(x):
 
     @tf.function(jit_compile=True)
     def gradient(dy, x):
-        sigmoid = tf.sigmoid(x)
-        return dy * (sigmoid * (1 + x * (1 - sigmoid)))
+        wide = tf.cast(x, tf.float32)
+        sigmoid = tf.sigmoid(wide)
+        dx = tf.cast(dy, tf.float32) * (sigmoid * (1 + wide * (1 - sigmoid)))
+        return tf.cast(dx, x.dtype)
 
     return x * tf.sigmoid(x), lambda dy: gradient(dy, x)
 
@@ -150,7 +152,10 @@ def _with_fast_gradient(convolve):
                 dx = tf.nn.depthwise_conv2d_backprop_input(
                     tf.shape(x), kernel, dy, strides, padding
                 )
-                return dx, filter_gradient(x, kernel.shape, dy, strides)
+                # In bfloat16 this takes several times as long.
+                wide_x, wide_dy = tf.cast(x, tf.float32), tf.cast(dy, tf.float32)
+                dw = filter_gradient(wide_x, kernel.shape, wide_dy, strides)
+                return dx, tf.cast(dw, kernel.dtype)
 
             return convolve(x, kernel, strides, padding, data_format, dilations, name), gradient
 
