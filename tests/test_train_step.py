@@ -12,7 +12,8 @@ CLIP = 0.2
 MOMENTUM = """momentum_optimizer {
   learning_rate { constant_learning_rate { learning_rate: 0.5 } }
   momentum_optimizer_value: 0.9
-}"""
+}
+use_moving_average: false"""
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,7 @@ def both(tmp_path_factory):
     write_shards(folder)
     config = make_config(folder, 2)
     config.train_config.gradient_clipping_by_norm = CLIP
+    config.train_config.ClearField("optimizer")
     text_format.Parse(MOMENTUM, config.train_config.optimizer)
     strategy = tf.distribute.get_strategy()
     tf.keras.utils.set_random_seed(1)
