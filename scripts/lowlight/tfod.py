@@ -2,7 +2,7 @@
 
 Importing this module repairs TFOD first (see `repairs`) and then imports it, which takes about
 five seconds; whoever can do without TFOD doesn't import it. What only training needs of TFOD is in
-`tfod_training` and `tfod_trainee`; no other module imports `object_detection`.
+`tfod_training`, `tfod_trainee` and `tfod_images`; no other module imports `object_detection`.
 """
 
 import contextlib
