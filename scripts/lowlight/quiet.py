@@ -1,7 +1,9 @@
-"""Sets TensorFlow up before it is first imported: Keras 2, and no messages nobody can act on."""
+"""Sets TensorFlow up: Keras 2, and no messages that nobody can act on."""
 
+import functools
 import logging
 import os
+import sys
 from pathlib import Path
 
 
@@ -16,3 +18,22 @@ def prepare_tensorflow():
     has_gpu_driver = Path("/proc/driver/nvidia/version").exists()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu_driver else "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+@functools.cache
+def prepare_xla():
+    """Has XLA compile for the first time while nobody listens: it tells of that one, at any level.
+
+    Whatever writes to standard error at the same moment isn't heard either.
+    """
+    import tensorflow as tf
+
+    sys.stderr.flush()
+    listening, nobody = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nobody, 2)
+        tf.function(lambda: tf.random.uniform([]) + 1, jit_compile=True)()
+    finally:
+        os.dup2(listening, 2)
+        os.close(listening)
+        os.close(nobody)

@@ -5,7 +5,8 @@ import contextlib
 import tensorflow as tf
 
 from lowlight import tfod_training
-from lowlight.fast_operations import seeded_dropout
+from lowlight.fast_operations import is_on_cpu, seeded_dropout
+from lowlight.quiet import prepare_xla
 
 
 def choose_precision(mixed_precision):
@@ -50,6 +51,8 @@ def make_train_step(model, config, optimizer, strategy, mixed_precision=None, se
     """
     replicas = strategy.num_replicas_in_sync
     clip_norm = config.train_config.gradient_clipping_by_norm
+    if is_on_cpu():
+        prepare_xla()  # `fast_operations.swish` is compiled by it
 
     def step(features, labels):
         if mixed_precision:
