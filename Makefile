@@ -100,8 +100,8 @@ $(DETECTIONS)/detections.json: $(RUN)/exported/saved_model/saved_model.pb $(wild
 
 # The checks --------------------------------------------------------------------------------------
 
-test: venv-dev  ## Runs all tests.
-	$(PY) -m pytest
+test: venv-dev  ## Runs all tests, two files at a time.
+	$(PY) -m pytest -n 2 --dist loadfile
 
 test-fast: venv-dev  ## Runs the tests that need no TensorFlow.
 	$(PY) -m pytest -n auto -m "not slow"
