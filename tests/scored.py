@@ -145,3 +145,11 @@ def make_results(data_dir):
     path = data_dir / "results.json"
     path.write_text(format_results(found, truth))
     return path
+
+
+def evaluate(run_script, *arguments):
+    """Runs evaluate.py, which must succeed, and returns what it printed."""
+    done = run_script("evaluate.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done

@@ -7,15 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from scored import CLASSES, make_data, make_results, score_by_pycocotools
+from scored import CLASSES, evaluate, make_data, make_results, score_by_pycocotools
 
 from lowlight.classes import format_label_map
 from lowlight.metrics import COCO_METRICS
 from lowlight.records import write_records
 from lowlight.results import read_results
-from lowlight.tables import (
-    read_tables,
-)
+from lowlight.tables import read_tables
 from lowlight.truth import format_truth, read_truth_of_tables
 
 FILES = {
@@ -36,13 +34,6 @@ def data_dir(tmp_path):
 @pytest.fixture
 def results(data_dir):
     return make_results(data_dir)
-
-
-def evaluate(run_script, *arguments):
-    done = run_script("evaluate.py", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def numbers(folder):

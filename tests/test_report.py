@@ -2,7 +2,7 @@
 
 import pytest
 from browser import COMMAND, Browser
-from scored import make_data, make_results
+from scored import evaluate, make_data, make_results
 
 pytestmark = pytest.mark.skipif(COMMAND is None, reason="needs chromium on the PATH")
 
@@ -15,11 +15,6 @@ def data_dir(tmp_path):
 @pytest.fixture
 def results(data_dir):
     return make_results(data_dir)
-
-
-def evaluate(run_script, *arguments):
-    done = run_script("evaluate.py", *arguments)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
