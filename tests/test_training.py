@@ -245,14 +245,15 @@ def test_the_signature_takes_one_image_and_names_its_outputs_as_tfod_does(export
     } <= set(signature.structured_outputs)
 
 
-def test_images_of_any_sizes_trace_the_model_no_second_time(exported):
+def test_images_of_any_sizes_trace_the_model_no_second_time(exported, monkeypatch):
     from lowlight import tfod
     from lowlight.detector import Detector
     from lowlight.runs import find_checkpoint
 
     model = find_checkpoint(exported)
     function = tfod.detection_function(model.config_path, model.path)
-    detector = Detector(function)
+    monkeypatch.setattr(tfod, "detection_function", lambda *model: function)
+    detector = Detector(model)
     traced = function.experimental_get_tracing_count()
     for width in (64, 200, 333):
         detector.detect(np.zeros((90, width, 3), np.uint8))

@@ -1,0 +1,160 @@
+"""A detector finds what TFOD's own exported model finds, on every engine, and knows its limits."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lowlight.errors import DataError
+
+pytestmark = pytest.mark.slow
+
+CONFIG = Path(__file__).parents[1] / "configs" / "sample.config"
+SHAPES = [(96, 128, 3), (200, 90, 3), (128, 128, 3), (300, 450, 3)]
+NEEDS_OPENVINO = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="needs requirements-openvino.txt"
+)
+ENGINES = ["tensorflow", pytest.param("openvino", marks=NEEDS_OPENVINO)]
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    """A small EfficientDet of random weights as TFOD exports it; scores are about 0.5."""
+    from lowlight import tfod
+
+    folder = tmp_path_factory.mktemp("an export")
+    text = CONFIG.read_text().replace(
+        "class_prediction_bias_init: -4.6", "class_prediction_bias_init: 0"
+    )
+    (folder / "pipeline.config").write_text(text)
+    config = tfod.read_config(folder / "pipeline.config")
+    model = tfod.build_model(config)
+    module = tfod.exporter_lib_v2.DETECTION_MODULE_MAP["image_tensor"](model)
+    function = module.__call__.get_concrete_function()
+    path = folder / "saved_model"
+    module.variables_ = list(model.variables)
+    tfod.tf.saved_model.save(module, str(path), signatures=function)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 120, shape, np.uint8) for shape in SHAPES]
+
+
+@pytest.fixture(scope="module")
+def expected(saved_model, images):
+    """What the exported model finds, called as TFOD's users call it: [(boxes, classes, scores)]."""
+    import tensorflow as tf
+
+    function = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
+    found = []
+    for image in images:
+        outputs = {k: v[0].numpy() for k, v in function(input_tensor=image[np.newaxis]).items()}
+        height, width = image.shape[:2]
+        boxes = outputs["detection_boxes"][:, [1, 0, 3, 2]] * [width, height, width, height]
+        found.append((boxes, outputs["detection_classes"], outputs["detection_scores"]))
+    return found
+
+
+def test_the_model_of_these_tests_has_detections_over_a_tenth(expected):
+    assert [int((scores > 0.1).sum()) for _, _, scores in expected] == [100] * 4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_detections_are_those_of_tfods_exported_model(saved_model, images, expected, engine):
+    from lowlight.detector import Detector
+
+    detector = Detector(saved_model, engine=engine)
+    assert detector.engine == engine
+    for image, (boxes, classes, scores) in zip(images, expected, strict=True):
+        found = detector.detect(image)
+        np.testing.assert_allclose(found.scores, scores, atol=1e-5)
+        for box, number, score in zip(boxes, classes, scores, strict=True):
+            near = (found.classes == number) & (np.abs(found.scores - score) < 1e-3)
+            assert (iou(found.boxes[near], box) > 0.99).any()
+
+
+def iou(boxes, box):
+    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+    both = np.maximum(high - low, 0).prod(1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
+    return both / (areas - both)
+
+
+def test_the_network_is_kept_for_the_next_start_and_made_anew_for_another_model(
+    saved_model, images, tmp_path, monkeypatch
+):
+    from lowlight import detector, freezing
+
+    copy = shutil.copytree(saved_model, tmp_path / "saved_model")
+    shutil.rmtree(copy / "assets.extra", ignore_errors=True)
+    frozen = []
+    freeze = freezing.freeze_network
+    monkeypatch.setattr(freezing, "freeze_network", lambda f: frozen.append(1) or freeze(f))
+    first = detector.Detector(copy).detect(images[0])
+    assert sorted(p.name for p in (copy / "assets.extra").iterdir()) == [
+        "network.json",
+        "network.pb",
+    ]
+    again = detector.Detector(copy).detect(images[0])
+    assert len(frozen) == 1
+    assert all((one == other).all() for one, other in zip(first, again, strict=True))
+    facts = json.loads((copy / "assets.extra" / "network.json").read_text())
+    (copy / "assets.extra" / "network.json").write_text(json.dumps(facts | {"key": "another"}))
+    detector.Detector(copy)
+    assert len(frozen) == 2
+    (copy / "assets.extra" / "network.pb").write_bytes(b"cut short")
+    detector.Detector(copy)
+    assert len(frozen) == 3
+
+
+def test_limits_are_the_callers(saved_model, images):
+    from lowlight.detector import Detector
+
+    found = Detector(saved_model, most=5).detect(images[0])
+    everything = Detector(saved_model).detect(images[0])
+    assert found.scores.tolist() == everything.scores[:5].tolist()
+    least = float(everything.scores[10])
+    found = Detector(saved_model, least_score=least).detect(images[0])
+    assert found.scores.tolist() == everything.scores[everything.scores >= least].tolist()
+    strict = Detector(saved_model, most_iou=0.0).detect(images[0])
+    for number in set(strict.classes.tolist()):
+        boxes = strict.boxes[strict.classes == number]
+        assert all(iou(boxes[i + 1 :], box).sum() == 0 for i, box in enumerate(boxes))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(np.zeros((9, 9), np.uint8), id="grey"),
+        pytest.param(np.zeros((9, 9, 4), np.uint8), id="four channels"),
+        pytest.param(np.zeros((9, 9, 3)), id="floats"),
+        pytest.param(np.zeros((0, 9, 3), np.uint8), id="empty"),
+    ],
+)
+def test_what_is_no_rgb_image_is_refused(saved_model, image):
+    from lowlight.detector import Detector
+
+    with pytest.raises(ValueError, match=r"not an RGB image, uint8 \[H, W, 3\]"):
+        Detector(saved_model).detect(image)
+
+
+def test_a_device_that_is_not_there_is_named_with_those_that_are(saved_model):
+    from lowlight.detector import Detector
+
+    with pytest.raises(DataError, match="--device=gpu:7: not a device .*\n.*cpu:0"):
+        Detector(saved_model, device="gpu:7")
+
+
+def test_openvino_without_its_package_is_refused_with_the_command(monkeypatch):
+    from lowlight import engines
+
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"pip install -r requirements-openvino\.txt"):
+        engines.choose_engine("openvino")
+    assert engines.choose_engine("auto").name == "tensorflow"
