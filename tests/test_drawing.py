@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lowlight import drawing
 from lowlight.drawing import draw_detections
 
 NAMES = {1: "Bicycle", 2: "Boat", 13: "Lamp"}
@@ -97,3 +98,37 @@ def test_lines_grow_with_the_image():
         return row.count(BLUE) // 2
 
     assert (line_width(200), line_width(2000)) == (2, 6)
+
+
+def labels_of(boxes, size, monkeypatch):
+    """Returns the pixel xyxy of the labels of boxes, best first."""
+    placed = []
+    place = drawing._draw_label
+    monkeypatch.setattr(drawing, "_draw_label", lambda *a: placed.append(place(*a)) or placed[-1])
+    draw(*((box, 1, 0.9) for box in boxes), size=size)
+    return placed
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        pytest.param([(50, 40, 150, 100)] * 4, id="the same box"),
+        pytest.param([(50, 40, 150, 100), (55, 45, 150, 100), (60, 35, 155, 95)], id="near ones"),
+        pytest.param([(0, 0, 200, 120)] * 3, id="all of the image"),
+    ],
+)
+def test_labels_do_not_hide_one_another(boxes, monkeypatch):
+    placed = labels_of(boxes, (200, 120), monkeypatch)
+    for number, (left, top, right, low) in enumerate(placed):
+        for one in placed[:number]:
+            assert min(right, one[2]) <= max(left, one[0]) or min(low, one[3]) <= max(top, one[1])
+
+
+@pytest.mark.parametrize("shade", [0, 255], ids=["dark", "bright"])
+def test_a_frame_differs_from_a_dark_picture_and_from_a_bright_one(shade):
+    for number in range(1, 13):
+        image = Image.new("RGB", (200, 120), (shade,) * 3)
+        found = (np.array([[50, 40, 150, 100.0]]), np.array([number]), np.array([0.9]))
+        draw_detections(image, found, {})
+        row = np.asarray(image, int)[70, 45:60].sum(1)
+        assert np.abs(row - 3 * shade).max() > 250

@@ -4,7 +4,8 @@ import math
 
 from PIL import ImageDraw, ImageFont
 
-# Bright and far apart in hue or lightness; a class keeps its colour.
+# Okabe and Ito's colours, which colour-blind people tell apart, lightened for dark pictures, and
+# lighter and darker ones between them; a class keeps its colour.
 _COLOURS = (
     (86, 180, 233),
     (230, 159, 0),
@@ -28,24 +29,28 @@ _LEAST_GAMMA = 0.3
 def draw_detections(image, detections, names):
     """Draws boxes with class names and scores.
 
-    Lines and letters grow with the image, so that they look alike at any size of display.
+    Lines and letters grow with the image, so that they look alike at any size of display. Labels
+    are drawn over all boxes, each where it hides no other one as far as there is room.
 
     Args:
         image: RGB Pillow image, which is drawn on.
-        detections: Detections in its pixels; the best is drawn last, on top.
+        detections: Detections in its pixels; the best box is drawn last, on top.
         names: {class id: name}.
     """
     draw = ImageDraw.Draw(image)
     letters = max(12, round(max(image.size) / 45))
     line = max(2, round(letters / 7))
     font = ImageFont.load_default(letters)
-    for box, number, score in zip(*(part[::-1] for part in detections), strict=True):
-        colour = colour_of(number)
-        corners = [round(float(edge)) for edge in box]
-        _draw_box(draw, corners, colour, line)
-        _draw_label(
-            draw, image.size, corners, f"{names.get(int(number), number)} {score:.2f}", colour, font
-        )
+    rows = [
+        ([round(float(edge)) for edge in box], int(number), float(score))
+        for box, number, score in zip(*detections, strict=True)
+    ]
+    for corners, number, _ in reversed(rows):
+        _draw_box(draw, corners, colour_of(number), line)
+    taken = []
+    for corners, number, score in rows:
+        text = f"{names.get(number, number)} {score:.2f}"
+        taken.append(_draw_label(draw, image.size, corners, text, colour_of(number), font, taken))
 
 
 def draw_frames(image, pixel_xyxy, numbers, line):
@@ -102,12 +107,37 @@ def _draw_box(draw, corners, colour, line):
     draw.rectangle(inner, outline=colour, width=line)
 
 
-def _draw_label(draw, size, corners, text, colour, font):
-    """Writes dark text on the class's colour above the box, or inside where no room is above."""
+def _draw_label(draw, size, corners, text, colour, font, taken):
+    """Writes dark text on the class's colour; returns the label's pixel xyxy."""
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     margin = max(2, (bottom - top) // 6)
     width, height = right - left + 2 * margin, bottom - top + 2 * margin
-    x = max(0, min(corners[0], size[0] - width))
-    y = corners[1] - height if corners[1] >= height else max(corners[1], 0)
+    x, y = _place_label(size, corners, width, height, taken)
     draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour, outline=_OUTLINE)
     draw.text((x + margin - left, y + margin - top), text, fill=_OUTLINE, font=font)
+    return x, y, x + width, y + height
+
+
+def _place_label(size, corners, width, height, taken):
+    """Returns (x, y) of a label: above its box, or where it hides least of the labels before.
+
+    After above come inside at the top, below, inside at the bottom, each at the left and at the
+    right, and then further down along the box.
+    """
+    xmin, ymin, xmax, ymax = corners
+    rows = [ymin - height, max(ymin, 0), ymax, ymax - height]
+    rows += range(max(ymin, 0) + height, ymax - height, height)
+    lowest = max(size[1] - height, 0)
+    rows = [y for y in rows if 0 <= y <= lowest] or [min(max(ymin, 0), lowest)]
+    columns = [max(0, min(x, size[0] - width)) for x in (xmin, xmax - width)]
+    places = [(x, y) for y in rows for x in columns]
+
+    def hidden(place):
+        x, y = place
+        return sum(
+            max(0, min(x + width, right) - max(x, left))
+            * max(0, min(y + height, low) - max(y, top))
+            for left, top, right, low in taken
+        )
+
+    return min(places, key=hidden)
