@@ -1,12 +1,15 @@
-r"""Finds objects in a folder of images, draws them and writes detections.json.
+r"""Finds objects in images, draws them, and writes what was found.
 
   python run_inference.py --images_folder_dir=test_images --model_dir=checkpoint/ \
     --label_map_path=data/label_map.txt --save_detection=True --save_path=detections
 
---model_dir is an exported model, a training run, or a folder of runs, of which the newest is taken.
-With --save_detection=False what is found is printed. Images may be of any size; boxes are in pixels
-of the upright image. An image that can't be read is named, the others are done, and the exit status
-is 1.
+--images_folder_dir is a folder, an image, a zip archive, a pattern ('photos/*.jpg'), or "-" for a
+list of paths on standard input. --model_dir is an exported model, a training run, or a folder of
+runs, of which the newest is taken. With --save_detection=False what is found is printed. Otherwise
+--save_path gets the drawn images, detections.json, detections.csv, and index.html to look through
+them. Boxes are in pixels of the upright image. An image that can't be read is named, the others are
+done, and the exit status is 1. A run that was interrupted goes on where it stopped when the same
+command is run again.
 """
 
 import sys
@@ -16,46 +19,105 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
-from lowlight import command, inference  # noqa: E402
+from lowlight import command, inference, inputs, saving  # noqa: E402
 from lowlight.classes import read_label_map  # noqa: E402
+from lowlight.engines import PRECISIONS, choose_engine  # noqa: E402
 from lowlight.errors import DataError  # noqa: E402
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("images_folder_dir", None, "The folder with the images.", required=True)
+flags.DEFINE_string("images_folder_dir", None, "The images: folder, file, zip, ...", required=True)
 flags.DEFINE_string(
     "model_dir", None, "An exported model, a run, or a folder of runs.", required=True
 )
 flags.DEFINE_string("label_map_path", None, "The label map of the training.", required=True)
 flags.DEFINE_boolean("save_detection", False, "Draw and save; without, print what is found.")
 flags.DEFINE_string("save_path", None, "Where drawn images and detections.json are written.")
-flags.DEFINE_float(
-    "score_threshold", 0.3, "Lowest score of a detection (0.3 as in the original).", 0, 1
+flags.DEFINE_string(
+    "score_threshold",
+    "0.3",
+    "Lowest score of a detection (0.3 as in the original), or a JSON file {class name: score}.",
 )
+flags.DEFINE_list("classes", None, "Names of the classes to look for; by default all.")
+flags.DEFINE_integer("max_detections", None, "Most detections in an image; the model's.", 1)
+flags.DEFINE_float("nms_iou", None, "Most overlap of two boxes of a class; the model's.", 0, 1)
+flags.DEFINE_boolean("recursive", False, "Search the folder's folders too.")
+flags.DEFINE_enum(
+    "engine", "auto", ("tensorflow", "openvino", "auto"), "auto: OpenVINO if it is there, no GPU."
+)
+flags.DEFINE_enum("precision", "float32", PRECISIONS, "auto: bfloat16 where that is fast.")
+flags.DEFINE_string("device", "auto", "cpu, gpu, gpu:1, ...; auto: all GPUs, or the CPU.")
+flags.DEFINE_boolean("crops", False, "Write what lies in each box to crops/<class>/.")
+flags.DEFINE_boolean("brighten", False, "Draw on brightened copies; detection sees the originals.")
+flags.DEFINE_boolean("gallery", True, "Write index.html and the small pictures that it shows.")
+flags.DEFINE_boolean("gif", False, "Write detections.gif, which shows one picture after another.")
+flags.DEFINE_enum("format", "json", ("json", "coco"), "coco: write coco_results.json too.")
+flags.DEFINE_boolean("quiet", False, "Show no progress.")
 
 
 def main():
     """Checks the inputs, loads the model and detects."""
     if FLAGS.save_detection and not FLAGS.save_path:
         raise DataError("missing flag --save_path: where to save the detections.")
-    paths = inference.list_images(FLAGS.images_folder_dir)
+    choose_engine(FLAGS.engine)
     names = read_label_map(FLAGS.label_map_path)
-    save_dir = inference.prepare_save_path(FLAGS.save_path, paths) if FLAGS.save_detection else None
+    thresholds = inference.read_thresholds(FLAGS.score_threshold, names, FLAGS.classes)
+    files = inputs.find_images(FLAGS.images_folder_dir, FLAGS.recursive)
+    save_dir = None
+    if FLAGS.save_detection:
+        save_dir = saving.prepare_save_path(FLAGS.save_path, files, FLAGS.images_folder_dir)
+    job = inference.Job(
+        load_detector(names, min(thresholds.values())),
+        names,
+        thresholds,
+        save_dir,
+        quiet=FLAGS.quiet,
+    )
+    job = job._replace(facts=facts_of(job.detector), format=FLAGS.format)
+    job = job._replace(
+        options={"crops": FLAGS.crops, "brightened": FLAGS.brighten, "gallery": FLAGS.gallery}
+    )
+    count, before = inference.detect_files(files, job)
+    if save_dir and FLAGS.gif:
+        saving.write_gif(save_dir, files)
+    earlier = f", {before} of them by an earlier run" if before else ""
+    print(
+        f"{count} objects in {len(files)} images{earlier}" + (f": {save_dir}" if save_dir else "")
+    )
 
-    from lowlight.detector import load_detector
+
+def load_detector(names, least_score):
+    """Returns the Detector that the flags ask for."""
+    from lowlight.detector import Detector
     from lowlight.runs import check_classes, find_model
 
     model = find_model(FLAGS.model_dir)
     check_classes(model, names, FLAGS.label_map_path)
-    print(f"model: {model.path} (step {model.step()})", flush=True)
+    options = {"most": FLAGS.max_detections, "most_iou": FLAGS.nms_iou, "least_score": least_score}
+    detector = Detector(model, FLAGS.engine, FLAGS.precision, FLAGS.device, **options)
+    print(f"model: {model.path} (step {model.step()}), run by {detector.engine}", flush=True)
+    return detector
+
+
+def facts_of(detector):
+    """Returns what detections.json begins with."""
+    given = {name: FLAGS[name].value for name in ("label_map_path", "score_threshold", "classes")}
+    limits = {name: FLAGS[name].value for name in ("max_detections", "nms_iou")}
     facts = {
-        "model": str(model.path),
-        "label_map": FLAGS.label_map_path,
-        "score_threshold": FLAGS.score_threshold,
+        "model": str(detector.model.path),
+        "label_map": given.pop("label_map_path"),
+        "score_threshold": _number(given.pop("score_threshold")),
+        "step": detector.model.step(),
+        "engine": detector.engine,
+        "precision": FLAGS.precision,
     }
-    count = inference.detect_images(
-        paths, load_detector(model), names, FLAGS.score_threshold, save_dir, facts
-    )
-    print(f"{count} objects in {len(paths)} images" + (f": {save_dir}" if save_dir else ""))
+    return facts | {name: value for name, value in (given | limits).items() if value is not None}
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 if __name__ == "__main__":

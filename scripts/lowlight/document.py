@@ -8,10 +8,10 @@ from lowlight.charts import Html, to_html
 
 _FOLDER = Path(__file__).parent
 # Nothing but the page's own style, pictures and script is ever loaded, whatever a name in it holds.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src "
 
 
-def format_document(title, facts, notes, sections, script=""):
+def format_document(title, facts, notes, sections, script="", images="data:"):
     """Returns a page.
 
     Args:
@@ -20,6 +20,7 @@ def format_document(title, facts, notes, sections, script=""):
         notes: sentences on what the page can't show.
         sections: {heading: HTML}; empty ones are left out.
         script: JavaScript that the page ends with.
+        images: where pictures may come from; by default from the page itself.
     """
     sections = {heading: body for heading, body in sections.items() if body}
     links = (f'<a href="#part{n}">{heading}</a>' for n, heading in enumerate(sections, 1))
@@ -29,16 +30,16 @@ def format_document(title, facts, notes, sections, script=""):
     )
     end = f"<script>{script}</script>\n" if script else ""
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n{_head(title, script)}'
+        f'<!DOCTYPE html>\n<html lang="en">\n{_head(title, script, images)}'
         f"<body>\n<header><h1>{to_html(title)}</h1>\n{_facts(facts, notes)}"
         f"<nav>{''.join(links)}</nav></header>\n<main>\n{''.join(parts)}</main>\n{end}"
         "</body>\n</html>\n"
     )
 
 
-def _head(title, script):
+def _head(title, script, images):
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"{_POLICY}; script-src 'sha256-{digest}'" if script else _POLICY
+    policy = f"{_POLICY}{images}" + (f"; script-src 'sha256-{digest}'" if script else "")
     style = (_FOLDER / "page.css").read_text("utf-8")
     return (
         f'<head>\n<meta charset="utf-8">\n'

@@ -1,136 +1,239 @@
-"""Finds objects in the images of a folder and keeps them as pictures and as JSON."""
+"""Finds objects in many images, several steps at a time, and keeps what was found."""
 
+import contextlib
+import difflib
 import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from lowlight.drawing import draw_detections
+from lowlight.detection_files import PARTS, entry_of, print_entry, write_files
+from lowlight.detection_log import DetectionLog
 from lowlight.errors import DataError, join_errors
-from lowlight.files import existing_dir, output_dir, whole_file, write_text
-from lowlight.images import is_image_name, open_image, to_rgb
+from lowlight.files import existing_file
+from lowlight.inputs import read_upright
 from lowlight.progress import Progress
-from lowlight.sources import is_stray
+from lowlight.saving import Saver
+from lowlight.threads import map_in_threads
+
+LOG = ".detections.jsonl"
+_AHEAD = 2  # images a thread that wait for it: enough for no thread to wait, and few in memory
 
 
-def list_images(folder):
-    """Returns the paths of a folder's images, sorted.
+class Job(NamedTuple):
+    """What is to be done with each image."""
 
-    Raises:
-        DataError: no such folder, or no image in it.
-    """
-    folder = existing_dir(folder, "images_folder_dir")
-    named = (path for path in folder.iterdir() if is_image_name(path.name))
-    paths = sorted(path for path in named if not is_stray(path.name) and not path.is_dir())
-    if not paths:
-        raise DataError(
-            f"{folder}: holds no image (jpg, png, ...); its subfolders aren't searched.\n"
-            "  Check --images_folder_dir."
-        )
-    return paths
+    detector: object  # detector.Detector
+    names: dict  # {class id: name}
+    thresholds: dict  # {class id: lowest score}; other classes are left out
+    save_dir: Path | None = None  # an existing folder; None prints what is found
+    facts: dict = {}  # what detections.json begins with
+    options: dict = {}  # of Saver
+    format: str = "json"  # or "coco", which adds coco_results.json
+    quiet: bool = False  # show no progress
 
 
-def prepare_save_path(save_path, paths):
-    """Makes the output folder; raises DataError where pictures would be drawn over the inputs."""
-    folder = output_dir(save_path)
-    if folder.resolve() == paths[0].parent.resolve():
-        raise DataError(
-            f"{folder}: the pictures would be drawn over the images.\n  Choose another --save_path."
-        )
-    return folder
+class _Item:
+    """An image on its way."""
+
+    def __init__(self, file):
+        self.file, self.error = file, None
+        self.image = self.prepared = self.raw = self.entry = None
 
 
-def detect_images(paths, detector, names, score_threshold, save_dir=None, facts=None):
-    """Detects on each image, in its upright form (an EXIF rotation is applied).
-
-    With `save_dir`, a copy of each image with its detections drawn is written there under the same
-    name, and at the end detections.json. Without, what was found is printed.
+def read_thresholds(value, names, chosen=None):
+    """Returns the lowest score of each class that is looked for, {class id: score}.
 
     Args:
-        paths: images.
-        detector: Detector.
+        value: a number from 0 to 1 as text, or the path of a JSON file, {class name: number}, whose
+            classes alone are looked for.
         names: {class id: name}.
-        score_threshold: leave out detections with a lower score.
-        save_dir: an existing folder, or None.
-        facts: {name: JSON value} that detections.json begins with.
+        chosen: names of the classes to keep; None keeps all.
+
+    Raises:
+        DataError: neither, a number outside 0 to 1, or a class that isn't in the label map.
+    """
+    ids = {name: number for number, name in names.items()}
+    for name in chosen or ():
+        _check_class(name, ids, "--classes")
+    try:
+        scores = dict.fromkeys(ids, float(value))
+        place = f"--score_threshold={value}"
+    except ValueError:
+        scores, place = _read_scores(value), value
+    for name, score in scores.items():
+        _check_class(name, ids, place)
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+            raise DataError(f"{place}: {score!r} isn't a score from 0 to 1.\n  Correct it.")
+    found = {ids[n]: float(s) for n, s in scores.items() if chosen is None or n in chosen}
+    if not found:
+        raise DataError(
+            f"--classes: {value} has a score for none of them.\n  Add one, or choose others."
+        )
+    return found
+
+
+def _read_scores(path):
+    remedy = "--score_threshold is a number from 0 to 1, or a JSON file {class name: number}."
+    try:
+        scores = json.loads(existing_file(path, remedy).read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}).\n  {remedy}") from error
+    if not isinstance(scores, dict) or not scores:
+        raise DataError(f"{path}: no object of class names.\n  {remedy}")
+    return scores
+
+
+def _check_class(name, ids, place):
+    if name in ids:
+        return
+    near = difflib.get_close_matches(name.lower(), [known.lower() for known in ids], 1)
+    near = [known for known in ids if known.lower() in near]
+    raise DataError(
+        f"{place}: no class {name!r} in the label map.\n"
+        + (f"  Is {near[0]!r} meant? " if near else "  ")
+        + f"Known: {', '.join(ids)}."
+    )
+
+
+def detect_files(files, job):
+    """Detects on each image, in its upright form, and keeps or prints what was found.
+
+    Decoding, the network, and drawing and writing go on at the same time in threads of their own.
+    With a `save_dir`, a run that was interrupted is gone on with: its log names the images that are
+    done, by the same model with the same settings, and unchanged since. A run that came to its end
+    leaves no log; the next begins anew.
+
+    Args:
+        files: [SourceFile] of `inputs.find_images`.
+        job: Job.
 
     Returns:
-        How many detections there were.
+        (number of detections, number of images that an earlier run had done).
 
     Raises:
         DataError: images that can't be read, all of them named, after the others are done.
     """
-    entries, errors = [], []
-    with Progress(len(paths), "image") as progress:
-        for path in paths:
-            try:
-                image, found = _detect_file(path, detector)
-            except DataError as error:
-                errors.append(error)
-                progress.update()
-                continue
-            found = found.over(score_threshold)
-            entries.append(_entry(path.name, image, found, names))
-            if save_dir:
-                draw_detections(image, found, names)
-                _save(image, save_dir / path.name)
-            progress.update()
-    if save_dir:
-        write_text(save_dir / "detections.json", _format_json(facts or {}, entries))
-    else:
-        _print_entries(entries)
+    if job.save_dir is None:
+        with Progress(len(files), "image", stream=_stream(job)) as progress:
+            counts, errors = _run(files, job, None, print_entry, progress)
+        _raise(errors, len(counts))
+        return sum(counts), 0
+    saver = Saver(job.save_dir, job.names, **job.options)
+    path, done, errors = job.save_dir / LOG, False, []
+    with DetectionLog(path, _identity(job)) as log:
+        known = {file.name for file in files if _is_done(file, log.images, saver)}
+        rest = [file for file in files if file.name not in known]
+        try:
+            with Progress(len(files), "image", len(known), stream=_stream(job)) as progress:
+                _, errors = _run(rest, job, saver, log.add, progress)
+            done = True
+        finally:  # also after Ctrl-C: what is done is kept, and the log to go on with
+            entries = [log.images[f.name] for f in files if f.name in log.images]
+            write_files(job.save_dir, entries, job, saver)
+    if done:
+        path.unlink()
+    _raise(errors, len(entries))
+    return sum(len(entry["detections"]) for entry in entries), len(known)
+
+
+def _raise(errors, others):
     if errors:
-        raise join_errors(errors, f"The other {len(entries)} images are done.")
-    return sum(len(entry["detections"]) for entry in entries)
+        raise join_errors(errors, f"The other {others} images are done.")
 
 
-def _detect_file(path, detector):
-    """Returns an image, upright and RGB, and its Detections; raises DataError where it can't."""
-    try:
-        image = to_rgb(ImageOps.exif_transpose(open_image(path, path)))
-        return image, detector.detect(np.asarray(image))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}.\n  Check the file.") from error
-    except ValueError as error:
-        raise DataError(f"{path}: {error}.\n  Crop or remove it.") from error
+def _stream(job):
+    """Returns where progress is shown."""
+    return _Nowhere() if job.quiet else sys.stderr
 
 
-def _entry(filename, image, found, names):
-    """Returns what detections.json says of one image."""
-    detections = [
-        {
-            "class": names.get(int(number), f"class {int(number)}"),
-            "class_id": int(number),
-            "score": round(float(score), 4),
-            "box": [round(float(edge), 1) for edge in box],
-        }
-        for box, number, score in zip(*found, strict=True)
-    ]
-    width, height = image.size
-    return {"file": filename, "width": width, "height": height, "detections": detections}
+class _Nowhere:
+    """A stream that shows nothing."""
+
+    def write(self, text):
+        """Takes text."""
+
+    def flush(self):
+        """Does nothing."""
+
+    def isatty(self):
+        """Says that it is no terminal."""
+        return False
 
 
-def _format_json(facts, entries):
-    """Returns detections.json's text, an image a line."""
-    head = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in facts.items())
-    lines = ",\n".join(json.dumps(entry) for entry in entries)
-    return f'{{{head}"images": [\n{lines}\n]}}\n'
+def _identity(job):
+    """Returns what a log's detections depend on, a JSON value."""
+    thresholds = sorted(job.thresholds.items())
+    names = sorted(job.names.items())
+    return [job.facts, thresholds, names, sorted(job.options.items())]
 
 
-def _print_entries(entries):
-    for entry in entries:
-        print(f"{entry['file']} ({entry['width']}x{entry['height']}):")
-        for one in entry["detections"]:
-            xmin, ymin, xmax, ymax = one["box"]
-            place = f"x {xmin:.0f} to {xmax:.0f}, y {ymin:.0f} to {ymax:.0f}"
-            print(f"  {one['class']:<10} {one['score']:.2f}  {place}")
-        if not entry["detections"]:
-            print("  nothing")
+def _is_done(file, entries, saver):
+    entry = entries.get(file.name)
+    is_same = entry is not None and entry.get("seen") == _seen(file)
+    return is_same and saver.path_of(file.name).is_file()
 
 
-def _save(image, path):
-    """Saves a picture in the format that its name says, JPEG with little loss."""
-    file_format = Image.registered_extensions()[path.suffix.lower()]
-    options = {"quality": 90} if file_format == "JPEG" else {}
-    with whole_file(path) as partial:
-        image.save(partial, file_format, **options)
+def _seen(file):
+    """Returns an input's size and time of change, None of an archive's member."""
+    with contextlib.suppress(OSError):
+        status = Path(file.place).stat()
+        return [status.st_size, status.st_mtime_ns]
+    return None
+
+
+def _run(files, job, saver, add, progress):
+    """Runs all steps on all files; returns (numbers of detections, errors)."""
+    counts, errors = [], []
+    detector = job.detector
+
+    def load(item):
+        item.image = read_upright(item.file)
+        item.prepared = detector.prepare(np.asarray(item.image))
+
+    def run(item):
+        item.raw = detector.run(item.prepared)
+
+    def finish(item):
+        found = _choose(detector.finish(item.raw, item.prepared), job.thresholds)
+        item.entry = entry_of(item.file.name, item.image.size, found, job.names)
+        if saver is not None:
+            item.entry["seen"] = _seen(item.file)
+            saver.save(item.image, found, item.file.name)
+        item.image = item.prepared = item.raw = None
+
+    items = map_in_threads(_guarded(load), map(_Item, files), ahead=_AHEAD)
+    items = map_in_threads(_guarded(run), items, detector.parallel, ahead=_AHEAD)
+    with contextlib.closing(map_in_threads(_guarded(finish), items, ahead=_AHEAD)) as items:
+        for item in items:
+            if item.error is None:
+                add(item.entry)
+                counts.append(len(item.entry[PARTS]))
+            else:
+                errors.append(item.error)
+            progress.update()
+    return counts, errors
+
+
+def _guarded(step):
+    """Returns a step that keeps what is wrong with an image in its item, and lets others go on."""
+
+    def run(item):
+        if item.error is None:
+            try:
+                step(item)
+            except DataError as error:
+                item.error = error
+            except ValueError as error:
+                item.error = DataError(f"{item.file.place}: {error}.\n  Crop or remove it.")
+        return item
+
+    return run
+
+
+def _choose(found, thresholds):
+    """Returns the detections of the chosen classes that score enough."""
+    limits = [thresholds.get(number, np.inf) for number in found.classes.tolist()]
+    return found.where(found.scores >= np.array(limits, np.float32))

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 _AHEAD = 16
 
 
-def map_in_threads(function, items, jobs=None):
+def map_in_threads(function, items, jobs=None, ahead=_AHEAD):
     """Yields function(item) for each item, in the order of the items.
 
     Pillow, hashlib and file reads let other threads run meanwhile. Only a few results are held at a
@@ -19,12 +19,13 @@ def map_in_threads(function, items, jobs=None):
         function: called in a thread; what it raises is raised here.
         items: any iterable; it is read in the caller's thread.
         jobs: how many threads; by default one a core.
+        ahead: how many items, finished or not, are held for each thread.
     """
     jobs = jobs or os.cpu_count()
     items = iter(items)
     with ThreadPoolExecutor(jobs) as pool:
         waiting = deque(
-            pool.submit(function, item) for item in itertools.islice(items, jobs * _AHEAD)
+            pool.submit(function, item) for item in itertools.islice(items, jobs * ahead)
         )
         try:
             while waiting:

@@ -1,0 +1,100 @@
+"""Writes what was found in images as JSON, as a table, in COCO's form, and as a page."""
+
+import csv
+import io
+import json
+
+from lowlight.detection_page import format_gallery
+from lowlight.files import write_texts
+
+PARTS = "detections"
+COLUMNS = "file", "class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"
+_FILE_FACTS = "file", "width", "height", PARTS
+
+
+def entry_of(name, size, found, names):
+    """Returns what detections.json says of one image.
+
+    Args:
+        name: the image's.
+        size: (width, height).
+        found: Detections.
+        names: {class id: name}.
+    """
+    detections = [
+        {
+            "class": names.get(int(number), f"class {int(number)}"),
+            "class_id": int(number),
+            "score": round(float(score), 4),
+            "box": [round(float(edge), 1) for edge in box],
+        }
+        for box, number, score in zip(*found, strict=True)
+    ]
+    return {"file": name, "width": size[0], "height": size[1], PARTS: detections}
+
+
+def print_entry(entry):
+    """Prints an image's entry for people."""
+    print(f"{entry['file']} ({entry['width']}x{entry['height']}):")
+    for one in entry[PARTS]:
+        xmin, ymin, xmax, ymax = one["box"]
+        place = f"x {xmin:.0f} to {xmax:.0f}, y {ymin:.0f} to {ymax:.0f}"
+        print(f"  {one['class']:<10} {one['score']:.2f}  {place}")
+    if not entry[PARTS]:
+        print("  nothing")
+
+
+def write_files(save_dir, entries, job, saver):
+    """Writes detections.json, detections.csv and what else is asked for, all or none.
+
+    Args:
+        save_dir: a folder.
+        entries: as of `entry_of`, with other facts that are left out.
+        job: inference.Job, whose `facts` detections.json begins with.
+        saver: saving.Saver.
+    """
+    entries = [{key: entry[key] for key in _FILE_FACTS} for entry in entries]
+    texts = {
+        save_dir / "detections.json": format_json(job.facts, entries),
+        save_dir / "detections.csv": format_csv(entries),
+    }
+    if job.format == "coco":
+        texts[save_dir / "coco_results.json"] = format_coco(entries)
+    if saver.gallery:
+        texts[save_dir / "index.html"] = format_gallery(entries, job, saver)
+    write_texts(texts)
+
+
+def format_json(facts, entries):
+    """Returns detections.json's text, an image a line."""
+    head = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in facts.items())
+    lines = ",\n".join(json.dumps(entry) for entry in entries)
+    return f'{{{head}"images": [\n{lines}\n]}}\n'
+
+
+def format_csv(entries):
+    """Returns detections.csv's text, a row a detection, with COLUMNS."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for entry in entries:
+        for one in entry[PARTS]:
+            kind = one["class"], one["class_id"], one["score"]
+            writer.writerow((entry["file"], *kind, *one["box"]))
+    return stream.getvalue()
+
+
+def format_coco(entries):
+    """Returns a list of COCO results as text, one a line, with the file's name as image_id."""
+    lines = []
+    for entry in entries:
+        for one in entry[PARTS]:
+            xmin, ymin, xmax, ymax = one["box"]
+            result = {
+                "image_id": entry["file"],
+                "category_id": one["class_id"],
+                "bbox": [xmin, ymin, round(xmax - xmin, 1), round(ymax - ymin, 1)],
+                "score": one["score"],
+            }
+            lines.append(json.dumps(result))
+    return "[" + ",\n".join(lines) + "]\n"
