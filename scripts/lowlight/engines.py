@@ -8,6 +8,7 @@ constructor (network, folder, precision, device), and `run`, which takes images 
 import importlib.util
 import itertools
 import os
+import queue
 import shutil
 import tempfile
 import threading
@@ -118,14 +119,18 @@ class OpenVinoEngine:
         model = _convert(ov, network, folder)
         self._compiled = self._core.compile_model(model, device, options)
         self.parallel = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._own = threading.local()
+        self._free = queue.SimpleQueue()  # all made here, by one thread
+        for _ in range(self.parallel):
+            self._free.put(self._compiled.create_infer_request())
 
     def run(self, images):
-        """Returns (boxes, scores) of images; each thread that calls has a request of its own."""
-        if not hasattr(self._own, "request"):
-            self._own.request = self._compiled.create_infer_request()
-        found = self._own.request.infer({0: images}, share_inputs=True)
-        return found[0], found[1]
+        """Returns (boxes, scores) of images; waits where `parallel` threads are at it."""
+        request = self._free.get()
+        try:
+            found = request.infer({0: images}, share_inputs=True)
+            return found[0], found[1]
+        finally:
+            self._free.put(request)
 
 
 def _convert(ov, network, folder):
