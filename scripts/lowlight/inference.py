@@ -141,7 +141,7 @@ def detect_files(files, job):
 
 def _raise(errors, others):
     if errors:
-        raise join_errors(errors, f"The other {others} images are done.")
+        raise join_errors(errors, f"The other {others} images are done." if others else "")
 
 
 def _stream(job):
