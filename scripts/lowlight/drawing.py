@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from PIL import ImageDraw, ImageFont
 
 # Okabe and Ito's colours, which colour-blind people tell apart, lightened for dark pictures, and
@@ -130,14 +131,11 @@ def _place_label(size, corners, width, height, taken):
     lowest = max(size[1] - height, 0)
     rows = [y for y in rows if 0 <= y <= lowest] or [min(max(ymin, 0), lowest)]
     columns = [max(0, min(x, size[0] - width)) for x in (xmin, xmax - width)]
-    places = [(x, y) for y in rows for x in columns]
-
-    def hidden(place):
-        x, y = place
-        return sum(
-            max(0, min(x + width, right) - max(x, left))
-            * max(0, min(y + height, low) - max(y, top))
-            for left, top, right, low in taken
-        )
-
-    return min(places, key=hidden)
+    places = np.array([(x, y) for y in rows for x in columns])
+    if not taken:
+        return tuple(places[0].tolist())
+    others = np.array(taken)
+    corner = np.maximum(places[:, np.newaxis], others[:, :2])
+    end = np.minimum(places[:, np.newaxis] + (width, height), others[:, 2:])
+    hidden = np.maximum(end - corner, 0).prod(2).sum(1)
+    return tuple(places[hidden.argmin()].tolist())
