@@ -5,10 +5,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from lowlight.drawing import draw_detections
+from lowlight.drawing import brightened, draw_detections
 from lowlight.errors import DataError, name_some
 from lowlight.files import output_dir, whole_file
-from lowlight.gallery import brighten, encode_thumbnail
+from lowlight.gallery import encode_thumbnail
 
 GALLERY, CROPS = "gallery", "crops"
 _SMALL = 480  # pixels of a small picture's longer side
@@ -53,10 +53,10 @@ class Saver:
         if self.gallery:
             small = image.copy()
             small.thumbnail((_SMALL, _SMALL), reducing_gap=2.0)
-            self._write(self.small_path_of(name), lambda path: path.write_bytes(_encode(small)))
+            self._write(self.small_path_of(name), lambda path: path.write_bytes(encode_thumbnail(small)))
         if self._brightened:
             small = np.asarray(image.resize((64, 64), Image.Resampling.BOX).convert("L"))
-            image = brighten(image, small.mean())
+            image = brightened(image, small.mean())
         draw_detections(image, found, self._names)
         self._write(self.path_of(name), lambda path: _save_picture(image, path, name))
 
@@ -81,10 +81,6 @@ class Saver:
 def output_name(name):
     """Returns the name of an input's drawn picture: its own, or a JPEG's for forms only read."""
     return name if PurePosixPath(name).suffix.lower() in _WRITABLE else f"{name}.jpg"
-
-
-def _encode(small):
-    return encode_thumbnail(small)
 
 
 def _save_picture(image, path, name):
