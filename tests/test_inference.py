@@ -26,7 +26,7 @@ FOUND = Detections(
 class FakeDetector:
     """Finds FOUND in each image, and remembers the widths of those it saw."""
 
-    parallel = 1
+    parallel, batch_size = 1, 2
 
     def __init__(self, stop_at=None):
         """Takes the width of the image at which Ctrl-C is to be pressed."""
@@ -37,8 +37,9 @@ class FakeDetector:
             raise ValueError("1x9 pixels can't be resized for the model")
         return image
 
-    def run(self, prepared):
-        self.seen.append(prepared.shape[1])
+    def run_many(self, prepared):
+        self.seen.extend(image.shape[1] for image in prepared)
+        return [None] * len(prepared)
 
     def finish(self, raw, prepared):
         if prepared.shape[1] == self._stop_at:

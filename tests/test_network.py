@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lowlight.box_decoding import BoxDecoder
 from lowlight.network import Network, cached_network, keep_network
 from lowlight.preprocess import Preprocess
 from lowlight.suppression import Suppression
@@ -10,11 +11,13 @@ from lowlight.suppression import Suppression
 NETWORK = Network(
     b"graph",
     "images:0",
-    "boxes:0",
+    "encodings:0",
     "scores:0",
-    False,
-    Preprocess(8, True, [0.5, 0.5, 0.5], [-1.0, -1.0, -1.0], [0.0, 0.0, 0.0]),
-    Suppression(1e-8, 0.5, 100, 100),
+    has_background=False,
+    takes_batches=True,
+    preprocess=Preprocess(8, True, [0.5, 0.5, 0.5], [-1.0, -1.0, -1.0], [0.0, 0.0, 0.0]),
+    suppression=Suppression(1e-8, 0.5, 100, 100),
+    decoder=BoxDecoder(np.array([[0.25, 0.25, 0.5, 0.5]], np.float32), (10.0, 10.0, 5.0, 5.0)),
 )
 
 
@@ -28,7 +31,10 @@ def saved_model(tmp_path):
 
 
 def test_a_kept_network_is_the_same(saved_model):
-    assert cached_network(saved_model) == NETWORK
+    found = cached_network(saved_model)
+    assert found[:-1] == NETWORK[:-1]
+    assert found.decoder.anchors.tolist() == [[0.25, 0.25, 0.5, 0.5]]
+    assert found.decoder.scale == (10, 10, 5, 5)
 
 
 def test_there_is_none_where_none_was_kept(tmp_path):
@@ -40,8 +46,7 @@ def test_there_is_none_where_none_was_kept(tmp_path):
     [
         "saved_model.pb",
         "variables/variables.index",
-        "assets.extra/network.pb",
-        "assets.extra/network.json",
+        "assets.extra/network.npz",
     ],
 )
 def test_a_network_is_not_taken_where_a_file_is_another(saved_model, name):
@@ -58,6 +63,7 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path):
 
 def test_the_backgrounds_column_is_no_class():
     network = NETWORK._replace(has_background=True)
-    boxes = np.array([[0, 0, 0.5, 0.5]], np.float32)
-    _, classes, scores = network.choose(boxes, np.array([[0.9, 0.2]], np.float32), (8, 8))
+    encodings = np.zeros((1, 4), np.float32)
+    boxes, classes, scores = network.choose(encodings, np.array([[0.9, 0.2]], np.float32), (8, 8))
+    assert boxes.tolist() == [[0, 0, 0.5, 0.5]]
     assert (classes.tolist(), scores.tolist()) == ([0], [np.float32(0.2)])

@@ -13,7 +13,11 @@ LEFT, LEFT_MOVED, RIGHT = (0, 0, 0.4, 0.4), (0, 0.1, 0.4, 0.5), (0.5, 0.5, 0.9, 
 
 def chosen(boxes, scores, window=(1, 1), settings=SETTINGS, wanted=0.0):
     found = suppress(
-        np.array(boxes, np.float32), np.array(scores, np.float32), window, settings, wanted
+        np.array(boxes, np.float32).__getitem__,
+        np.array(scores, np.float32),
+        window,
+        settings,
+        wanted,
     )
     return [part.tolist() for part in found]
 
@@ -87,7 +91,7 @@ def test_it_is_what_tfod_chooses(number, spread):
         clip_window=tf.constant([0, 0, 0.75, 1]),
         change_coordinate_frame=True,
     )
-    found = suppress(boxes, scores, (0.75, 1.0), SETTINGS)
+    found = suppress(boxes.__getitem__, scores, (0.75, 1.0), SETTINGS)
     assert len(found[0]) == count
     np.testing.assert_array_equal(found[2], expected.get_field("scores"))
     np.testing.assert_array_equal(found[1], expected.get_field("classes"))

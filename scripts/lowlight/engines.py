@@ -1,8 +1,9 @@
 """Runs a network: in TensorFlow, or in OpenVINO where that is installed.
 
-An engine is a class with `name`, `parallel` (how many threads at a time make it faster), a
-constructor (network, folder, precision, device), and `run`, which takes images as float32
-[1, side, side, 3] and returns the network's boxes and scores. `ENGINES` names them all.
+An engine is a class with `name`, `parallel` (how many threads at a time make it faster), `batch`
+(how many images it takes at a time), a constructor (network, folder, precision, device, batch), and
+`run`, which takes images as float32 [B, side, side, 3], B up to `batch`, and returns the network's
+encodings and scores. `ENGINES` names them all.
 """
 
 import importlib.util
@@ -14,9 +15,13 @@ import tempfile
 import threading
 from pathlib import Path
 
+import numpy as np
+
 from lowlight.errors import DataError
 
 PRECISIONS = "float32", "bfloat16", "auto"
+# Images at a time where it isn't said: a GPU is kept busy, a CPU is with one.
+_GPU_BATCH = 8
 
 
 class TensorFlowEngine:
@@ -24,7 +29,7 @@ class TensorFlowEngine:
 
     name = "tensorflow"
 
-    def __init__(self, network, folder=None, precision="float32", device="auto"):
+    def __init__(self, network, folder=None, precision="float32", device="auto", batch=None):
         """Loads a network.
 
         Args:
@@ -32,6 +37,7 @@ class TensorFlowEngine:
             folder: not used here; where an engine may keep files.
             precision: one of PRECISIONS; auto is float32.
             device: "auto" (all GPUs there are, or the CPU), "cpu", "gpu" or "gpu:1".
+            batch: images at a time; None is 8 on a GPU and 1 on a CPU.
         """
         import tensorflow as tf
 
@@ -42,6 +48,7 @@ class TensorFlowEngine:
             options.auto_mixed_precision_onednn_bfloat16 = options.ON
         definition = tf.compat.v1.GraphDef.FromString(network.graph)
         devices = _tensorflow_devices(device)
+        self.batch = batch or (_GPU_BATCH if "GPU" in devices[0] else 1)
         calls = [_session_call(definition, network, place, config) for place in devices]
         self.parallel = len(calls)
         self._turns, self._lock = itertools.cycle(calls), threading.Lock()
@@ -79,7 +86,7 @@ def _session_call(definition, network, device, config):
     with graph.as_default(), graph.device(device):
         tf.graph_util.import_graph_def(definition, name="")
     session = tf.compat.v1.Session(graph=graph, config=config)
-    return session.make_callable([network.boxes, network.scores], feed_list=[network.images])
+    return session.make_callable([network.encodings, network.scores], feed_list=[network.images])
 
 
 class OpenVinoEngine:
@@ -87,7 +94,7 @@ class OpenVinoEngine:
 
     name = "openvino"
 
-    def __init__(self, network, folder=None, precision="float32", device="auto"):
+    def __init__(self, network, folder=None, precision="float32", device="auto", batch=None):
         """Loads a network.
 
         Args:
@@ -96,6 +103,7 @@ class OpenVinoEngine:
                 keeps nothing.
             precision: one of PRECISIONS; auto is bfloat16 where the device computes it itself.
             device: "auto" (the CPU) or one of OpenVINO's names.
+            batch: images at a time; None is 1, since several are run side by side.
         """
         import openvino as ov
 
@@ -116,7 +124,9 @@ class OpenVinoEngine:
         }
         if folder is not None:
             options["CACHE_DIR"] = str(folder)
-        model = _convert(ov, network, folder)
+        model = _convert(ov, self._core, network, folder)
+        self.batch = batch or 1
+        model.reshape([self.batch, *[network.preprocess.side] * 2, 3])
         self._compiled = self._core.compile_model(model, device, options)
         self.parallel = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._free = queue.SimpleQueue()  # all made here, by one thread
@@ -125,16 +135,21 @@ class OpenVinoEngine:
 
     def run(self, images):
         """Returns (boxes, scores) of images; waits where `parallel` threads are at it."""
+        count = len(images)
+        if count < self.batch:
+            images = np.concatenate(
+                [images, np.zeros((self.batch - count, *images.shape[1:]), np.float32)]
+            )
         request = self._free.get()
         try:
             found = request.infer({0: images}, share_inputs=True)
-            return found[0], found[1]
+            return found[0][:count], found[1][:count]
         finally:
             self._free.put(request)
 
 
-def _convert(ov, network, folder):
-    """Returns the converted model, or the path where it is kept."""
+def _convert(ov, core, network, folder):
+    """Returns the converted model, which is kept in the folder."""
     if folder is None:
         return _convert_graph(ov, network)
     path = Path(folder) / f"network-{network.digest()[:12]}.xml"
@@ -147,7 +162,7 @@ def _convert(ov, network, folder):
                 os.replace((partial / path.name).with_suffix(end), path.with_suffix(end))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return path
+    return core.read_model(path)
 
 
 def _convert_graph(ov, network):

@@ -5,12 +5,12 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from lowlight.engines import TensorFlowEngine
+from lowlight.frozen_graph import FrozenGraph
 from lowlight.network import Network
 from lowlight.preprocess import Preprocess
 from lowlight.suppression import Suppression
 
 _BOXES, _SCORES = "raw_detection_boxes", "raw_detection_scores"
-_SUPPRESSION = "NonMaxSuppressionV5"
 _TOLERANCE = 1e-4
 
 
@@ -29,7 +29,7 @@ def freeze_network(function):
     if not {_BOXES, _SCORES, "detection_boxes"} <= set(outputs):
         return None
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    graph = _Graph(frozen)
+    graph = FrozenGraph(frozen)
     names = dict(zip(sorted(outputs), (tensor.name for tensor in frozen.outputs), strict=True))
     images, settings = graph.find_images(), graph.find_suppression()
     most = outputs["detection_boxes"].shape[1]
@@ -39,105 +39,23 @@ def freeze_network(function):
     if columns not in (classes, classes + 1):
         return None
     preprocess = _probe_preprocess(graph, images)
-    part = graph.part(images, names[_BOXES], names[_SCORES])
-    if preprocess is None or part is None:
+    encodings, decoder = graph.find_encodings(images, names[_BOXES])
+    if preprocess is None or decoder is None:
         return None
+    part = graph.part(images, encodings, names[_SCORES])
     network = Network(
-        part,
+        part.SerializeToString(),
         images.name,
-        names[_BOXES],
+        encodings,
         names[_SCORES],
-        columns > classes,
-        preprocess,
-        Suppression(most=int(most), **settings),
+        has_background=columns > classes,
+        takes_batches=True,
+        preprocess=preprocess,
+        suppression=Suppression(most=int(most), **settings),
+        decoder=decoder,
     )
+    network = network._replace(takes_batches=_keeps_apart(network))
     return network if _finds_the_same(network, frozen, names) else None
-
-
-class _Graph:
-    """A frozen function's graph, and what is looked for in it."""
-
-    def __init__(self, frozen):
-        self._graph, self._input = frozen.graph, frozen.inputs[0].name
-        self._definition = frozen.graph.as_graph_def()
-        self._nodes = {node.name: node for node in self._definition.node}
-
-    def find_images(self):
-        """Returns the tensor of the resized images, None where their shape isn't a fixed square."""
-        stacks = [node.name for node in self._definition.node if node.op == "TensorListStack"]
-        tensors = [self._graph.get_tensor_by_name(f"{name}:0") for name in stacks]
-        found = [t for t in tensors if t.dtype == tf.float32 and t.shape.rank == 4]
-        if len(found) != 1 or not found[0].shape.is_fully_defined():
-            return None
-        _, height, width, channels = found[0].shape
-        return found[0] if height == width and channels == 3 else None
-
-    def find_suppression(self):
-        """Returns the settings and the number of classes, None where it isn't the usual form."""
-        nodes = [node for node in self._definition.node if node.op == _SUPPRESSION]
-        if not nodes:
-            return None
-        if len({node.input[0] for node in nodes}) != 1:  # boxes of their own for each class
-            return None
-        values = {tuple(map(self._constant, node.input[2:])) for node in nodes}
-        if len(values) != 1 or None in (found := values.pop()) or found[3] != 0:
-            return None
-        most_each, most_iou, least_score, _ = found
-        return {
-            "classes": len(nodes),
-            "most_each": int(most_each),
-            "most_iou": float(most_iou),
-            "least_score": float(least_score),
-        }
-
-    def _constant(self, name):
-        """Returns the number that a tensor is, or is at most; None where it is neither."""
-        node = self._nodes[name.lstrip("^").split(":")[0]]
-        if node.op == "Const":
-            return tf.make_ndarray(node.attr["value"].tensor).item()
-        if node.op == "Minimum":
-            found = {self._constant(part) for part in node.input} - {None}
-            return found.pop() if len(found) == 1 else None
-        return self._constant(node.input[0]) if node.op in ("Identity", "Cast") else None
-
-    def preprocessing(self, images):
-        """Returns a function of a uint8 tensor [1, H, W, 3]: the resized images."""
-        definition = _extract(self._definition, [images.name])
-        return _wrap(definition, self._input, [images.name])
-
-    def part(self, images, *outputs):
-        """Returns what lies between the images and the outputs, a GraphDef's bytes, or None.
-
-        Without the control inputs: in a frozen graph they lead to nothing but assertions.
-        """
-        definition = tf.compat.v1.GraphDef()
-        definition.CopyFrom(self._definition)
-        for node in definition.node:
-            data = [name for name in node.input if not name.startswith("^")]
-            node.ClearField("input")
-            node.input.extend(data)
-        node = next(node for node in definition.node if node.name == images.op.name)
-        node.Clear()
-        node.name, node.op = images.op.name, "Placeholder"
-        node.attr["dtype"].type = images.dtype.as_datatype_enum
-        node.attr["shape"].shape.CopyFrom(images.shape.as_proto())
-        found = _extract(definition, outputs)
-        inputs = [node.name for node in found.node if node.op == "Placeholder"]
-        return found.SerializeToString() if inputs == [images.op.name] else None
-
-
-def _extract(definition, tensors):
-    names = [name.split(":")[0] for name in tensors]
-    return tf.compat.v1.graph_util.extract_sub_graph(definition, names)
-
-
-def _wrap(definition, feed, fetches):
-    """Returns a graph as a function."""
-    imported = tf.compat.v1.wrap_function(
-        lambda: tf.graph_util.import_graph_def(definition, name=""), []
-    )
-    tensor = imported.graph.get_tensor_by_name
-    return imported.prune(tensor(feed), [tensor(fetch) for fetch in fetches])
 
 
 def _probe_preprocess(graph, images):
@@ -165,14 +83,30 @@ def _probe_preprocess(graph, images):
     return found
 
 
+def _keeps_apart(network):
+    """Says whether the network finds in two images at a time what it finds in each."""
+    side = network.preprocess.side
+    noise = np.random.default_rng(3).normal(size=(2, side, side, 3)).astype(np.float32)
+    engine = TensorFlowEngine(network, device="cpu")
+    try:
+        together = engine.run(noise)
+    except (tf.errors.InvalidArgumentError, ValueError):
+        return False
+    apart = [engine.run(image[np.newaxis]) for image in noise]
+    return all(
+        np.allclose(both, np.concatenate(each), atol=_TOLERANCE)
+        for both, each in zip(together, zip(*apart, strict=True), strict=True)
+    )
+
+
 def _finds_the_same(network, frozen, names):
     """Says whether the network with our steps around it finds in noise what the model does."""
     noise = np.random.default_rng(1).integers(0, 256, (90, 128, 3), np.uint8)
     outputs = frozen(tf.constant(noise[np.newaxis]))
     expected = {name: outputs[place].numpy()[0] for place, name in enumerate(names)}
     images, size = network.preprocess.apply(noise)
-    boxes, scores = TensorFlowEngine(network, device="cpu").run(images[np.newaxis])
-    found = network.choose(boxes[0], scores[0], size)
+    encodings, scores = TensorFlowEngine(network, device="cpu").run(images[np.newaxis])
+    found = network.choose(encodings[0], scores[0], size)
     count = int(expected["num_detections"])
     return len(found[2]) == count and np.allclose(
         found[2], expected["detection_scores"][:count], atol=_TOLERANCE

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -193,8 +194,9 @@ def _run(files, job, saver, add, progress):
         item.image = read_upright(item.file)
         item.prepared = detector.prepare(np.asarray(item.image))
 
-    def run(item):
-        item.raw = detector.run(item.prepared)
+    def run(items):
+        _detect(detector, items)
+        return items
 
     def finish(item):
         found = _choose(detector.finish(item.raw, item.prepared), job.thresholds)
@@ -205,7 +207,9 @@ def _run(files, job, saver, add, progress):
         item.image = item.prepared = item.raw = None
 
     items = map_in_threads(_guarded(load), map(_Item, files), ahead=_AHEAD)
-    items = map_in_threads(_guarded(run), items, detector.parallel, ahead=_AHEAD)
+    groups = _groups(items, detector.batch_size)
+    groups = map_in_threads(run, groups, detector.parallel, ahead=_AHEAD)
+    items = itertools.chain.from_iterable(groups)
     with contextlib.closing(map_in_threads(_guarded(finish), items, ahead=_AHEAD)) as items:
         for item in items:
             if item.error is None:
@@ -215,6 +219,28 @@ def _run(files, job, saver, add, progress):
                 errors.append(item.error)
             progress.update()
     return counts, errors
+
+
+def _groups(items, size):
+    """Yields lists of so many items, at the end of fewer."""
+    while group := list(itertools.islice(items, size)):
+        yield group
+
+
+def _detect(detector, items):
+    """Runs the network on the items whose image could be read."""
+    items = [item for item in items if item.error is None]
+    try:
+        raws = detector.run_many([item.prepared for item in items])
+    except ValueError as error:
+        if len(items) == 1:
+            items[0].error = _cannot_be_resized(items[0], error)
+        else:
+            for item in items:
+                _detect(detector, [item])
+        return
+    for item, raw in zip(items, raws, strict=True):
+        item.raw = raw
 
 
 def _guarded(step):
@@ -227,10 +253,14 @@ def _guarded(step):
             except DataError as error:
                 item.error = error
             except ValueError as error:
-                item.error = DataError(f"{item.file.place}: {error}.\n  Crop or remove it.")
+                item.error = _cannot_be_resized(item, error)
         return item
 
     return run
+
+
+def _cannot_be_resized(item, error):
+    return DataError(f"{item.file.place}: {error}.\n  Crop or remove it.")
 
 
 def _choose(found, thresholds):

@@ -53,7 +53,8 @@ class Saver:
         if self.gallery:
             small = image.copy()
             small.thumbnail((_SMALL, _SMALL), reducing_gap=2.0)
-            self._write(self.small_path_of(name), lambda path: path.write_bytes(encode_thumbnail(small)))
+            small = encode_thumbnail(small)
+            self._write(self.small_path_of(name), lambda path: path.write_bytes(small))
         if self._brightened:
             small = np.asarray(image.resize((64, 64), Image.Resampling.BOX).convert("L"))
             image = brightened(image, small.mean())

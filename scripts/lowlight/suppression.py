@@ -27,7 +27,8 @@ def suppress(boxes, scores, window, settings, wanted=0.0):
     the worse ones needn't be looked at once there are enough.
 
     Args:
-        boxes: float32 [N, 4], yxyx as fractions of the network's square input.
+        boxes: a function of places, int [M] under N, that returns these boxes, float32 [M, 4], yxyx
+            as fractions of the network's square input.
         scores: float32 [N, C].
         window: (height, width) of the image in the square, as fractions of it.
         settings: Suppression.
@@ -68,7 +69,7 @@ class _Kept:
             if self.is_full():
                 return
             part = slice(start, start + _BLOCK)
-            self._add_block(_ordered(self._boxes[places[part]]), classes[part], scores[part])
+            self._add_block(_ordered(self._boxes(places[part])), classes[part], scores[part])
 
     def _add_block(self, boxes, classes, scores):
         before, before_classes, _ = self._all
@@ -87,7 +88,7 @@ class _Kept:
         same = classes[:, np.newaxis] == other_classes
         if not same.any():
             return same
-        return same & (_iou(boxes, others) > np.float32(self._settings.most_iou))
+        return same & (iou(boxes, others) > np.float32(self._settings.most_iou))
 
     def is_full(self):
         """Says whether no further box can be among the result's."""
@@ -118,8 +119,11 @@ def _ordered(boxes):
     )
 
 
-def _iou(boxes, others):
-    """Returns float32 [N, M], zero where a box has no area."""
+def iou(boxes, others):
+    """Returns the intersection over union of corners [N, 4] with others [M, 4], float32 [N, M].
+
+    It is zero where a box has no area.
+    """
     low = np.maximum(boxes[:, np.newaxis, :2], others[:, :2])
     high = np.minimum(boxes[:, np.newaxis, 2:], others[:, 2:])
     both = np.maximum(high - low, 0).prod(2)
