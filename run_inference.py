@@ -21,8 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 from lowlight import command, inference, inputs, saving  # noqa: E402
 from lowlight.classes import read_label_map  # noqa: E402
-from lowlight.engines import PRECISIONS, choose_engine  # noqa: E402
+from lowlight.detector_flags import define_detector_flags, detector_options  # noqa: E402
+from lowlight.engines import choose_engine  # noqa: E402
 from lowlight.errors import DataError  # noqa: E402
+from lowlight.thresholds import read_thresholds  # noqa: E402
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("images_folder_dir", None, "The images: folder, file, zip, ...", required=True)
@@ -35,23 +37,21 @@ flags.DEFINE_string("save_path", None, "Where drawn images and detections.json a
 flags.DEFINE_string(
     "score_threshold",
     "0.3",
-    "Lowest score of a detection (0.3 as in the original), or a JSON file {class name: score}.",
+    "Lowest score of a detection (0.3 as in the original), or a JSON file {class name: score}, or "
+    "the metrics.json of an evaluation, for the best of each class.",
 )
 flags.DEFINE_list("classes", None, "Names of the classes to look for; by default all.")
 flags.DEFINE_integer("max_detections", None, "Most detections in an image; the model's.", 1)
 flags.DEFINE_float("nms_iou", None, "Most overlap of two boxes of a class; the model's.", 0, 1)
 flags.DEFINE_boolean("recursive", False, "Search the folder's folders too.")
-flags.DEFINE_enum(
-    "engine", "auto", ("tensorflow", "openvino", "auto"), "auto: OpenVINO if it is there, no GPU."
-)
-flags.DEFINE_enum("precision", "float32", PRECISIONS, "auto: bfloat16 where that is fast.")
-flags.DEFINE_string("device", "auto", "cpu, gpu, gpu:1, ...; auto: all GPUs, or the CPU.")
+define_detector_flags(engine="auto")
 flags.DEFINE_boolean("crops", False, "Write what lies in each box to crops/<class>/.")
 flags.DEFINE_boolean("brighten", False, "Draw on brightened copies; detection sees the originals.")
 flags.DEFINE_boolean("gallery", True, "Write index.html and the small pictures that it shows.")
 flags.DEFINE_boolean("gif", False, "Write detections.gif, which shows one picture after another.")
 flags.DEFINE_enum("format", "json", ("json", "coco"), "coco: write coco_results.json too.")
-flags.DEFINE_boolean("quiet", False, "Show no progress.")
+flags.DEFINE_boolean("progress", True, "Show progress, on standard error.")
+flags.DEFINE_boolean("quiet", False, "Print nothing but errors, and what is found if not saved.")
 
 
 def main():
@@ -60,7 +60,7 @@ def main():
         raise DataError("missing flag --save_path: where to save the detections.")
     choose_engine(FLAGS.engine)
     names = read_label_map(FLAGS.label_map_path)
-    thresholds = inference.read_thresholds(FLAGS.score_threshold, names, FLAGS.classes)
+    thresholds = read_thresholds(FLAGS.score_threshold, names, FLAGS.classes)
     files = inputs.find_images(FLAGS.images_folder_dir, FLAGS.recursive)
     save_dir = None
     if FLAGS.save_detection:
@@ -70,7 +70,7 @@ def main():
         names,
         thresholds,
         save_dir,
-        quiet=FLAGS.quiet,
+        quiet=FLAGS.quiet or not FLAGS.progress,
     )
     job = job._replace(facts=facts_of(job.detector), format=FLAGS.format)
     job = job._replace(
@@ -80,9 +80,9 @@ def main():
     if save_dir and FLAGS.gif:
         saving.write_gif(save_dir, files)
     earlier = f", {before} of them by an earlier run" if before else ""
-    print(
-        f"{count} objects in {len(files)} images{earlier}" + (f": {save_dir}" if save_dir else "")
-    )
+    if not FLAGS.quiet:
+        where = f": {save_dir}" if save_dir else ""
+        print(f"{count} objects in {len(files)} images{earlier}{where}")
 
 
 def load_detector(names, least_score):
@@ -92,16 +92,18 @@ def load_detector(names, least_score):
 
     model = find_model(FLAGS.model_dir)
     check_classes(model, names, FLAGS.label_map_path)
-    options = {"most": FLAGS.max_detections, "most_iou": FLAGS.nms_iou, "least_score": least_score}
-    detector = Detector(model, FLAGS.engine, FLAGS.precision, FLAGS.device, **options)
-    print(f"model: {model.path} (step {model.step()}), run by {detector.engine}", flush=True)
+    limits = {"most": FLAGS.max_detections, "most_iou": FLAGS.nms_iou, "least_score": least_score}
+    detector = Detector(model, **detector_options(), **limits)
+    if not FLAGS.quiet:
+        print(f"model: {model.path} (step {model.step()}), run by {detector.engine}", flush=True)
     return detector
 
 
 def facts_of(detector):
     """Returns what detections.json begins with."""
     given = {name: FLAGS[name].value for name in ("label_map_path", "score_threshold", "classes")}
-    limits = {name: FLAGS[name].value for name in ("max_detections", "nms_iou")}
+    limits = {name: FLAGS[name].value for name in ("max_detections", "nms_iou", "tile")}
+    limits["tta"] = FLAGS.tta or None
     facts = {
         "model": str(detector.model.path),
         "label_map": given.pop("label_map_path"),

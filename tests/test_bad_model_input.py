@@ -217,12 +217,12 @@ def test_export_refuses_a_folder_of_other_files(tmp_path):
 
 @pytest.mark.slow
 def test_a_saved_model_that_is_damaged_is_named(tmp_path):
-    from lowlight.detector import load_detector
+    from lowlight.detector import Detector
     from lowlight.runs import find_model
 
     (tmp_path / "saved_model.pb").write_bytes(b"\xff\xff")
     with pytest.raises(DataError, match="can't be loaded"):
-        load_detector(find_model(tmp_path))
+        Detector(find_model(tmp_path))
 
 
 @pytest.mark.slow

@@ -104,6 +104,36 @@ def test_a_model_is_frozen_at_its_first_start_alone(saved_model, images, monkeyp
     assert all((one == other).all() for one, other in zip(first, again, strict=True))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_images_run_together_give_what_each_gives_alone(saved_model, images, engine):
+    from lowlight.detector import Detector
+
+    detector = Detector(saved_model, engine=engine, batch_size=3)
+    assert detector.batch_size == 3
+    prepared = [detector.prepare(image) for image in images]
+    pairs = zip(detector.run_many(prepared), prepared, strict=True)
+    together = [detector.finish(*pair) for pair in pairs]
+    for image, found in zip(images, together, strict=True):
+        alone = detector.detect(image)
+        assert found.classes.tolist() == alone.classes.tolist()
+        np.testing.assert_allclose(found.boxes, alone.boxes, atol=1e-3)
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-6)
+
+
+def test_many_tiles_are_looked_at_in_parts(saved_model, images):
+    from lowlight.detector import Detector
+
+    detector = Detector(saved_model, tile=128, tta=True, least_score=0.4)
+    prepared = detector.prepare(images[3])
+    assert (len(prepared.views()), prepared.inputs) == (3 * (1 + 5 * 3), None)
+    found = detector.detect(images[3])
+    assert 0 < len(found.scores) <= 100
+    assert (found.scores >= 0.4).all()
+    assert (found.boxes[:, 2:] <= [450, 300]).all()
+    plain = Detector(saved_model, tta=True).detect(images[0])
+    assert (plain.scores[:-1] >= plain.scores[1:]).all()
+
+
 def test_limits_are_the_callers(saved_model, images):
     from lowlight.detector import Detector
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lowlight.detections import Detections
 from lowlight.errors import DataError
-from lowlight.inference import LOG, Job, detect_files, read_thresholds
+from lowlight.inference import LOG, Job, detect_files
 from lowlight.inputs import find_images
 from lowlight.saving import prepare_save_path, write_gif
 
@@ -197,47 +197,6 @@ def test_few_images_are_held_however_many_there_are(tmp_path):
     run(folder, tmp_path, SlowDetector())
     assert len(ended) == 60
     assert max(most) <= 2 * (2 * os.cpu_count() + 1) + 3
-
-
-@pytest.mark.parametrize(
-    ("value", "chosen", "expected"),
-    [
-        pytest.param("0.5", None, {1: 0.5, 2: 0.5, 3: 0.5}, id="a number"),
-        pytest.param("0.5", ["Boat"], {2: 0.5}, id="one class"),
-        pytest.param('{"Boat": 0.25, "Bottle": 1}', None, {2: 0.25, 3: 1.0}, id="a file"),
-        pytest.param('{"Boat": 0.25, "Bottle": 1}', ["Boat"], {2: 0.25}, id="both"),
-    ],
-)
-def test_thresholds(tmp_path, value, chosen, expected):
-    if value.startswith("{"):
-        (tmp_path / "best.json").write_text(value)
-        value = str(tmp_path / "best.json")
-    assert read_thresholds(value, NAMES, chosen) == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "chosen", "message"),
-    [
-        ("1.5", None, "1.5 isn't a score from 0 to 1"),
-        ("nan", None, "nan isn't a score from 0 to 1"),
-        ("-0.1", None, "isn't a score from 0 to 1"),
-        ("0.3", ["Bycicle"], "no class 'Bycicle' in the label map.\n  Is 'Bicycle' meant?"),
-        ("0.3", ["boat"], "Is 'Boat' meant? Known: Bicycle, Boat, Bottle."),
-        ("nowhere.json", None, "nowhere.json: no such file"),
-        ('{"Boat": "much"}', None, "'much' isn't a score"),
-        ('{"Boot": 0.5}', None, "no class 'Boot' in the label map"),
-        ("[]", None, "no object of class names"),
-        ("{", None, "not JSON"),
-        ('{"Boat": 0.5}', ["Bottle"], "has a score for none of them"),
-    ],
-)
-def test_wrong_thresholds_are_named(tmp_path, value, chosen, message):
-    if value[0] in "[{":
-        (tmp_path / "best.json").write_text(value)
-        value = str(tmp_path / "best.json")
-    with pytest.raises(DataError) as error:
-        read_thresholds(value, NAMES, chosen)
-    assert message in str(error.value)
 
 
 def test_pictures_are_never_drawn_over_images(folder, tmp_path):

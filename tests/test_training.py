@@ -209,13 +209,13 @@ def test_an_export_made_again_replaces_only_what_it_made(exported, run_script):
 
 
 def test_the_exported_model_has_tfods_signature_and_detects_as_the_model_does(exported):
-    from lowlight.detector import load_detector
+    from lowlight.detector import Detector
     from lowlight.runs import find_checkpoint, find_model
 
     model, checkpoint = find_model(exported), find_checkpoint(exported)
     assert model.path == exported / "exported" / "saved_model"
     assert model.step() == checkpoint.step() == 5
-    exported_detector, own_detector = load_detector(model), load_detector(checkpoint)
+    exported_detector, own_detector = Detector(model), Detector(checkpoint)
     rng = np.random.default_rng(1)
     for shape in ((100, 300, 3), (61, 47, 3)):
         image = rng.integers(0, 255, shape, np.uint8)

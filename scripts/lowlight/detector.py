@@ -155,8 +155,3 @@ class Detector:
         size = prepared.width, prepared.height
         merged = merge_views(prepared.regions, found, size, *self._stages.limits)
         return merged.over(self._least)
-
-
-def load_detector(model, **options):
-    """Loads a model that `runs.find_model` found, as `Detector` does."""
-    return Detector(model, **options)

@@ -28,6 +28,7 @@ class Source(NamedTuple):
     records: list  # paths of TFRecord files, in order
     label_map_path: str
     eval_dir: Path
+    detector: dict = {}  # how the model is run, as `detector.Detector` takes it
 
 
 def evaluate_each_checkpoint(checkpoint_dir, timeout, **options):
@@ -46,17 +47,17 @@ def evaluate_each_checkpoint(checkpoint_dir, timeout, **options):
         evaluate_model(checkpoint_dir, **options)
 
 
-def watch_run(model_dir, timeout, *inputs, options):
+def watch_run(model_dir, timeout, *inputs, **options):
     """Scores each new checkpoint of a training until it ends.
 
     Args:
         model_dir: the run's folder.
         timeout: as `watching.watch_checkpoints` takes it.
         inputs: records, label_map_path, eval_dir and sample_1_of_n as `evaluate_model` takes them.
-        options: score_files.Options.
+        options: options and detector as `evaluate_model` takes them.
     """
     for _ in watch_checkpoints(existing_dir(model_dir, "model_dir"), timeout):
-        evaluate_model(model_dir, *inputs, options=options)
+        evaluate_model(model_dir, *inputs, **options)
 
 
 def evaluate_model(
@@ -69,6 +70,7 @@ def evaluate_model(
     config_path=None,
     on_image=None,
     options=None,
+    detector=None,
 ):
     """Scores the model that a folder holds, on the records that its config names or on others.
 
@@ -83,6 +85,7 @@ def evaluate_model(
         config_path: the config that names records and label map; None for the model's own.
         on_image: as in `evaluate`.
         options: score_files.Options; None for the twelve numbers without intervals and report.
+        detector: how the model is run, as `detector.Detector` takes it; None as TFOD runs it.
 
     Returns:
         ({TFOD's metric name: number}, the path of the model that was scored).
@@ -105,7 +108,7 @@ def evaluate_model(
     if eval_dir is None:
         others = f"eval_{Path(paths[0]).stem}"
         eval_dir = model.run_dir / (others if on_train_data or are_others else "eval")
-    source = Source(paths, label_map_path, Path(eval_dir))
+    source = Source(paths, label_map_path, Path(eval_dir), detector or {})
     return evaluate(model, source, sample_1_of_n, on_image, options or Options()), model.path
 
 
@@ -152,7 +155,8 @@ def evaluate(model, source, sample_1_of_n, on_image, options):
             f"{source.records[0]}: holds no image.\n  make_tfrecords.py writes records."
         )
     with DetectionLog(source.eval_dir / LOG, _identity(model, source)) as log:
-        rows = detect_records(model, source.records, names, (sample_1_of_n, total), on_image, log)
+        part = sample_1_of_n, total
+        rows = detect_records(model, source, names, part, on_image, log)
         lines = [log.images[row[0]] for row in rows]
     data_dir = options.data_dir or Path(source.records[0]).parent
     truth = truth_of_records(rows, names, source.records[0], ids_of_tables(data_dir))
@@ -167,6 +171,7 @@ def evaluate(model, source, sample_1_of_n, on_image, options):
         "step": step,
         "model": str(model.path),
         "records": [str(path) for path in source.records],
+        "detector": source.detector,
         "seconds": round(time.monotonic() - began, 1),
     }
     title = f"{model.path} (step {step}) on {{}} of {', '.join(map(str, source.records))}"
@@ -194,6 +199,7 @@ def _identity(model, source):
         "files": fingerprint(files),
         "records": fingerprint(source.records),
         "label_map": fingerprint([source.label_map_path]),
+        **({"detector": source.detector} if source.detector else {}),
     }
 
 

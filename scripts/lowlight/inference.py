@@ -1,9 +1,7 @@
 """Finds objects in many images, several steps at a time, and keeps what was found."""
 
 import contextlib
-import difflib
 import itertools
-import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +11,6 @@ import numpy as np
 from lowlight.detection_files import PARTS, entry_of, print_entry, write_files
 from lowlight.detection_log import DetectionLog
 from lowlight.errors import DataError, join_errors
-from lowlight.files import existing_file
 from lowlight.inputs import read_upright
 from lowlight.progress import Progress
 from lowlight.saving import Saver
@@ -42,61 +39,6 @@ class _Item:
     def __init__(self, file):
         self.file, self.error = file, None
         self.image = self.prepared = self.raw = self.entry = None
-
-
-def read_thresholds(value, names, chosen=None):
-    """Returns the lowest score of each class that is looked for, {class id: score}.
-
-    Args:
-        value: a number from 0 to 1 as text, or the path of a JSON file, {class name: number}, whose
-            classes alone are looked for.
-        names: {class id: name}.
-        chosen: names of the classes to keep; None keeps all.
-
-    Raises:
-        DataError: neither, a number outside 0 to 1, or a class that isn't in the label map.
-    """
-    ids = {name: number for number, name in names.items()}
-    for name in chosen or ():
-        _check_class(name, ids, "--classes")
-    try:
-        scores = dict.fromkeys(ids, float(value))
-        place = f"--score_threshold={value}"
-    except ValueError:
-        scores, place = _read_scores(value), value
-    for name, score in scores.items():
-        _check_class(name, ids, place)
-        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
-            raise DataError(f"{place}: {score!r} isn't a score from 0 to 1.\n  Correct it.")
-    found = {ids[n]: float(s) for n, s in scores.items() if chosen is None or n in chosen}
-    if not found:
-        raise DataError(
-            f"--classes: {value} has a score for none of them.\n  Add one, or choose others."
-        )
-    return found
-
-
-def _read_scores(path):
-    remedy = "--score_threshold is a number from 0 to 1, or a JSON file {class name: number}."
-    try:
-        scores = json.loads(existing_file(path, remedy).read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}).\n  {remedy}") from error
-    if not isinstance(scores, dict) or not scores:
-        raise DataError(f"{path}: no object of class names.\n  {remedy}")
-    return scores
-
-
-def _check_class(name, ids, place):
-    if name in ids:
-        return
-    near = difflib.get_close_matches(name.lower(), [known.lower() for known in ids], 1)
-    near = [known for known in ids if known.lower() in near]
-    raise DataError(
-        f"{place}: no class {name!r} in the label map.\n"
-        + (f"  Is {near[0]!r} meant? " if near else "  ")
-        + f"Known: {', '.join(ids)}."
-    )
 
 
 def detect_files(files, job):

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from lowlight.boxes import unit_yxyx_to_pixel_xyxy
-from lowlight.detector import load_detector
+from lowlight.detector import Detector
 from lowlight.errors import DataError
 from lowlight.facts import measure_brightness
 from lowlight.progress import Progress
@@ -13,12 +13,12 @@ from lowlight.results import make_found
 from lowlight.threads import map_in_threads
 
 
-def detect_records(model, records, names, part, on_image, log):
+def detect_records(model, source, names, part, on_image, log):
     """Detects on the records whose images aren't in the log, and adds them to it.
 
     Args:
         model: what `runs.find_model` found.
-        records: paths of TFRecord files.
+        source: evaluation.Source.
         names: {class id: name}.
         part: (take every n-th record, take so many in all).
         on_image: as in `evaluation.evaluate`.
@@ -30,7 +30,7 @@ def detect_records(model, records, names, part, on_image, log):
     every, total = part
     known = set(log.images)
     detector, rows = None, []
-    chosen = (r for number, r in enumerate(read_records(records)) if number % every == 0)
+    chosen = (r for number, r in enumerate(read_records(source.records)) if number % every == 0)
     chosen = (record for record, _ in zip(chosen, range(total), strict=False))
     before = len(known)
     if before:
@@ -41,7 +41,7 @@ def detect_records(model, records, names, part, on_image, log):
         for record, image in ahead:
             rows.append((record.filename, record.width, record.height, *record[4:6]))
             if image is not None:
-                detector = detector or load_detector(model)
+                detector = detector or Detector(model, **source.detector)
                 _detect_record(detector, record, image, names, on_image, log)
             progress.update()
     return rows
