@@ -80,7 +80,7 @@ class Detector:
         """
         self.model = model_dir if isinstance(model_dir, Model) else find_model(model_dir)
         self._least, self._tta, self._tile = least_score, tta, tile
-        limits = {"most_iou": most_iou, "most": most, "most_each": most}
+        limits = {"most_iou": most_iou, "most": most}
         limits = {name: value for name, value in limits.items() if value is not None}
         wanted = engine, precision, device, batch_size
         self._stages = load_stages(self.model, limits, *wanted)

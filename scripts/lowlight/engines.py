@@ -129,6 +129,7 @@ class OpenVinoEngine:
         model.reshape([self.batch, *[network.preprocess.side] * 2, 3])
         self._compiled = self._core.compile_model(model, device, options)
         self.parallel = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._outputs = network.encodings, network.scores
         self._free = queue.SimpleQueue()  # all made here, by one thread
         for _ in range(self.parallel):
             self._free.put(self._compiled.create_infer_request())
@@ -143,7 +144,7 @@ class OpenVinoEngine:
         request = self._free.get()
         try:
             found = request.infer({0: images}, share_inputs=True)
-            return found[0][:count], found[1][:count]
+            return tuple(found[name][:count] for name in self._outputs)
         finally:
             self._free.put(request)
 

@@ -21,14 +21,17 @@ def load_stages(model, limits, engine, precision, device, batch_size):
 
     Args:
         model: runs.Model.
-        limits: {"most_iou", "most", "most_each"}, those that aren't to be the model's.
+        limits: {"most_iou", "most"}, those that aren't to be the model's.
     """
     chosen = choose_engine(engine)
     network = _find_network(model, always=chosen.name != "tensorflow")
     if isinstance(network, _Whole):
         _check_whole(model, engine, limits, precision)
         return network
-    network = network._replace(suppression=network.suppression._replace(**limits))
+    theirs = network.suppression
+    most_each = max(theirs.most_each, limits.get("most", 0))
+    suppression = theirs._replace(most_each=most_each, **limits)
+    network = network._replace(suppression=suppression)
     folder = kept_folder(model.path) if model.is_exported else None
     return _Bare(network, chosen(network, folder, precision, device, batch_size))
 
