@@ -85,6 +85,7 @@ def merge_views(regions, found, size, most_iou, most):
         corner = np.float32([looks[0].left, looks[0].top] * 2)
         parts.append(fused._replace(boxes=fused.boxes + corner))
     merged = Detections(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    merged = merged._replace(boxes=np.clip(merged.boxes, 0, np.float32([*size, *size])))
     merged = merged.where(np.argsort(-merged.scores, kind="stable"))
     return merged.where(_best(merged, most_iou)[:most] if len(regions) > 1 else slice(most))
 
