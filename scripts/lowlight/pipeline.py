@@ -7,11 +7,13 @@ from pathlib import Path
 from lowlight import tfod
 from lowlight.errors import DataError
 from lowlight.files import output_dir
+from lowlight.freezing import freeze_network
+from lowlight.network import keep_network
 from lowlight.runs import CONFIG, checkpoint_step
 
 
 def export_run(model, export_dir):
-    """Exports a run's checkpoint as a SavedModel.
+    """Exports a run's checkpoint as a SavedModel, with the network that detectors run.
 
     The export is made beside its place. An earlier one is replaced part by part, the SavedModel
     last, so that there is one only where all is whole.
@@ -30,7 +32,10 @@ def export_run(model, export_dir):
     partial = output_dir(export_dir) / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        tfod.export(model.config_path, model.path, checkpoint_step(model.path), partial)
+        step = checkpoint_step(model.path)
+        network = freeze_network(tfod.export(model.config_path, model.path, step, partial))
+        if network is not None:
+            keep_network(network, partial / "saved_model")
         for part in ("saved_model", "checkpoint"):
             shutil.rmtree(export_dir / part, ignore_errors=True)
         for part in (CONFIG, "checkpoint", "saved_model"):

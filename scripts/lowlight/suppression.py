@@ -109,7 +109,8 @@ class _Kept:
         """Returns what `suppress` does."""
         clipped, is_within = self._is_within()
         chosen = np.flatnonzero(is_within)[: self._settings.most]
-        return np.minimum(clipped[chosen] / self._window, 1), *(part[chosen] for part in self._all[1:])
+        boxes = np.minimum(clipped[chosen] / self._window, 1)
+        return boxes, *(part[chosen] for part in self._all[1:])
 
 
 def _ordered(boxes):

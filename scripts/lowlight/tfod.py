@@ -137,6 +137,9 @@ def export(config_path, checkpoint, step, output_dir):
             the exported checkpoint keeps.
         output_dir: an existing folder.
 
+    Returns:
+        The signature's ConcreteFunction.
+
     Raises:
         DataError: as `read_config` and `detection_module`.
     """
@@ -153,6 +156,7 @@ def export(config_path, checkpoint, step, output_dir):
     manager = tf.train.CheckpointManager(checkpoint, str(output_dir / "checkpoint"), max_to_keep=1)
     manager.save(checkpoint_number=0)
     config_util.save_pipeline_config(config, str(output_dir))
+    return function
 
 
 class CocoScore:
