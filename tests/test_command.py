@@ -1,5 +1,6 @@
 import ast
 import functools
+import os
 import re
 import shlex
 import subprocess
@@ -94,7 +95,7 @@ def test_an_unknown_flag_is_named(name, run_script):
 def run_main(tmp_path):
     """Runs a script with this main and returns the CompletedProcess."""
 
-    def run(statement, *arguments):
+    def run(statement, *arguments, **options):
         script = tmp_path / "script.py"
         script.write_text(
             "import sys\n"
@@ -106,9 +107,8 @@ def run_main(tmp_path):
             f"def main():\n    {statement}\n"
             "command.run(main)\n"
         )
-        return subprocess.run(
-            [sys.executable, script, *arguments], capture_output=True, text=True, check=False
-        )
+        given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+        return subprocess.run([sys.executable, script, *arguments], **given, check=False)
 
     return run
 
@@ -166,6 +166,15 @@ def test_a_run_that_kept_what_it_had_made_ends_with_the_signals_status(run_main,
     run = run_main(f"{statement}raise Interrupted(signal.{name}, 'Kept: ckpt-2.')")
     message = f"\ninterrupted by {name}. Kept: ckpt-2. Run the same command again to go on.\n"
     assert (run.returncode, run.stdout, run.stderr) == (status, "", message)
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_output_that_nobody_reads_any_more_ends_a_run_in_silence(run_main, lines):
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = run_main(f"for i in range({lines}): print(i)", stdout=writing)
+    os.close(writing)
+    assert (run.returncode, run.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("statement", ["1 / 0", "raise OSError('of a decoder')"])

@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 import re
+import signal
 import sys
 
 from absl import app, flags, logging
@@ -33,8 +34,9 @@ def run(main, takes_arguments=False):
 
     Exit status: 0 on success, 1 after a DataError, a flag error, or a file that the operating
     system refuses (each printed as `error: ...`), 130 after Ctrl-C, 143 after a SIGTERM that a step
-    noted. Any other exception is a bug and keeps its traceback. TFOD's and TensorFlow's own log
-    shows errors only; --verbosity=0 shows all of it.
+    noted, and in silence 141 where nobody reads the output any more, as in `| head`. Any other
+    exception is a bug and keeps its traceback. TFOD's and TensorFlow's own log shows errors only;
+    --verbosity=0 shows all of it.
     """
 
     def start(argv):
@@ -82,9 +84,14 @@ def _exit_plainly(main):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)
     try:
-        sys.exit(main())
+        status = main()
+        sys.stdout.flush()
+        sys.exit(status)
     except DataError as error:
         _fail(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print has no reader
+        sys.exit(128 + signal.SIGPIPE)
     except Interrupted as interrupted:
         print(f"\n{interrupted} Run the same command again to go on.", file=sys.stderr)
         sys.exit(128 + interrupted.number)

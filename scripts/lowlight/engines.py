@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lowlight.errors import DataError
+from lowlight.quiet import prepare_sessions
 
 PRECISIONS = "float32", "bfloat16", "auto"
 # Images at a time where it isn't said: a GPU is kept busy, a CPU is with one.
@@ -48,6 +49,7 @@ class TensorFlowEngine:
             options.auto_mixed_precision_onednn_bfloat16 = options.ON
         definition = tf.compat.v1.GraphDef.FromString(network.graph)
         devices = _tensorflow_devices(device)
+        prepare_sessions()
         self.batch = batch or (_GPU_BATCH if "GPU" in devices[0] else 1)
         calls = [_session_call(definition, network, place, config) for place in devices]
         self.parallel = len(calls)

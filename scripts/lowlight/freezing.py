@@ -8,6 +8,7 @@ from lowlight.engines import TensorFlowEngine
 from lowlight.frozen_graph import FrozenGraph
 from lowlight.network import Network
 from lowlight.preprocess import Preprocess
+from lowlight.quiet import unheard
 from lowlight.suppression import Suppression
 
 _BOXES, _SCORES = "raw_detection_boxes", "raw_detection_scores"
@@ -28,7 +29,8 @@ def freeze_network(function):
     outputs = function.structured_outputs
     if not {_BOXES, _SCORES, "detection_boxes"} <= set(outputs):
         return None
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    with unheard():
+        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     graph = FrozenGraph(frozen)
     names = dict(zip(sorted(outputs), (tensor.name for tensor in frozen.outputs), strict=True))
     images, settings = graph.find_images(), graph.find_suppression()

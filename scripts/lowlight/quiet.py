@@ -1,5 +1,6 @@
 """Sets TensorFlow up: Keras 2, and no messages that nobody can act on."""
 
+import contextlib
 import functools
 import logging
 import os
@@ -20,20 +21,36 @@ def prepare_tensorflow():
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-@functools.cache
-def prepare_xla():
-    """Has XLA compile for the first time while nobody listens: it tells of that one, at any level.
+@contextlib.contextmanager
+def unheard():
+    """Drops what is written to standard error meanwhile, as by TensorFlow's C++ side at any level.
 
-    Whatever writes to standard error at the same moment isn't heard either.
+    What other threads write at the same moment isn't heard either: keep it short.
     """
-    import tensorflow as tf
-
     sys.stderr.flush()
     listening, nobody = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nobody, 2)
-        tf.function(lambda: tf.random.uniform([]) + 1, jit_compile=True)()
+        yield
     finally:
         os.dup2(listening, 2)
         os.close(listening)
         os.close(nobody)
+
+
+@functools.cache
+def prepare_xla():
+    """Has XLA compile for the first time while nobody listens: it tells of that one."""
+    import tensorflow as tf
+
+    with unheard():
+        tf.function(lambda: tf.random.uniform([]) + 1, jit_compile=True)()
+
+
+@functools.cache
+def prepare_sessions():
+    """Has a session run for the first time while nobody listens: it tells of that one."""
+    import tensorflow as tf
+
+    with unheard(), tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        session.run(tf.constant(0))
