@@ -31,22 +31,29 @@ def freeze_network(function):
         return None
     with unheard():
         frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    graph = FrozenGraph(frozen)
     names = dict(zip(sorted(outputs), (tensor.name for tensor in frozen.outputs), strict=True))
+    network = _find_network(FrozenGraph(frozen), outputs, names)
+    if network is None:
+        return None
+    network = network._replace(takes_batches=_keeps_apart(network))
+    return network if _finds_the_same(network, frozen, names) else None
+
+
+def _find_network(graph, outputs, names):
+    """Returns the Network that a FrozenGraph seems to hold, untried, or None."""
     images, settings = graph.find_images(), graph.find_suppression()
-    most = outputs["detection_boxes"].shape[1]
+    most, columns = outputs["detection_boxes"].shape[1], outputs[_SCORES].shape[2]
     if images is None or settings is None or most is None:
         return None
-    columns, classes = outputs[_SCORES].shape[2], settings.pop("classes")
+    classes = settings.pop("classes")
     if columns not in (classes, classes + 1):
         return None
     preprocess = _probe_preprocess(graph, images)
     encodings, decoder = graph.find_encodings(images, names[_BOXES])
     if preprocess is None or decoder is None:
         return None
-    part = graph.part(images, encodings, names[_SCORES])
-    network = Network(
-        part.SerializeToString(),
+    return Network(
+        graph.part(images, encodings, names[_SCORES]).SerializeToString(),
         images.name,
         encodings,
         names[_SCORES],
@@ -56,8 +63,6 @@ def freeze_network(function):
         suppression=Suppression(most=int(most), **settings),
         decoder=decoder,
     )
-    network = network._replace(takes_batches=_keeps_apart(network))
-    return network if _finds_the_same(network, frozen, names) else None
 
 
 def _probe_preprocess(graph, images):
