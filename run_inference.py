@@ -19,9 +19,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
-from lowlight import command, inference, inputs, saving  # noqa: E402
+from lowlight import command, detector_flags, inference, inputs, saving  # noqa: E402
 from lowlight.classes import read_label_map  # noqa: E402
-from lowlight.detector_flags import define_detector_flags, detector_options  # noqa: E402
 from lowlight.engines import choose_engine  # noqa: E402
 from lowlight.errors import DataError  # noqa: E402
 from lowlight.thresholds import read_thresholds  # noqa: E402
@@ -44,7 +43,8 @@ flags.DEFINE_list("classes", None, "Names of the classes to look for; by default
 flags.DEFINE_integer("max_detections", None, "Most detections in an image; the model's.", 1)
 flags.DEFINE_float("nms_iou", None, "Most overlap of two boxes of a class; the model's.", 0, 1)
 flags.DEFINE_boolean("recursive", False, "Search the folder's folders too.")
-define_detector_flags(engine="auto")
+detector_flags.define(engine="auto")
+flags.adopt_module_key_flags(detector_flags)
 flags.DEFINE_boolean("crops", False, "Write what lies in each box to crops/<class>/.")
 flags.DEFINE_boolean("brighten", False, "Draw on brightened copies; detection sees the originals.")
 flags.DEFINE_boolean("gallery", True, "Write index.html and the small pictures that it shows.")
@@ -93,7 +93,7 @@ def load_detector(names, least_score):
     model = find_model(FLAGS.model_dir)
     check_classes(model, names, FLAGS.label_map_path)
     limits = {"most": FLAGS.max_detections, "most_iou": FLAGS.nms_iou, "least_score": least_score}
-    detector = Detector(model, **detector_options(), **limits)
+    detector = Detector(model, **detector_flags.options(), **limits)
     if not FLAGS.quiet:
         print(f"model: {model.path} (step {model.step()}), run by {detector.engine}", flush=True)
     return detector

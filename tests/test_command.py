@@ -57,6 +57,11 @@ def test_help_is_the_docstring_and_then_the_scripts_own_flags_alone(name, help_o
     assert re.search(r"^  --(\[no\])?\w+: \S", run.stdout, re.MULTILINE)
 
 
+@pytest.mark.parametrize("name", ["run_inference.py", "evaluate.py"])
+def test_help_holds_the_flags_that_commands_share(name, help_of):
+    assert re.search(r"^  --engine: ", help_of(name).stdout, re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_shows_a_command_in_lines_as_it_is_typed(name, help_of):
     assert [line for line in help_of(name).stdout.splitlines() if len(line) > 100] == []

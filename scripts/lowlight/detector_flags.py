@@ -9,8 +9,8 @@ _AUTO = "auto"
 _LEAST_TILE = 64  # pixels
 
 
-def define_detector_flags(engine):
-    """Defines them.
+def define(engine):
+    """Defines them; a script that shows them in its --help adopts this module's key flags.
 
     Args:
         engine: the engine that a command takes where none is given.
@@ -35,7 +35,7 @@ def define_detector_flags(engine):
     )
 
 
-def detector_options():
+def options():
     """Returns what the flags ask for, as `detector.Detector` takes it.
 
     Raises:
