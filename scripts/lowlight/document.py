@@ -23,7 +23,8 @@ def format_document(title, facts, notes, sections, script="", images="data:"):
         images: where pictures may come from; by default from the page itself.
     """
     sections = {heading: body for heading, body in sections.items() if body}
-    links = (f'<a href="#part{n}">{heading}</a>' for n, heading in enumerate(sections, 1))
+    links = [f'<a href="#part{n}">{heading}</a>' for n, heading in enumerate(sections, 1)]
+    links = f"<nav>{''.join(links)}</nav>" if len(links) > 1 else ""
     parts = (
         f'<section><h2 id="part{n}">{heading}</h2>\n{body}</section>\n'
         for n, (heading, body) in enumerate(sections.items(), 1)
@@ -32,7 +33,7 @@ def format_document(title, facts, notes, sections, script="", images="data:"):
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n{_head(title, script, images)}'
         f"<body>\n<header><h1>{to_html(title)}</h1>\n{_facts(facts, notes)}"
-        f"<nav>{''.join(links)}</nav></header>\n<main>\n{''.join(parts)}</main>\n{end}"
+        f"{links}</header>\n<main>\n{''.join(parts)}</main>\n{end}"
         "</body>\n</html>\n"
     )
 
