@@ -70,6 +70,22 @@ def test_time_that_went_into_something_else_is_left_out_of_the_pace(clock):
     assert log.getvalue().splitlines()[-1] == "step 3/3  1.00 s/step  left 00:00"
 
 
+def test_a_count_without_an_end_has_a_pace_and_no_time_left(clock):
+    assert log_of(clock, [1, 5, 11, 12, 22], total=None) == [
+        "image 1",
+        "image 3  5.00 s/image",
+        "image 5  5.25 s/image",
+    ]
+
+
+def test_more_items_than_were_announced_are_counted_on(clock):
+    assert log_of(clock, [1, 2, 3, 4, 15], total=2) == [
+        "image 1/2",
+        "image 2/2  1.00 s/image  left 00:00",
+        "image 5/2  3.50 s/image  left 00:00",
+    ]
+
+
 def test_one_item_is_one_line(clock):
     assert log_of(clock, [1], total=1) == ["image 1/1"]
 
@@ -95,3 +111,11 @@ def test_a_terminal_has_a_bar_with_the_newest_detail():
     assert "\r" in terminal.getvalue()
     assert "2/2" in terminal.getvalue().split("\r")[-1]
     assert "loss 2" in terminal.getvalue().split("\r")[-1]
+
+
+def test_a_terminal_shows_a_count_without_an_end():
+    terminal = Terminal()
+    with Progress(None, "frame", stream=terminal) as shown:
+        shown.update(lambda: "2 objects")
+        shown.update()
+    assert "2 frame" in terminal.getvalue()

@@ -14,7 +14,15 @@ class Progress:
     """
 
     def __init__(self, total, unit, start=0, interval=10.0, stream=None):
-        """Counts from `start` to `total` things called `unit` ("step", "image")."""
+        """Counts from `start` to `total` things called `unit` ("step", "image").
+
+        Args:
+            total: how many there are; None where nobody knows.
+            unit: what one is called.
+            start: how many are done.
+            interval: seconds between two lines of a log.
+            stream: where it is shown; by default standard error.
+        """
         self._stream = stream or sys.stderr
         self._unit, self._start, self.count, self._total = unit, start, start, total
         self._interval = interval
@@ -35,7 +43,7 @@ class Progress:
             self._update_bar(make_detail)
             return
         now = time.monotonic()
-        first, last = self.count == self._start + 1, self.count >= self._total
+        first, last = self.count == self._start + 1, self._is_last()
         if first or last or now - self._shown >= self._interval:
             detail = f"  {make_detail()}" if make_detail is not None else ""
             now = time.monotonic()
@@ -63,17 +71,23 @@ class Progress:
                 dynamic_ncols=True,
             )
         due = time.monotonic() - self._shown > self._bar.mininterval
-        if make_detail is not None and (is_first or due or self.count == self._total):
+        if make_detail is not None and (is_first or due or self._is_last()):
             self._shown = time.monotonic()
             self._bar.set_postfix_str(make_detail(), refresh=is_first)
         if not is_first:
             self._bar.update()
 
+    def _is_last(self):
+        return self.count == self._total
+
     def _line(self, now):
-        text = f"{self._unit} {self.count}/{self._total}"
+        text = f"{self._unit} {self.count}" + (f"/{self._total}" if self._total else "")
         done = self.count - self._start - 1
         if done > 0 and now > self._began:
             seconds = (now - self._began) / done
             pace = f"{seconds:.2f} s/{self._unit}" if seconds >= 0.1 else f"{1 / seconds:.0f}/s"
-            text += f"  {pace}  left {tqdm.format_interval(seconds * (self._total - self.count))}"
+            text += f"  {pace}"
+            if self._total is not None:
+                left = max(self._total - self.count, 0)  # a video may hold more frames than it says
+                text += f"  left {tqdm.format_interval(seconds * left)}"
         return text
