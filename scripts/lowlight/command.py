@@ -93,7 +93,7 @@ def _exit_plainly(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print has no reader
         sys.exit(128 + signal.SIGPIPE)
     except Interrupted as interrupted:
-        print(f"\n{interrupted} Run the same command again to go on.", file=sys.stderr)
+        print(f"\n{interrupted} {interrupted.again}", file=sys.stderr)
         sys.exit(128 + interrupted.number)
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again.", file=sys.stderr)

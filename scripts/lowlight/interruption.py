@@ -9,10 +9,10 @@ import sys
 class Interrupted(Exception):  # noqa: N818 - as KeyboardInterrupt, it is no error
     """A step that was told to stop, and has kept what it had made."""
 
-    def __init__(self, number, kept=""):
-        """Takes the signal's number, and a sentence about what was kept."""
+    def __init__(self, number, kept="", again="Run the same command again to go on."):
+        """Takes the signal's number, a sentence about what was kept, and one about what to do."""
         super().__init__(f"interrupted by {signal.Signals(number).name}.{kept and ' '}{kept}")
-        self.number = number
+        self.number, self.again = number, again
 
 
 class Signals:
