@@ -1,22 +1,24 @@
-"""Writes what was found in images as JSON, as a table, in COCO's form, and as a page."""
+"""Writes what was found as JSON, as a table, in COCO's form, and as a page."""
 
 import csv
 import io
+import itertools
 import json
 
 from lowlight.detection_page import format_gallery
 from lowlight.files import write_texts
 
 PARTS = "detections"
-COLUMNS = "file", "class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"
+COLUMNS = "class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"
+JSON_END = "\n]}\n"
 _FILE_FACTS = "file", "width", "height", PARTS
 
 
-def entry_of(name, size, found, names):
+def entry_of(place, size, found, names):
     """Returns what detections.json says of one image.
 
     Args:
-        name: the image's.
+        place: what tells it from others: {"file": name}, or {"frame": number, "time": seconds}.
         size: (width, height).
         found: Detections.
         names: {class id: name}.
@@ -30,12 +32,13 @@ def entry_of(name, size, found, names):
         }
         for box, number, score in zip(*found, strict=True)
     ]
-    return {"file": name, "width": size[0], "height": size[1], PARTS: detections}
+    return {**place, "width": size[0], "height": size[1], PARTS: detections}
 
 
 def print_entry(entry):
     """Prints an image's entry for people."""
-    print(f"{entry['file']} ({entry['width']}x{entry['height']}):")
+    name = entry["file"] if "file" in entry else f"frame {entry['frame']}, {entry['time']:.3f} s"
+    print(f"{name} ({entry['width']}x{entry['height']}):")
     for one in entry[PARTS]:
         xmin, ymin, xmax, ymax = one["box"]
         place = f"x {xmin:.0f} to {xmax:.0f}, y {ymin:.0f} to {ymax:.0f}"
@@ -67,20 +70,34 @@ def write_files(save_dir, entries, job, saver):
 
 def format_json(facts, entries):
     """Returns detections.json's text, an image a line."""
-    head = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in facts.items())
     lines = ",\n".join(json.dumps(entry) for entry in entries)
-    return f'{{{head}"images": [\n{lines}\n]}}\n'
+    return f"{format_head(facts, 'images')}\n{lines}{JSON_END}"
+
+
+def format_head(facts, list_name):
+    """Returns what detections.json begins with, down to the list of this name; JSON_END ends it."""
+    head = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in facts.items())
+    return f"{{{head}{json.dumps(list_name)}: ["
 
 
 def format_csv(entries):
-    """Returns detections.csv's text, a row a detection, with COLUMNS."""
+    """Returns detections.csv's text, a row a detection, with the file and COLUMNS."""
+    rows = itertools.chain.from_iterable(map(rows_of, entries))
+    return format_rows([("file", *COLUMNS), *rows])
+
+
+def rows_of(entry):
+    """Returns an entry's rows of detections.csv: what tells the image from others, and COLUMNS."""
+    place = [entry[key] for key in ("file", "frame", "time") if key in entry]
+    return [
+        (*place, one["class"], one["class_id"], one["score"], *one["box"]) for one in entry[PARTS]
+    ]
+
+
+def format_rows(rows):
+    """Returns rows as csv text."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for entry in entries:
-        for one in entry[PARTS]:
-            kind = one["class"], one["class_id"], one["score"]
-            writer.writerow((entry["file"], *kind, *one["box"]))
+    csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()
 
 

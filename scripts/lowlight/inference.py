@@ -60,7 +60,7 @@ def detect_files(files, job):
         DataError: images that can't be read, all of them named, after the others are done.
     """
     if job.save_dir is None:
-        with Progress(len(files), "image", stream=_stream(job)) as progress:
+        with Progress(len(files), "image", stream=progress_stream(job)) as progress:
             counts, errors = _run(files, job, None, print_entry, progress)
         _raise(errors, len(counts))
         return sum(counts), 0
@@ -70,7 +70,7 @@ def detect_files(files, job):
         known = {file.name for file in files if _is_done(file, log.images, saver)}
         rest = [file for file in files if file.name not in known]
         try:
-            with Progress(len(files), "image", len(known), stream=_stream(job)) as progress:
+            with Progress(len(files), "image", len(known), stream=progress_stream(job)) as progress:
                 _, errors = _run(rest, job, saver, log.add, progress)
             done = True
         finally:  # also after Ctrl-C: what is done is kept, and the log to go on with
@@ -87,7 +87,7 @@ def _raise(errors, others):
         raise join_errors(errors, f"The other {others} images are done." if others else "")
 
 
-def _stream(job):
+def progress_stream(job):
     """Returns where progress is shown."""
     return _Nowhere() if job.quiet else sys.stderr
 
@@ -141,15 +141,15 @@ def _run(files, job, saver, add, progress):
         return items
 
     def finish(item):
-        found = _choose(detector.finish(item.raw, item.prepared), job.thresholds)
-        item.entry = entry_of(item.file.name, item.image.size, found, job.names)
+        found = choose(detector.finish(item.raw, item.prepared), job.thresholds)
+        item.entry = entry_of({"file": item.file.name}, item.image.size, found, job.names)
         if saver is not None:
             item.entry["seen"] = _seen(item.file)
             saver.save(item.image, found, item.file.name)
         item.image = item.prepared = item.raw = None
 
     items = map_in_threads(_guarded(load), map(_Item, files), ahead=_AHEAD)
-    groups = _groups(items, detector.batch_size)
+    groups = in_groups(items, detector.batch_size)
     groups = map_in_threads(run, groups, detector.parallel, ahead=_AHEAD)
     items = itertools.chain.from_iterable(groups)
     with contextlib.closing(map_in_threads(_guarded(finish), items, ahead=_AHEAD)) as items:
@@ -163,7 +163,7 @@ def _run(files, job, saver, add, progress):
     return counts, errors
 
 
-def _groups(items, size):
+def in_groups(items, size):
     """Yields lists of so many items, at the end of fewer."""
     while group := list(itertools.islice(items, size)):
         yield group
@@ -205,7 +205,7 @@ def _cannot_be_resized(item, error):
     return DataError(f"{item.file.place}: {error}.\n  Crop or remove it.")
 
 
-def _choose(found, thresholds):
-    """Returns the detections of the chosen classes that score enough."""
+def choose(found, thresholds):
+    """Returns the Detections of the chosen classes that score enough, of thresholds by class id."""
     limits = [thresholds.get(number, np.inf) for number in found.classes.tolist()]
     return found.where(found.scores >= np.array(limits, np.float32))
