@@ -41,6 +41,7 @@ requirements: venv  ## Compiles requirements*.in to requirements*.txt anew.
 	$(UV) requirements.in -o requirements.txt
 	$(UV) -c requirements.txt requirements-gpu.in -o requirements-gpu.txt
 	$(UV) -c requirements.txt requirements-openvino.in -o requirements-openvino.txt
+	$(UV) -c requirements.txt requirements-video.in -o requirements-video.txt
 	$(UV) -c requirements.txt requirements-dev.in -o requirements-dev.txt
 
 # The demonstration: each file below is made by the command of its rule, when something it is made from
