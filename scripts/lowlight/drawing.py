@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 # Okabe and Ito's colours, which colour-blind people tell apart, lightened for dark pictures, and
 # lighter and darker ones between them; a class keeps its colour.
@@ -92,6 +92,11 @@ def brightened(image, brightness):
         wanted = math.log(_BRIGHT / 255) / math.log(max(brightness, 1) / 255)
         gamma = max(wanted, _LEAST_GAMMA)
     return image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
+
+
+def brightness_of(image):
+    """Returns the mean luma, 0 to 255, of an RGB Pillow image, from a small copy of it."""
+    return float(np.asarray(image.resize((64, 64), Image.Resampling.BOX).convert("L")).mean())
 
 
 def colour_of(number):

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from lowlight.drawing import brightened, draw_detections
+from lowlight.drawing import brightened, brightness_of, draw_detections
 from lowlight.errors import DataError, name_some
 from lowlight.files import output_dir, whole_file
 from lowlight.gallery import encode_thumbnail
@@ -56,8 +56,7 @@ class Saver:
             small = encode_thumbnail(small)
             self._write(self.small_path_of(name), lambda path: path.write_bytes(small))
         if self._brightened:
-            small = np.asarray(image.resize((64, 64), Image.Resampling.BOX).convert("L"))
-            image = brightened(image, small.mean())
+            image = brightened(image, brightness_of(image))
         draw_detections(image, found, self._names)
         self._write(self.path_of(name), lambda path: _save_picture(image, path, name))
 
