@@ -13,6 +13,7 @@ from PIL import ImageOps
 from lowlight.errors import DataError, join_errors, name_some
 from lowlight.images import EXTENSIONS, open_image, to_rgb
 from lowlight.sources import SourceFile, is_stray, list_files
+from lowlight.video import is_video_name
 
 _FLAG = "images_folder_dir"
 _HEIF = frozenset((".heic", ".heif"))
@@ -146,7 +147,16 @@ def _no_image(source, recursive):
     where = ""
     if Path(source).is_dir() and not recursive:
         where = "; its folders aren't searched without --recursive"
+    if any(is_video_name(path) for path in _near(source)):
+        where += "; a video is given by itself"
     return DataError(f"{source}: holds no image ({kinds}){where}.\n  Check --{_FLAG}.")
+
+
+def _near(source):
+    """Returns the paths in a folder, or of a pattern."""
+    if Path(source).is_dir():
+        return Path(source).iterdir()
+    return glob.glob(str(source), recursive=True)
 
 
 def _check_names(files):
