@@ -1,13 +1,16 @@
 """Makes and reads small videos, and has a detector that finds something in each frame."""
 
+import json
 from fractions import Fraction
 
 import numpy as np
 
 from lowlight.detections import Detections
 from lowlight.inference import Job
+from lowlight.video import Video, name_of
+from lowlight.video_inference import detect_on_video
 
-SIZE = 96, 64
+SIZE, COUNT = (96, 64), 20
 _UNIT = Fraction(1, 24000)  # seconds
 RED = np.array([200, 30, 30])
 NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
@@ -134,3 +137,16 @@ def job_of(save_dir, detector=None, **options):
     return Job(detector or FakeDetector(), NAMES, thresholds, save_dir, facts, quiet=True)._replace(
         **options
     )
+
+
+def detect(path, out, detector=None, every=1, **options):
+    """Detects on a video; returns (Counts, the annotated video's path in the folder `out`)."""
+    out.mkdir(exist_ok=True)
+    with Video(path) as opened:
+        counts = detect_on_video(opened, job_of(out, detector, **options), every)
+    return counts, out / f"{name_of(path)}.mp4"
+
+
+def json_of(out):
+    """Returns the value of detections.json in a folder."""
+    return json.loads((out / "detections.json").read_text())
