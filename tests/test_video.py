@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from videos import COUNT, RED, SIZE, detect, json_of, make_video, read_frames, shade_of
 
+from lowlight import video
 from lowlight.errors import DataError
 from lowlight.inputs import find_images
 from lowlight.video import Video, is_video, name_of
@@ -24,23 +25,27 @@ def film(tmp_path):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("films/street.MP4", True),
-        ("a.webm", True),
+        ("street.MP4", True),
+        ("my film.webm", True),
         ("rtsp://10.0.0.2:554/live", True),
         ("https://example.org/a", True),
+        ("/dev/zero", True),
         ("a.jpg", False),
-        ("photos/*.jpg", False),
+        ("frames.mp4", False),
+        ("missing.mp4", False),
+        ("*.MP4", False),
         ("-", False),
         (os.devnull, False),
-        ("photos", False),
     ],
 )
-def test_a_video_is_told_by_its_name(source, expected):
+def test_a_video_is_a_file_by_its_name_an_address_or_a_device(
+    tmp_path, monkeypatch, source, expected
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "frames.mp4").mkdir()
+    for name in ("street.MP4", "my film.webm", "a.jpg"):
+        (tmp_path / name).touch()
     assert is_video(source) is expected
-
-
-def test_a_character_device_is_a_camera():
-    assert is_video("/dev/zero")
 
 
 @pytest.mark.parametrize(
@@ -205,3 +210,17 @@ def test_a_folder_or_pattern_of_videos_says_how_they_are_given(film):
     for source in (film.parent, f"{film.parent}/*.mp4"):
         with pytest.raises(DataError, match="a video is given by itself"):
             find_images(source)
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(1000, 25), (None, 25), (240, 240)])
+def test_a_rate_that_cannot_be_is_the_usual_one(film, monkeypatch, rate, expected):
+    class Film:
+        average_rate, guessed_rate, disposition = None, rate, 0
+
+    class Opened:
+        streams = type("Streams", (), {"video": [Film], "audio": []})
+        duration, start_time = None, None
+        format = type("Format", (), {"name": "matroska"})
+
+    monkeypatch.setattr(video, "_open", lambda av, source: Opened)
+    assert Video(film).rate == expected

@@ -16,15 +16,16 @@ EXTENSIONS = frozenset(
 )
 _URL = re.compile(r"(rtsps?|rtmps?|https?|udp|rtp|srt|tcp)://", re.IGNORECASE)
 _TIMEOUT = 15.0  # seconds without a sign of a stream
-_USUAL_RATE = 25.0  # frames a second, where a video doesn't say
+# Frames a second: where a video doesn't say, and the most that isn't its time stamps' unit.
+_USUAL_RATE, _MOST_RATE = 25.0, 500.0
 # A file that ends earlier than it says is cut short; sound and picture may differ by this much.
 _MISSING_SECONDS, _MISSING_PART = 0.5, 0.02
 _WITH_LENGTH = "mp4", "matroska", "avi"  # of other formats FFmpeg guesses it
 
 
 def is_video(source):
-    """Says whether what a command is given is a video file, a camera or a stream, by its name."""
-    return _is_url(source) or _is_device(source) or is_video_name(source)
+    """Says whether what a command is given is a video file, a camera or a stream."""
+    return _is_url(source) or _is_device(source) or _is_file(source)
 
 
 def is_video_name(name):
@@ -89,7 +90,8 @@ class Video:
             raise DataError(f"{self.source}: holds sound or text alone.\n  Give a video.")
         self._film = films[0]
         self.sound = streams.audio[0] if streams.audio else None  # an av.AudioStream
-        self.rate = float(self._film.average_rate or self._film.guessed_rate or _USUAL_RATE)
+        rate = float(self._film.average_rate or self._film.guessed_rate or 0)
+        self.rate = rate if 0 < rate <= _MOST_RATE else _USUAL_RATE
         self.is_live = self._container.duration is None and not Path(self.source).is_file()
         self._start = _seconds(av, self._container.start_time)
         self._length = _seconds(av, self._container.duration)
@@ -199,6 +201,10 @@ def _seconds(av, count):
 
 def _is_url(source):
     return _URL.match(str(source)) is not None
+
+
+def _is_file(source):
+    return is_video_name(source) and Path(source).is_file()
 
 
 def _is_device(source):

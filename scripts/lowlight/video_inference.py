@@ -172,7 +172,8 @@ def _run(video, job, every, files, signals):
                 counts.signal = signals.number
                 break
     if not counts.frames:
-        raise DataError(f"{video.source}: no frame of it can be read.\n  Fetch it again.")
+        why = f" ({damage})" if (damage := video.damage()) else ""
+        raise DataError(f"{video.source}: no frame of it can be read{why}.\n  Fetch it again.")
     return counts
 
 
