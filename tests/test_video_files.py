@@ -124,3 +124,13 @@ def test_a_video_is_never_written_over(film, tmp_path):
     with pytest.raises(DataError, match="a folder is in the way"):
         prepare_video_path(tmp_path / "folder", film)
     assert prepare_video_path(tmp_path / "new" / "out", film).is_dir()
+
+
+def test_what_mp4_cannot_hold_is_named(film, tmp_path, monkeypatch):
+    def write(self, *given):
+        raise av.error.InvalidDataError(1, "odd sound")
+
+    monkeypatch.setattr(video_writer.VideoWriter, "write", write)
+    with pytest.raises(DataError, match=r"my film\.mp4: its pictures .* can't be .*odd sound"):
+        detect(film, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

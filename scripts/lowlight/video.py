@@ -89,7 +89,8 @@ class Video:
             self.close()
             raise DataError(f"{self.source}: holds sound or text alone.\n  Give a video.")
         self._film = films[0]
-        self.sound = streams.audio[0] if streams.audio else None  # an av.AudioStream
+        heard = (stream for stream in streams.audio if stream.codec_context is not None)
+        self.sound = next(heard, None)  # an av.AudioStream, the first that FFmpeg knows
         rate = float(self._film.average_rate or self._film.guessed_rate or 0)
         self.rate = rate if 0 < rate <= _MOST_RATE else _USUAL_RATE
         self.is_live = self._container.duration is None and not Path(self.source).is_file()

@@ -8,7 +8,7 @@ from lowlight.detection_files import COLUMNS, JSON_END, format_head, format_rows
 from lowlight.errors import DataError
 from lowlight.files import output_dir, whole_files
 from lowlight.video import name_of
-from lowlight.video_writer import VideoWriter
+from lowlight.video_writer import VideoWriter, plain_errors
 
 JSON, CSV = "detections.json", "detections.csv"
 
@@ -66,17 +66,19 @@ class VideoFiles:
             picture: av.VideoFrame of `video_writer.to_picture`.
             frame: the video.Frame that it was.
         """
-        if self._writer is None:
-            size = picture.width, picture.height
-            self._writer = VideoWriter(self._film_path, self._video, size)
-        self._writer.write(picture, frame.time, frame.sound)
+        with plain_errors(self._video.source):
+            if self._writer is None:
+                size = picture.width, picture.height
+                self._writer = VideoWriter(self._film_path, self._video, size)
+            self._writer.write(picture, frame.time, frame.sound)
 
     def finish(self):
         """Makes the files whole."""
         if self._writer is not None:
-            self._writer.write_sound(self._video.sound_left)
-            writer, self._writer = self._writer, None
-            writer.close()
+            with plain_errors(self._video.source):
+                self._writer.write_sound(self._video.sound_left)
+                writer, self._writer = self._writer, None
+                writer.close()
         self._json.write(JSON_END)
 
     def close(self):

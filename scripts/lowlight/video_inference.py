@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import signal
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,7 +184,11 @@ def _keep(item, job, files, counts):
         place = {"frame": item.frame.number, "time": round(item.frame.time, 3)}
         entry = entry_of(place, item.size, item.found, job.names)
         counts.seen, counts.objects = counts.seen + 1, counts.objects + len(entry[PARTS])
-        print_entry(entry) if files is None else files.add(entry)
+        if files is not None:
+            files.add(entry)
+        else:
+            print_entry(entry)
+            sys.stdout.flush()  # whoever watches a camera through a pipe sees it at once
     if files is not None:
         files.draw(item.picture, item.frame)
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from lowlight.errors import DataError
 from lowlight.video import load_av
 
 _ENCODERS = "libx264", "libopenh264", "mpeg4"
@@ -28,6 +29,20 @@ def to_picture(pixels):
         pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
     picture = load_av().VideoFrame.from_ndarray(pixels, "rgb24")
     return picture.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
+
+
+@contextlib.contextmanager
+def plain_errors(source):
+    """Turns what FFmpeg refuses to write, as odd sound, into a DataError that names the source."""
+    try:
+        yield
+    except load_av().error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise  # the operating system's
+        raise DataError(
+            f"{source}: its pictures or sound can't be written as MP4 ({error.strerror}).\n"
+            "  Convert it to MP4 first, for example with ffmpeg."
+        ) from error
 
 
 class VideoWriter:
