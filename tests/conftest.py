@@ -5,6 +5,7 @@ tiny_exdark   a folder that holds ExDark/, ExDark_Annno/ and imageclasslist.txt,
 exdark_root   the folder that EXDARK_ROOT names; tests that use it are skipped where it isn't set
 run_script    run_script("convert_images.py", "--input_dir=...") -> subprocess.CompletedProcess with
               returncode and, as text, stdout and stderr
+saved_model   the exported model of small_model.py; its label map lies beside it
 """
 
 import io
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from small_model import export_small_model
 
 ROOT = Path(__file__).parents[1]
 _REAL_PARTS = "ExDark", "ExDark_Annno.zip", "imageclasslist.txt", "image_sizes.csv"
@@ -103,6 +105,12 @@ def exdark_root():
     missing = [part for part in _REAL_PARTS if not Path(folder, part).exists()]
     assert not missing, f"EXDARK_ROOT={folder} lacks {', '.join(missing)}"
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory):
+    """The path of a small exported model, which tests leave as it is."""
+    return export_small_model(tmp_path_factory.mktemp("an export"))
 
 
 @pytest.fixture(scope="session")

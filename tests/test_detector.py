@@ -1,8 +1,6 @@
 """A detector finds what TFOD's own exported model finds, on every engine, and knows its limits."""
 
 import importlib.util
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,46 +9,11 @@ from lowlight.errors import DataError
 
 pytestmark = pytest.mark.slow
 
-CONFIG = Path(__file__).parents[1] / "configs" / "sample.config"
-SETTINGS = {
-    "num_classes": 3,
-    "num_iterations": 1,
-    "num_filters": 16,
-    "depth": 16,
-    "num_layers_before_predictor": 1,
-    "class_prediction_bias_init": 0,
-}
 SHAPES = [(96, 128, 3), (200, 90, 3), (128, 128, 3), (300, 450, 3)]
 NEEDS_OPENVINO = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="needs requirements-openvino.txt"
 )
 ENGINES = ["tensorflow", pytest.param("openvino", marks=NEEDS_OPENVINO)]
-
-
-@pytest.fixture(scope="module")
-def saved_model(tmp_path_factory):
-    """A small EfficientDet of random weights as TFOD exports it, whose scores lie far apart."""
-    from lowlight import tfod
-
-    folder = tmp_path_factory.mktemp("an export")
-    text = CONFIG.read_text()
-    for setting, value in SETTINGS.items():
-        text = re.sub(rf"\b{setting}: \S+", f"{setting}: {value}", text)
-    (folder / "pipeline.config").write_text(text)
-    config = tfod.read_config(folder / "pipeline.config")
-    model = tfod.build_model(config)
-    module = tfod.exporter_lib_v2.DETECTION_MODULE_MAP["image_tensor"](model)
-    function = module.__call__.get_concrete_function()
-    rng = np.random.default_rng(0)
-    for variable in model.variables:
-        if variable.shape.rank == 4:
-            is_depthwise = "depthwise" in variable.name
-            inputs = np.prod(variable.shape[: 2 if is_depthwise else 3])
-            variable.assign(rng.normal(0, (2 / inputs) ** 0.5, variable.shape))
-    path, exported = folder / "saved_model", tfod.tf.Module()
-    exported.variables_, exported.__call__ = list(model.variables), module.__call__
-    tfod.tf.saved_model.save(exported, str(path), signatures=function)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,53 @@
+"""A model small enough for a test, whose detections differ from each other."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from lowlight.classes import format_label_map
+
+CLASSES = "Bicycle", "Boat", "Bottle"
+_CONFIG = Path(__file__).parents[1] / "configs" / "sample.config"
+_SETTINGS = {
+    "num_classes": len(CLASSES),
+    "num_iterations": 1,
+    "num_filters": 16,
+    "depth": 16,
+    "num_layers_before_predictor": 1,
+    "class_prediction_bias_init": 0,
+}
+
+
+def export_small_model(folder):
+    """Writes a small EfficientDet of random weights as TFOD exports it, and its label map.
+
+    Its scores lie far apart, which an untrained model's don't.
+
+    Args:
+        folder: gets saved_model/, pipeline.config and label_map.txt.
+
+    Returns:
+        The path of saved_model/.
+    """
+    from lowlight import tfod
+
+    text = _CONFIG.read_text()
+    for setting, value in _SETTINGS.items():
+        text = re.sub(rf"\b{setting}: \S+", f"{setting}: {value}", text)
+    (folder / "pipeline.config").write_text(text)
+    (folder / "label_map.txt").write_text(format_label_map(CLASSES))
+    config = tfod.read_config(folder / "pipeline.config")
+    model = tfod.build_model(config)
+    module = tfod.exporter_lib_v2.DETECTION_MODULE_MAP["image_tensor"](model)
+    function = module.__call__.get_concrete_function()
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        if variable.shape.rank == 4:
+            is_depthwise = "depthwise" in variable.name
+            inputs = np.prod(variable.shape[: 2 if is_depthwise else 3])
+            variable.assign(rng.normal(0, (2 / inputs) ** 0.5, variable.shape))
+    path, exported = folder / "saved_model", tfod.tf.Module()
+    exported.variables_, exported.__call__ = list(model.variables), module.__call__
+    tfod.tf.saved_model.save(exported, str(path), signatures=function)
+    return path
