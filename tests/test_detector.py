@@ -149,3 +149,17 @@ def test_openvino_without_its_package_is_refused_with_the_command(monkeypatch):
     with pytest.raises(DataError, match=r"pip install -r requirements-openvino\.txt"):
         engines.choose_engine("openvino")
     assert engines.choose_engine("auto").name == "tensorflow"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_keeps_to_the_threads_of_omp_num_threads(saved_model, monkeypatch, engine):
+    from lowlight import engines
+    from lowlight.network import cached_network
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    made = engines.ENGINES[engine](cached_network(saved_model))
+    if engine == "openvino":
+        assert made._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+        assert made.parallel == 1
+    else:
+        assert engines._threads() == 1

@@ -42,7 +42,9 @@ class TensorFlowEngine:
         """
         import tensorflow as tf
 
-        config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
+        config = tf.compat.v1.ConfigProto(
+            allow_soft_placement=True, intra_op_parallelism_threads=_threads()
+        )
         config.gpu_options.allow_growth = True
         if precision == "bfloat16":
             options = config.graph_options.rewrite_options
@@ -124,6 +126,8 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
             "PERFORMANCE_HINT": "THROUGHPUT",
         }
+        if _threads():
+            options["INFERENCE_NUM_THREADS"] = _threads()
         if folder is not None:
             options["CACHE_DIR"] = str(folder)
         model = _convert(ov, self._core, network, folder)
@@ -173,6 +177,15 @@ def _convert_graph(ov, network):
         path = Path(folder) / "network.pb"
         path.write_bytes(network.graph)
         return ov.convert_model(path)
+
+
+def _threads():
+    """Returns OMP_NUM_THREADS, the customary limit of a process's threads, 0 for the engine's own.
+
+    Ray sets it to the cores that a worker has.
+    """
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() else 0
 
 
 ENGINES = {engine.name: engine for engine in (TensorFlowEngine, OpenVinoEngine)}
