@@ -82,6 +82,12 @@ def existing_file(path, remedy):
     return path
 
 
+def is_inside(path, folder):
+    """Returns whether a path is a folder, which is there, or lies in it."""
+    inside, top = Path(path).resolve(), Path(folder).resolve()
+    return top.is_dir() and top in (inside, *inside.parents)
+
+
 def output_dir(path):
     """Makes the folder with its parents, checks that it can be written, and returns its Path.
 

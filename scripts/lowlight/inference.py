@@ -33,8 +33,11 @@ class Job(NamedTuple):
     quiet: bool = False  # show no progress
 
 
-class _Item:
-    """An image on its way."""
+class Item:
+    """An image on its way; at its end it holds an `entry`, or an `error`.
+
+    The entry is `entry_of`'s, with the file's size and time of change under "seen".
+    """
 
     def __init__(self, file):
         self.file, self.error = file, None
@@ -115,11 +118,11 @@ def _identity(job):
 
 def _is_done(file, entries, saver):
     entry = entries.get(file.name)
-    is_same = entry is not None and entry.get("seen") == _seen(file)
+    is_same = entry is not None and entry.get("seen") == seen(file)
     return is_same and saver.path_of(file.name).is_file()
 
 
-def _seen(file):
+def seen(file):
     """Returns an input's size and time of change, None of an archive's member."""
     with contextlib.suppress(OSError):
         status = Path(file.place).stat()
@@ -130,6 +133,25 @@ def _seen(file):
 def _run(files, job, saver, add, progress):
     """Runs all steps on all files; returns (numbers of detections, errors)."""
     counts, errors = [], []
+    with contextlib.closing(detect_each(files, job, saver)) as items:
+        for item in items:
+            if item.error is None:
+                add(item.entry)
+                counts.append(len(item.entry[PARTS]))
+            else:
+                errors.append(item.error)
+            progress.update()
+    return counts, errors
+
+
+def detect_each(files, job, saver=None):
+    """Yields the Item of each file, in the files' order, as soon as it is done.
+
+    Args:
+        files: [SourceFile].
+        job: Job.
+        saver: saving.Saver, which writes the pictures; None writes none.
+    """
     detector = job.detector
 
     def load(item):
@@ -143,24 +165,16 @@ def _run(files, job, saver, add, progress):
     def finish(item):
         found = choose(detector.finish(item.raw, item.prepared), job.thresholds)
         item.entry = entry_of({"file": item.file.name}, item.image.size, found, job.names)
+        item.entry["seen"] = seen(item.file)
         if saver is not None:
-            item.entry["seen"] = _seen(item.file)
             saver.save(item.image, found, item.file.name)
         item.image = item.prepared = item.raw = None
 
-    items = map_in_threads(_guarded(load), map(_Item, files), ahead=_AHEAD)
+    items = map_in_threads(_guarded(load), map(Item, files), ahead=_AHEAD)
     groups = in_groups(items, detector.batch_size)
     groups = map_in_threads(run, groups, detector.parallel, ahead=_AHEAD)
     items = itertools.chain.from_iterable(groups)
-    with contextlib.closing(map_in_threads(_guarded(finish), items, ahead=_AHEAD)) as items:
-        for item in items:
-            if item.error is None:
-                add(item.entry)
-                counts.append(len(item.entry[PARTS]))
-            else:
-                errors.append(item.error)
-            progress.update()
-    return counts, errors
+    yield from map_in_threads(_guarded(finish), items, ahead=_AHEAD)
 
 
 def in_groups(items, size):

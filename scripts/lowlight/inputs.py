@@ -15,13 +15,12 @@ from lowlight.images import EXTENSIONS, open_image, to_rgb
 from lowlight.sources import SourceFile, is_stray, list_files
 from lowlight.video import is_video_name
 
-_FLAG = "images_folder_dir"
 _HEIF = frozenset((".heic", ".heif"))
 _READ = EXTENSIONS | _HEIF | {".mpo", ".jfif", ".avif"}
 STANDARD_INPUT = "-"
 
 
-def find_images(source, recursive=False, lines=None):
+def find_images(source, recursive=False, lines=None, flag="images_folder_dir"):
     """Lists the images that a command names.
 
     Args:
@@ -29,6 +28,7 @@ def find_images(source, recursive=False, lines=None):
             a line, on standard input.
         recursive: search a folder's folders too; in a pattern, ** does.
         lines: what standard input gives, for "-".
+        flag: the flag that names the source, for the messages.
 
     Returns:
         [SourceFile], sorted, in a list's order for "-". A file's name is its path in the folder, in
@@ -41,15 +41,15 @@ def find_images(source, recursive=False, lines=None):
     if source == STANDARD_INPUT:
         found = _of_list(sys.stdin if lines is None else lines)
     elif Path(source).is_dir():
-        found = _of_folder(Path(source), recursive)
+        found = _of_folder(Path(source), recursive, flag)
     elif Path(source).is_file():
-        found = _of_file(Path(source))
+        found = _of_file(Path(source), flag)
     elif glob.has_magic(str(source)):
         found = _of_paths(sorted(p for p in glob.glob(str(source), recursive=True) if _is_named(p)))
     else:
-        raise DataError(f"{source}: no such folder, file or archive.\n  Check --{_FLAG}.")
+        raise DataError(f"{source}: no such folder, file or archive.\n  Check --{flag}.")
     if not found:
-        raise _no_image(source, recursive)
+        raise _no_image(source, recursive, flag)
     _check_names(found)
     return found
 
@@ -104,17 +104,17 @@ def _is_named(name):
     return Path(name).suffix.lower() in _READ and not is_stray(Path(name).name)
 
 
-def _of_folder(folder, recursive):
+def _of_folder(folder, recursive, flag):
     if recursive:
-        files = list_files(folder, _FLAG)
+        files = list_files(folder, flag)
         return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
     paths = sorted(p for p in folder.iterdir() if _is_named(p.name) and not p.is_dir())
     return [SourceFile(path.name, str(path), path.read_bytes) for path in paths]
 
 
-def _of_file(path):
+def _of_file(path, flag):
     if path.suffix.lower() == ".zip":
-        files = list_files(path, _FLAG)
+        files = list_files(path, flag)
         return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
     return [SourceFile(path.name, str(path), path.read_bytes)]
 
@@ -138,7 +138,7 @@ def _of_paths(names):
     ]
 
 
-def _no_image(source, recursive):
+def _no_image(source, recursive, flag):
     kinds = ", ".join(sorted(kind[1:] for kind in _READ))
     if source == STANDARD_INPUT:
         return DataError(
@@ -149,7 +149,7 @@ def _no_image(source, recursive):
         where = "; its folders aren't searched without --recursive"
     if any(is_video_name(path) for path in _near(source)):
         where += "; a video is given by itself"
-    return DataError(f"{source}: holds no image ({kinds}){where}.\n  Check --{_FLAG}.")
+    return DataError(f"{source}: holds no image ({kinds}){where}.\n  Check --{flag}.")
 
 
 def _near(source):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from lowlight.drawing import brightened, brightness_of, draw_detections
 from lowlight.errors import DataError, name_some
-from lowlight.files import output_dir, whole_file
+from lowlight.files import is_inside, output_dir, whole_file
 from lowlight.gallery import encode_thumbnail
 
 GALLERY, CROPS = "gallery", "crops"
@@ -105,9 +105,11 @@ def prepare_save_path(save_path, files, source):
             over another picture.
     """
     folder = Path(save_path)
-    inside, top = folder.resolve(), Path(source).resolve()
-    if Path(source).is_dir() and top in (inside, *inside.parents):
-        harm = "drawn over the images" if top == inside else "taken for images the next time"
+    inside = folder.resolve()
+    if is_inside(folder, source):
+        harm = "taken for images the next time"
+        if is_inside(source, folder):
+            harm = "drawn over the images"
         raise DataError(
             f"{folder}: lies in the folder of the images; the pictures would be {harm}.\n"
             "  Choose another --save_path."
