@@ -24,32 +24,22 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
-from lowlight import command, detector_flags, inference, inputs, saving, video  # noqa: E402
-from lowlight.classes import read_label_map  # noqa: E402
+from lowlight import command, inference, inputs, saving, video  # noqa: E402
 from lowlight.engines import choose_engine  # noqa: E402
 from lowlight.errors import DataError  # noqa: E402
-from lowlight.thresholds import read_thresholds  # noqa: E402
+from lowlight.inference_flags import (  # noqa: E402
+    define_inference_flags,
+    facts_of,
+    find_flags_model,
+    inference_options,
+    names_and_thresholds,
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("images_folder_dir", None, "Folder, image, zip, video, ...", required=True)
-flags.DEFINE_string(
-    "model_dir", None, "An exported model, a run, or a folder of runs.", required=True
-)
-flags.DEFINE_string("label_map_path", None, "The label map of the training.", required=True)
 flags.DEFINE_boolean("save_detection", False, "Draw and save; without, print what is found.")
 flags.DEFINE_string("save_path", None, "Where drawn images and detections.json are written.")
-flags.DEFINE_string(
-    "score_threshold",
-    "0.3",
-    "Lowest score of a detection (0.3 as in the original), or a JSON file {class name: score}, or "
-    "the metrics.json of an evaluation, for the best of each class.",
-)
-flags.DEFINE_list("classes", None, "Names of the classes to look for; by default all.")
-flags.DEFINE_integer("max_detections", None, "Most detections in an image; the model's.", 1)
-flags.DEFINE_float("nms_iou", None, "Most overlap of two boxes of a class; the model's.", 0, 1)
-flags.DEFINE_boolean("recursive", False, "Search the folder's folders too.")
-detector_flags.define(engine="auto")
-flags.adopt_module_key_flags(detector_flags)
+define_inference_flags()
 flags.DEFINE_boolean("crops", False, "Write what lies in each box to crops/<class>/.")
 flags.DEFINE_boolean("brighten", False, "Draw on brightened copies; detection sees the originals.")
 flags.DEFINE_boolean("gallery", True, "Write index.html and the small pictures that it shows.")
@@ -65,8 +55,7 @@ def main():
     if FLAGS.save_detection and not FLAGS.save_path:
         raise DataError("missing flag --save_path: where to save the detections.")
     choose_engine(FLAGS.engine)
-    names = read_label_map(FLAGS.label_map_path)
-    thresholds = read_thresholds(FLAGS.score_threshold, names, FLAGS.classes)
+    names, thresholds = names_and_thresholds()
     source = FLAGS.images_folder_dir
     detect = detect_on_video if video.is_video(source) else detect_on_images
     text, save_dir = detect(source, functools.partial(make_job, names, thresholds))
@@ -112,54 +101,28 @@ def detect_on_video(source, job_for):
 
 def make_job(names, thresholds, save_dir):
     """Loads the model and returns the inference.Job that the flags ask for."""
-    detector = load_detector(names, min(thresholds.values()))
+    detector = load_detector(names, thresholds)
     return inference.Job(
         detector,
         names,
         thresholds,
         save_dir,
-        facts_of(detector),
+        facts_of(detector.model, detector.engine),
         {"crops": FLAGS.crops, "brightened": FLAGS.brighten, "gallery": FLAGS.gallery},
         FLAGS.format,
         quiet=FLAGS.quiet or not FLAGS.progress,
     )
 
 
-def load_detector(names, least_score):
+def load_detector(names, thresholds):
     """Returns the Detector that the flags ask for."""
     from lowlight.detector import Detector
-    from lowlight.runs import check_classes, find_model
 
-    model = find_model(FLAGS.model_dir)
-    check_classes(model, names, FLAGS.label_map_path)
-    limits = {"most": FLAGS.max_detections, "most_iou": FLAGS.nms_iou, "least_score": least_score}
-    detector = Detector(model, **detector_flags.options(), **limits)
+    detector = Detector(find_flags_model(names), **inference_options(thresholds))
     if not FLAGS.quiet:
+        model = detector.model
         print(f"model: {model.path} (step {model.step()}), run by {detector.engine}", flush=True)
     return detector
-
-
-def facts_of(detector):
-    """Returns what detections.json begins with."""
-    given = {name: FLAGS[name].value for name in ("label_map_path", "score_threshold", "classes")}
-    limits = {name: FLAGS[name].value for name in ("max_detections", "nms_iou", "tile")}
-    limits["tta"] = FLAGS.tta or None
-    facts = {
-        "model": str(detector.model.path),
-        "label_map": given.pop("label_map_path"),
-        "score_threshold": _number(given.pop("score_threshold")),
-        "step": detector.model.step(),
-        "engine": detector.engine,
-        "precision": FLAGS.precision,
-    }
-    return facts | {name: value for name, value in (given | limits).items() if value is not None}
-
-
-def _number(text):
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ ground_truth.json and report.html.
 
 from absl import flags
 
-from lowlight import command, detector_flags
+from lowlight import command
+from lowlight.detector_flags import define_detector_flags, detector_options
 from lowlight.errors import DataError
 from lowlight.score_files import Options, score_file
 
@@ -38,8 +39,7 @@ flags.DEFINE_string(
     "Where to; by default eval/ in the run's folder, eval_<name>/ with --records, or "
     "<name>_eval/ beside --detections.",
 )
-detector_flags.define(engine="tensorflow")
-flags.adopt_module_key_flags(detector_flags)
+define_detector_flags(engine="tensorflow")
 flags.DEFINE_float("score_threshold", 0.0, "Leave out detections with a lower score.", 0, 1)
 flags.DEFINE_integer("max_detections", None, "Keep only so many of an image, the best.", 1)
 flags.DEFINE_integer("limit", None, "Score only the first images.", 1)
@@ -77,7 +77,7 @@ def main():
     from lowlight.evaluation import evaluate_model, watch_run
 
     inputs = FLAGS.records, FLAGS.label_map_path, FLAGS.output_dir, FLAGS.sample_1_of_n
-    given = {"options": options, "detector": detector_flags.options()}
+    given = {"options": options, "detector": detector_options()}
     if FLAGS.watch:
         watch_run(FLAGS.model_dir, FLAGS.watch_timeout, *inputs, **given)
     else:

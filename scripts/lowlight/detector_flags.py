@@ -5,12 +5,14 @@ from absl import flags
 from lowlight.engines import PRECISIONS
 from lowlight.errors import DataError
 
+flags.disclaim_key_flags()  # they belong to the command, whose --help shows them
+
 _AUTO = "auto"
 _LEAST_TILE = 64  # pixels
 
 
-def define(engine):
-    """Defines them; a script that shows them in its --help adopts this module's key flags.
+def define_detector_flags(engine):
+    """Defines them.
 
     Args:
         engine: the engine that a command takes where none is given.
@@ -35,7 +37,7 @@ def define(engine):
     )
 
 
-def options():
+def detector_options():
     """Returns what the flags ask for, as `detector.Detector` takes it.
 
     Raises:
