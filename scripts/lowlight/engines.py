@@ -139,6 +139,9 @@ class OpenVinoEngine:
         self._free = queue.SimpleQueue()  # all made here, by one thread
         for _ in range(self.parallel):
             self._free.put(self._compiled.create_infer_request())
+        # Two threads that ask this for the first time at once wait for each other for ever (2026.4:
+        # one holds Python's lock, the other one of OpenVINO's); each request asks it.
+        ov.Type.f32.to_dtype()
 
     def run(self, images):
         """Returns (boxes, scores) of images; waits where `parallel` threads are at it."""
