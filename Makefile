@@ -42,7 +42,8 @@ requirements: venv  ## Compiles requirements*.in to requirements*.txt anew.
 	$(UV) -c requirements.txt requirements-gpu.in -o requirements-gpu.txt
 	$(UV) -c requirements.txt requirements-openvino.in -o requirements-openvino.txt
 	$(UV) -c requirements.txt requirements-video.in -o requirements-video.txt
-	$(UV) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	$(UV) -c requirements.txt requirements-ray.in -o requirements-ray.txt
+	$(UV) -c requirements.txt -c requirements-ray.txt requirements-dev.in -o requirements-dev.txt
 
 # The demonstration: each file below is made by the command of its rule, when something it is made from
 # is newer. ---------------------------------------------------------------------------------------
