@@ -1,5 +1,6 @@
 """Finds the model that a folder holds: a training run's checkpoint, or an exported SavedModel."""
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,18 @@ class Model(NamedTuple):
     def is_exported(self):
         """Whether `path` is that of a SavedModel."""
         return (self.path / "saved_model.pb").is_file()
+
+    def absolute(self):
+        """Returns it with paths that don't depend on the working folder."""
+        places = (Path(os.path.abspath(p)) for p in (self.path, self.run_dir, self.config_path))
+        return Model(*places, self.checkpoint and os.path.abspath(self.checkpoint))
+
+    def files(self):
+        """Returns the paths of the files that change when another model takes its place."""
+        if not self.is_exported:
+            return [Path(f"{self.path}.index")]
+        paths = [self.path / "saved_model.pb", self.path / "variables" / "variables.index"]
+        return [path for path in paths if path.is_file()]
 
     def step(self):
         """Returns how many training steps it has behind it, 0 where that isn't known.

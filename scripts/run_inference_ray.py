@@ -1,0 +1,111 @@
+r"""Finds objects in images on many machines or GPUs, with Ray, and writes them as Parquet.
+
+  pip install -r requirements-ray.txt
+  python scripts/run_inference_ray.py --input_dir=photos --output_dir=detections/photos \
+    --model_dir=checkpoint/ --label_map_path=data/label_map.txt
+
+finds what run_inference.py finds. --output_dir gets part-00000.parquet and so on, which
+pd.read_parquet(output_dir) reads: a row an image, with a list a column of its detections, in pixels
+of the upright image. Without --address, Ray runs on this machine alone, or where RAY_ADDRESS says;
+--address=auto takes the cluster that this machine is in. All machines need the images and the model
+at the same paths; --output_dir is needed on this one only. A worker has a GPU, or two cores where
+there is no GPU. Workers that are killed lose nothing. An image that can't be read is named, the
+others are done, and the exit status is 1. The same command goes on where it was interrupted, and
+does images anew that have changed since.
+"""
+
+import os
+import zipfile
+
+from absl import flags
+
+from lowlight import command, inputs
+from lowlight.detection_log import fingerprint
+from lowlight.detection_parts import DetectionParts
+from lowlight.errors import DataError, join_errors
+from lowlight.files import is_inside, output_dir
+from lowlight.inference import seen
+from lowlight.inference_flags import (
+    define_inference_flags,
+    facts_of,
+    find_flags_model,
+    inference_options,
+    names_and_thresholds,
+)
+from lowlight.progress import Progress
+from lowlight.ray_cluster import HERE, connected, load_ray, share_cluster
+from lowlight.ray_inference import Task, detect_files
+from lowlight.run_lock import locked
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("input_dir", None, "The images: folder, file, zip, ...", required=True)
+flags.DEFINE_string("output_dir", None, "Where part-*.parquet is written.", required=True)
+define_inference_flags()
+flags.DEFINE_string("address", None, "A Ray cluster's: auto, host:port; by default this machine.")
+flags.DEFINE_integer("workers", None, "Models at a time; one a GPU, or one for two cores.", 1)
+
+
+def main():
+    """Checks the inputs, sees what is done, and has the rest done by Ray."""
+    load_ray()
+    names, thresholds = names_and_thresholds()
+    files = inputs.find_images(FLAGS.input_dir, FLAGS.recursive, flag="input_dir")
+    if is_inside(FLAGS.output_dir, FLAGS.input_dir):
+        raise DataError(
+            f"{FLAGS.output_dir}: lies in the folder of the images, which is left as it is.\n"
+            "  Choose another --output_dir."
+        )
+    options = inference_options(thresholds)
+    folder = output_dir(FLAGS.output_dir)
+    model = find_flags_model(names)
+    archive = FLAGS.input_dir if zipfile.is_zipfile(FLAGS.input_dir) else None
+    task = Task(model.absolute(), options, names, thresholds, archive and os.path.abspath(archive))
+    with locked(folder, "written", "output_dir"):
+        parts = DetectionParts(folder, identity(task))
+        rest = left_to_do(files, parts)
+        errors = detect(rest, task, parts) if rest else []
+        before = len(files) - len(rest)
+        earlier = f", {before} of them by an earlier run" if before else ""
+        if errors:
+            raise join_errors(errors, f"The other {len(parts.done())} images are done{earlier}.")
+        print(f"{parts.count()} objects in {len(files)} images{earlier}: {folder}")
+
+
+def identity(task):
+    """Returns what the detections depend on, a JSON object."""
+    facts = facts_of(task.model, FLAGS.engine)
+    del facts["label_map"], facts["score_threshold"]
+    return facts | {
+        "model files": fingerprint(task.model.files()),
+        "label map": task.names,
+        "thresholds": task.thresholds,
+        "input folder": os.path.abspath(FLAGS.input_dir),
+        "archive": task.archive and fingerprint([task.archive]),
+    }
+
+
+def left_to_do(files, parts):
+    """Returns the files that parts don't hold; takes out of them what has changed or is gone."""
+    for name in parts.broken:
+        print(f"  {name}: not whole; its images are done again")
+    done, states = parts.done(), {file.name: seen(file) for file in files}
+    stale = [name for name in done if name not in states or states[name] != done[name]]
+    command.print_notes([("changed or gone since, taken out", len(stale), stale)])
+    parts.remove(stale)
+    done = done.keys() - set(stale)
+    return [file for file in files if file.name not in done]
+
+
+def detect(files, task, parts):
+    """Returns the errors of those that can't be done."""
+    address = FLAGS.address or os.environ.get("RAY_ADDRESS") or HERE
+    with connected(address) as ray:
+        share = share_cluster(ray, FLAGS.workers, use_gpus=FLAGS.device != "cpu")
+        model = f"{task.model.path} (step {task.model.step()})"
+        print(f"model: {model}, run by workers: {share}", flush=True)
+        with Progress(len(files), "image") as progress:
+            return detect_files(ray, files, task, share, parts, progress)
+
+
+if __name__ == "__main__":
+    command.run(main)
