@@ -106,7 +106,7 @@ def test_the_next_run_does_what_is_left_and_survives_a_killed_worker(folders, fi
         stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert "3 of them by an earlier run" in stdout
-    assert "workers that died: 1; others have done their images" in stdout
+    assert "workers that died: 1; their images went to others" in stdout
     assert all(path.read_bytes() == data for path, data in before.items())
     frame = pd.read_parquet(output)
     assert sorted(frame.file) == sorted(

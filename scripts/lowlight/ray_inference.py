@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import time
+import traceback
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,8 @@ from lowlight.sources import SourceFile
 
 _MOST_IMAGES = 32  # given to a worker at a time; as many are repeated after it was killed
 _ROUNDS = 4  # and at least so many times, for all workers to end at about the same time
-_RETRIES = 3  # of images whose worker died
+_RETRIES = 3  # of images whose worker died, before they are tried one by one
+_MODEL, _BUG = "", "\0"  # names that no file has
 _ERROR = pa.field("error", pa.string())
 _PART_IMAGES, _PART_SECONDS = 1000, 60.0  # of a part: what comes first ends it
 
@@ -38,7 +40,8 @@ class Task(NamedTuple):
 class Worker:
     """A model in a process of its own. Ray Data gives it tables of images, and takes what it found.
 
-    What is wrong with the model, or with this machine, is told as an error of the file "".
+    What isn't an image's fault is told as an error of _MODEL or _BUG, since Ray would have the
+    other tables done, and be told the same of each.
     """
 
     def __init__(self, task):
@@ -58,7 +61,13 @@ class Worker:
     def __call__(self, images):
         """Takes a table of `file` and `place`; returns one of SCHEMA, `error` and `worker`."""
         if self._error:
-            return self._result([], {"": self._error})
+            return self._result([], {_MODEL: self._error})
+        try:
+            return self._detect(images)
+        except Exception:
+            return self._result([], {_BUG: traceback.format_exc()})
+
+    def _detect(self, images):
         items = list(detect_each([self._file(row) for row in images.to_pylist()], self._job))
         found = [item.entry for item in items if item.error is None]
         wrong = {item.file.name: str(item.error) for item in items if item.error is not None}
@@ -79,8 +88,9 @@ class Worker:
 def detect_files(ray, files, task, share, parts, progress):
     """Detects on each image in the workers, and keeps what was found part by part.
 
-    What workers had in hand when they were killed is done again by others. After Ctrl-C what has
-    arrived is kept.
+    What workers had in hand when they were killed is done again by others, at last image by image,
+    so that one that kills its worker keeps no other from being done. After Ctrl-C what has arrived
+    is kept.
 
     Args:
         ray: the module, connected.
@@ -97,29 +107,42 @@ def detect_files(ray, files, task, share, parts, progress):
         DataError: the model can't be run.
         Interrupted: by SIGINT or SIGTERM.
     """
-    errors, missing, workers = [], {file.name: None for file in files}, set()
+    errors, missing, workers = [], {file.name: file for file in files}, set()
+    most = min(_MOST_IMAGES, -(-len(files) // (share.workers * _ROUNDS)))
     with noted_signals(), _collected(parts) as add:
-        for table in _stream(ray, files, task, share):
-            for row in table.select(["file", "error"]).to_pylist():
-                if row["file"] == "":
-                    raise DataError(row["error"])
-                if row["error"] is not None:
-                    errors.append(DataError(row["error"]))
-                del missing[row["file"]]
-                progress.update()
-            workers.update(table["worker"].unique().to_pylist())
-            add(table.filter(table["error"].is_null()).select(SCHEMA.names))
+        for size in (most, 1):
+            for table in _stream(ray, list(missing.values()), task, share, size):
+                for name, error in _errors_of(table):
+                    if error is not None:
+                        errors.append(error)
+                    del missing[name]
+                    progress.update()
+                workers.update(table["worker"].unique().to_pylist())
+                add(table.filter(table["error"].is_null()).select(SCHEMA.names))
+            if not missing:
+                break
     died = len(workers) - share.workers
     if died > 0:
-        print(f"  workers that died: {died}; others have done their images", flush=True)
+        print(f"  workers that died: {died}; their images went to others", flush=True)
     if missing:
         errors.append(
             DataError(
-                f"{name_some(missing)}: their worker died {_RETRIES + 1} times, or failed.\n"
+                f"{name_some(missing)}: each worker that had one died.\n"
                 "  Memory may be short: take fewer --workers. Run the same command again to go on."
             )
         )
     return errors
+
+
+def _errors_of(table):
+    """Yields (name, DataError or None) of each image; raises what isn't an image's fault."""
+    for row in table.select(["file", "error"]).to_pylist():
+        name, error = row["file"], row["error"]
+        if name == _BUG:
+            raise RuntimeError(f"in a worker:\n{error}")
+        if name == _MODEL:
+            raise DataError(error)
+        yield name, None if error is None else DataError(error)
 
 
 @contextlib.contextmanager
@@ -148,19 +171,21 @@ def _collected(parts):
         write()
 
 
-def _stream(ray, files, task, share):
-    """Yields tables of what the workers found, in the order in which they are done."""
+def _stream(ray, files, task, share, size):
+    """Yields tables of what the workers found, in the order in which they are done.
+
+    Each is given about `size` images at a time.
+    """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # the other images are done; these are missing at the end
+    context.max_errored_blocks = -1  # the other images are done; these are missing
     context.max_consecutive_actor_init_deaths = _RETRIES
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # There is no other way to limit the retries in this version; the next ones are held back.
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
     rows = [{"file": f.name, "place": f.place} for f in files]
     if not task.archive:
         rows = [row | {"place": os.path.abspath(row["place"])} for row in rows]
-    size = min(_MOST_IMAGES, -(-len(rows) // (share.workers * _ROUNDS)))
     found = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // size)).map_batches(
         Worker,
         fn_constructor_args=(task,),
