@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import lowlight
 from lowlight.errors import DataError
-from lowlight.quiet import nobody_listening
+from lowlight.quiet import unheard
 
 HERE = "local"  # the address of this machine alone
 _CORES = 2  # of a worker without a GPU
@@ -65,7 +65,7 @@ def connected(address):
     else:  # other machines may not have this code
         options["runtime_env"] = {"py_modules": [str(Path(lowlight.__file__).parent)]}
     try:
-        with nobody_listening():  # it tells that RAY_BACKEND_LOG_LEVEL is set
+        with unheard():  # it tells that RAY_BACKEND_LOG_LEVEL is set
             ray.init(address, **options)
     except (ConnectionError, ValueError) as error:
         raise DataError(
