@@ -13,9 +13,9 @@ from lowlight.duplicates import (
     describe_duplicates,
     find_duplicates,
     find_leaks,
-    hash_thumbnail,
 )
 from lowlight.errors import DataError
+from lowlight.perceptual_hash import hash_thumbnail
 from lowlight.sample import write_sample
 from lowlight.tables import SplitRow
 

@@ -14,7 +14,7 @@ from lowlight.errors import DataError
 from lowlight.journal import open_journal, read_journal
 from lowlight.tables import ConvertedRow, SplitRow, read_tables
 
-ROW = ConvertedRow("Cat/a\n,b.png", "encoded", 1, "0" * 64, "f" * 64)
+ROW = ConvertedRow("Cat/a\n,b.png", "encoded", 1, "0" * 64, "f" * 64, "a" * 64)
 
 
 def cut_journal(path, rows, rest=""):

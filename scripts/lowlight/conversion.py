@@ -5,19 +5,19 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from lowlight.converted import CONVERTED, JOURNAL, converted_name, read_converted
 from lowlight.errors import DataError, join_errors
 from lowlight.files import output_dir, whole_file, write_texts
 from lowlight.images import is_image_name
-from lowlight.journal import open_journal, read_journal
+from lowlight.journal import open_journal
+from lowlight.perceptual_hash import hash_image
+from lowlight.processes import map_in_processes
 from lowlight.progress import Progress
 from lowlight.rgb_jpegs import to_rgb_jpeg
 from lowlight.sources import is_stray, list_files
 from lowlight.tables import ConvertedRow, ProblemRow, format_table
-from lowlight.threads import map_in_threads
 
-CONVERTED, PROBLEMS = "converted.csv", "problems.csv"
-# What is done of an interrupted conversion, in the form of CONVERTED.
-_JOURNAL = ".converted.journal"
+PROBLEMS = "problems.csv"
 
 
 class Converted(NamedTuple):
@@ -55,12 +55,12 @@ def convert_images(source, folder, jobs=None, verify=False):
     """
     images, strays = _list_images(source, folder)
     folder = output_dir(folder)
-    known = {} if verify else _read_known(folder)
+    known = {} if verify else read_converted(folder)
     convert = functools.partial(_convert, folder=folder, known=known, verify=verify)
     rows, errors, found = [], [], 0
     problems = [ProblemRow(file.name, "stray file", "left alone") for file in strays]
-    with open_journal(folder / _JOURNAL) as add, Progress(len(images), "image") as progress:
-        for file, result in zip(images, map_in_threads(convert, images, jobs), strict=True):
+    with open_journal(folder / JOURNAL) as add, Progress(len(images), "image") as progress:
+        for file, result in zip(images, map_in_processes(convert, images, jobs), strict=True):
             if isinstance(result, DataError):
                 errors.append(result)
             else:
@@ -80,15 +80,9 @@ def convert_images(source, folder, jobs=None, verify=False):
     return Converted(rows, [file.name for file in strays], sorted(problems), found)
 
 
-def _read_known(folder):
-    """Returns {source file: ConvertedRow} of what earlier conversions made in a folder."""
-    paths = folder / CONVERTED, folder / _JOURNAL
-    return {row.file: row for path in paths for row in read_journal(path, ConvertedRow)}
-
-
 def _convert(file, folder, known, verify):
     """Writes one image, where it isn't there, and returns its ConvertedRow or a DataError."""
-    path = folder / f"{PurePosixPath(file.name).stem}.jpg"
+    path = folder / converted_name(file.name)
     try:
         data = file.read()
         sha256 = _sha256(data)
@@ -103,7 +97,16 @@ def _convert(file, folder, known, verify):
     with whole_file(path) as partial:
         partial.write_bytes(jpeg.data)
     written = sha256 if jpeg.data == data else _sha256(jpeg.data)
-    return ConvertedRow(file.name, jpeg.how, jpeg.orientation, sha256, written)
+    phash = _hash(jpeg.data, file.place)
+    return ConvertedRow(file.name, jpeg.how, jpeg.orientation, sha256, written, phash)
+
+
+def _hash(data, place):
+    """Returns the pHash, "" of an image whose damage only a decoder would find."""
+    try:
+        return hash_image(data, place)
+    except DataError:
+        return ""
 
 
 def _holds(path, sha256):
@@ -153,6 +156,6 @@ def _check_stems(images):
         if other is not file:
             raise DataError(
                 f"{file.place}: has the same stem as {other.name}, and both would become "
-                f"{PurePosixPath(file.name).stem}.jpg.\n"
+                f"{converted_name(file.name)}.\n"
                 "  Rename or remove one; nothing was written."
             )

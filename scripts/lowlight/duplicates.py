@@ -1,22 +1,19 @@
 """Finds near-duplicate photographs, so that none is both trained with and tested with."""
 
+import functools
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
+from lowlight.converted import read_hashes
 from lowlight.files import existing_file
-from lowlight.images import grey_thumbnail
+from lowlight.perceptual_hash import hash_image, parse_hash
+from lowlight.processes import map_in_processes
 from lowlight.progress import Progress
-from lowlight.threads import map_in_threads
 
-_SIDE = 32  # of the thumbnail that is hashed, pixels
-_WAVES = 16  # a side of the block of lowest frequencies that become bits
 MOST_BITS = 32  # in which the hashes of near-duplicates differ, of 255
-LEAST_CONTRAST = 1.0  # standard deviation of a thumbnail's grey levels, of 255
 _BLOCK = 256  # images that are compared with all others at a time
-# Rows are cosines of growing frequency. In integers, so that a hash is the same on every machine.
-_COSINES = np.cos(np.pi * np.outer(np.arange(_WAVES), 2 * np.arange(_SIDE) + 1) / (2 * _SIDE))
-_DCT = np.rint(1024 * _COSINES).astype(np.int64)  # [16, 32]
 
 
 def find_duplicates(filenames, images_dir):
@@ -33,6 +30,9 @@ def find_duplicates(filenames, images_dir):
     1.3 times as bright, and 22 in nine of ten cases where a hundredth was cut off. Different
     photographs stay as far apart at a fiftieth of their brightness.
 
+    The hashes that `convert_images` left in converted.csv are used for the images of which its
+    SHA-256 sums say that they are the same; the others are decoded.
+
     Args:
         filenames: names of images, without repeats; images_dir: the folder they are in.
 
@@ -43,38 +43,26 @@ def find_duplicates(filenames, images_dir):
     Raises:
         DataError: an image is missing or damaged.
     """
-    names = sorted(filenames)
-
-    def hash_image(name):
-        path = existing_file(
-            Path(images_dir) / name, "Run convert_images.py, or check --images_dir."
-        )
-        return hash_thumbnail(grey_thumbnail(path.read_bytes(), path, _SIDE))
-
-    hashes = []
+    names, hashes = sorted(filenames), []
+    known = read_hashes(images_dir)
+    hash_one = functools.partial(_hash_file, images_dir=Path(images_dir), known=known)
     with Progress(len(names), "hash") as progress:
-        for found in map_in_threads(hash_image, names):
-            hashes.append(found)
+        for text in map_in_processes(hash_one, names):
+            hashes.append(parse_hash(text))
             progress.update()
     seen = [number for number, found in enumerate(hashes) if found is not None]
     pairs = close_pairs(np.array([hashes[number] for number in seen], np.uint64).reshape(-1, 4))
     return _join([names[number] for number in seen], pairs)
 
 
-def hash_thumbnail(grey):
-    """Returns the 255 bits of a thumbnail's pHash, or None where it is too flat to have one.
-
-    Args:
-        grey: uint8 [32, 32], grey levels.
-
-    Returns:
-        uint64 [4]: for each of the lowest 16 x 16 frequencies but the mean, whether its amplitude
-        is over the median of them.
-    """
-    if grey.std() < LEAST_CONTRAST:
-        return None
-    waves = (_DCT @ grey.astype(np.int64) @ _DCT.T).ravel()[1:]
-    return np.packbits(np.append(waves > np.median(waves), False)).view(np.uint64)
+def _hash_file(name, images_dir, known):
+    """Returns the pHash of an image file, from converted.csv where it is of these very bytes."""
+    path = existing_file(images_dir / name, "Run convert_images.py, or check --images_dir.")
+    data = path.read_bytes()
+    sha256, phash = known.get(name, ("", ""))
+    if phash and hashlib.sha256(data).hexdigest() == sha256:
+        return phash
+    return hash_image(data, path)
 
 
 def close_pairs(hashes, most_bits=MOST_BITS):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lowlight.errors import DataError
 from lowlight.files import existing_file
+from lowlight.jpegs import cut_to_first_waves
 from lowlight.sources import is_stray
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"))
@@ -110,9 +111,12 @@ def open_reduced(data, place, mode, side):
 def grey_thumbnail(data, place, side):
     """Returns the image's grey levels, squeezed to a square, uint8 [side, side].
 
-    A JPEG is decoded only as large as that needs. Raises as `open_image`.
+    A JPEG is decoded only as large and as sharp as that needs. Raises as `open_image`.
+
+    Args:
+        data: the file's bytes; place: how a message names it; side: pixels.
     """
-    image = open_reduced(data, place, "L", 4 * side)
+    image = open_reduced(cut_to_first_waves(data), place, "L", 4 * side)
     return np.asarray(image.resize((side, side), Image.Resampling.BOX))
 
 

@@ -1,7 +1,11 @@
 """Walks through a JPEG's bytes by its markers, without decoding it."""
 
+import re
+
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _START_OF_SCAN = 0xDA
+_PROGRESSIVE = 0xC2
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # one that ends a scan's data
 _COMMON_FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended and progressive Huffman
 _APP1 = 0xE1
 _ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))  # no marker, TEM, RST0 to RST7: no content
@@ -40,12 +44,52 @@ def app1_segments(data):
     return [(start, end) for marker, start, end in _walk(data) if marker == _APP1]
 
 
+def cut_to_first_waves(data):
+    """Returns a progressive JPEG cut behind the scan that brings the luma's first waves.
+
+    Its first scans hold each block's mean, and the next one the lowest frequencies of the luma: a
+    whole image, only less sharp, in a small part of the bytes. Others, and what doesn't end in its
+    end marker, come back as they are.
+
+    Args:
+        data: the file's bytes.
+    """
+    luma, scan = None, None
+    for marker, start, end in _walk(data) if data.endswith(_END) else ():
+        if marker == _PROGRESSIVE:
+            luma = data[start + 6 : start + 7]  # behind precision, height, width and count
+        elif marker == _START_OF_SCAN:
+            scan = start, end
+    while luma and scan:
+        header = data[slice(*scan)]  # count of components, two bytes each, first frequency, ...
+        found = _MARKER.search(data, scan[1])
+        if found is None:
+            break
+        if header.startswith(b"\x01" + luma) and header[3:4] > b"\0":
+            return data[: found.start()] + _END
+        scan = _next_scan(data, found.start())
+    return data
+
+
+def _next_scan(data, place):
+    """Returns (start, end) of the next scan header's content behind a place, None for none."""
+    for marker, start, end in _segments(data, place):
+        if marker == _START_OF_SCAN:
+            return start, end
+    return None
+
+
 def _walk(data):
-    """Yields (marker, start, end) of each segment's content, up to the first scan's header.
+    """Yields (marker, start, end) of each segment's content, up to the first scan's header."""
+    if data.startswith(_START):
+        yield from _segments(data, len(_START))
+
+
+def _segments(data, place):
+    """Yields (marker, start, end) of each segment's content behind a place, up to a scan's header.
 
     What stands between segments is passed over, as libjpeg does. It ends at a segment that is cut.
     """
-    place = len(_START) if data.startswith(_START) else len(data)
     while (place := data.find(b"\xff", place)) >= 0:
         while data[place : place + 1] == b"\xff":  # any number may fill the gap
             place += 1

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -31,7 +32,7 @@ def list_files(source, flag):
         flag: the flag that names it, for the messages.
 
     Returns:
-        A list of SourceFile, at least one. Several threads may read at a time.
+        A list of SourceFile, at least one. Several threads or forks may read at a time.
 
     Raises:
         DataError: no such folder or archive, or there is no file in it; an archive that could do
@@ -74,9 +75,21 @@ def _on_disk(folder):
 
 def _in_archive(path, flag):
     archive, members = open_archive(path, flag)
+    read = _Reader(archive)
     return [
-        SourceFile(
-            info.filename, f"{path}: {info.filename}", functools.partial(read_member, archive, info)
-        )
+        SourceFile(info.filename, f"{path}: {info.filename}", functools.partial(read, info))
         for info in members
     ]
+
+
+class _Reader:
+    """Reads members of an archive, in a forked process as well."""
+
+    def __init__(self, archive):
+        self._archive, self._process = archive, os.getpid()
+
+    def __call__(self, info):
+        """Returns a member's bytes; raises as `read_member`."""
+        if self._process != os.getpid():  # forks share the place in an open file
+            self._archive, self._process = zipfile.ZipFile(self._archive.filename), os.getpid()
+        return read_member(self._archive, info)

@@ -17,6 +17,7 @@ class ConvertedRow(NamedTuple):
     orientation: int  # EXIF's, where it was switched off, otherwise 1
     source_sha256: str  # of its bytes in the source, in hexadecimal
     sha256: str  # of the RGB JPEG's
+    phash: str  # of the RGB JPEG, as `perceptual_hash.hash_image` gives it; "" where it is damaged
 
 
 class ImageRow(NamedTuple):
