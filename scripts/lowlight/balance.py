@@ -57,7 +57,7 @@ def balance(groups, chosen, labels, fraction):
 def _shares(groups, labels):
     """Returns the share that each group has of each label, int64 [groups, labels]."""
     counts = [Counter(label for name in group for label in labels[name]) for group in groups]
-    totals = sum(counts, Counter())
+    totals = Counter(label for group in groups for name in group for label in labels[name])
     columns = {label: column for column, label in enumerate(sorted(totals))}
     shares = np.zeros((len(groups), len(columns)), np.int64)
     for row, count in enumerate(counts):

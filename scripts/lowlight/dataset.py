@@ -1,5 +1,6 @@
 """Writes the record files of a data set beside its label map and split, and checks them."""
 
+import functools
 import hashlib
 import itertools
 import os
@@ -11,12 +12,12 @@ import numpy as np
 from lowlight.classes import SPLITS, format_label_map
 from lowlight.errors import DataError
 from lowlight.files import whole_files
+from lowlight.processes import map_in_processes
 from lowlight.progress import Progress
 from lowlight.records import parse_record
 from lowlight.shards import remove_finished, write_finished
 from lowlight.tables import SplitRow, format_table
-from lowlight.tfrecords import read_frames
-from lowlight.threads import map_in_threads
+from lowlight.tfrecords import find_frames, read_frame
 
 _RECORD_FILE = re.compile(rf"({'|'.join(SPLITS)})\.tfrecord(?:-\d{{5}}-of-(\d{{5}}))?")
 
@@ -107,22 +108,28 @@ def verify_records(path, place, entries, images_dir, class_ids, on_record):
     """
     remedy = "The tables or images changed meanwhile, or the disk fails. Run this step again."
 
-    def check(number, serialized, entry):
-        if entry is None:
-            return "one too many"
-        record = parse_record(serialized, f"{place}: record {number}")
-        return _difference(record, entry, images_dir, class_ids)
-
-    numbered = zip(
-        itertools.count(1), read_frames(path), itertools.chain(entries, itertools.repeat(None))
+    places = find_frames(path)
+    extra = itertools.repeat(None, max(len(places) - len(entries), 0))
+    items = zip(itertools.count(1), places, itertools.chain(entries, extra))
+    check = functools.partial(
+        _check_record, path=path, place=place, images_dir=images_dir, class_ids=class_ids
     )
-    count = 0
-    for count, wrong in enumerate(map_in_threads(lambda item: check(*item), numbered), 1):
+    for number, wrong in enumerate(map_in_processes(check, items), 1):
         if wrong:
-            raise DataError(f"{place}: record {count}: {wrong}.\n  {remedy}")
+            raise DataError(f"{place}: record {number}: {wrong}.\n  {remedy}")
         on_record()
-    if count < len(entries):
-        raise DataError(f"{place}: {count} records, {len(entries)} expected.\n  {remedy}")
+    if len(places) < len(entries):
+        raise DataError(f"{place}: {len(places)} records, {len(entries)} expected.\n  {remedy}")
+
+
+def _check_record(item, path, place, images_dir, class_ids):
+    """Returns what is wrong with (number, where it is, entry or None), "" where nothing is."""
+    number, where, entry = item
+    serialized = read_frame(path, number, where)
+    if entry is None:
+        return "one too many"
+    record = parse_record(serialized, f"{place}: record {number}")
+    return _difference(record, entry, images_dir, class_ids)
 
 
 def _difference(record, entry, images_dir, class_ids):

@@ -32,17 +32,22 @@ def whole_files(*paths):
         yield partials
         for partial, final in zip(partials, finals, strict=True):
             os.replace(partial, final)
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(finals[0] if len(finals) == 1 else finals[0].parent)
-        for partial, final in zip(partials, finals, strict=True):
-            if Path(error.filename) == partial:
-                error.filename = str(final)
-        raise
-    finally:
+    except BaseException as error:
         for partial in partials:
             with contextlib.suppress(OSError):
                 partial.unlink()
+        if isinstance(error, OSError):
+            _name_final(error, partials, finals)
+        raise
+
+
+def _name_final(error, partials, finals):
+    """Makes an OSError name the final file in place of the temporary one."""
+    if error.filename is None:
+        error.filename = str(finals[0] if len(finals) == 1 else finals[0].parent)
+    for partial, final in zip(partials, finals, strict=True):
+        if Path(error.filename) == partial:
+            error.filename = str(final)
 
 
 @contextlib.contextmanager

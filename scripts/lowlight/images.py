@@ -10,12 +10,13 @@ from PIL import Image
 
 from lowlight.errors import DataError
 from lowlight.files import existing_file
-from lowlight.jpegs import cut_to_first_waves
+from lowlight.jpegs import cut_to_first_waves, rgb_size
 from lowlight.sources import is_stray
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"))
 # What shows where an image is transparent.
 BACKGROUND = "black"
+_HEADER = 4096  # bytes, which hold a JPEG's header where it has no thumbnail
 
 # Of tags and profiles, which have no say in the pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -76,8 +77,19 @@ def to_rgb(image):
 
 def image_size(path):
     """Returns (width, height) in stored pixels, from the file's header; raises as `open_image`."""
-    with _plain_errors(path), Image.open(path) as image:
-        return image.size
+    with open(path, "rb") as file:
+        size = _common_size(file.read(_HEADER))
+    if size is None:
+        with _plain_errors(path), Image.open(path) as image:
+            size = image.size
+    return size
+
+
+def _common_size(data):
+    """Returns the size of a common RGB JPEG by its first bytes, None where Pillow has to look."""
+    size = rgb_size(data)
+    is_small = size is not None and size[0] * size[1] <= (Image.MAX_IMAGE_PIXELS or 0)
+    return size if is_small else None
 
 
 def read_image(path, width, height):
@@ -87,7 +99,7 @@ def read_image(path, width, height):
         DataError: no such file, not an image, or one of another size.
     """
     data = existing_file(path, "Run convert_images.py, or check --images_dir.").read_bytes()
-    found = open_image(data, path, whole=False).size
+    found = _common_size(data) or open_image(data, path, whole=False).size
     if found != (width, height):
         raise DataError(
             f"{path}: {found[0]}x{found[1]} pixels, but images.csv has {width}x{height}.\n"

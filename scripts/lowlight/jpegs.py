@@ -1,12 +1,15 @@
 """Walks through a JPEG's bytes by its markers, without decoding it."""
 
 import re
+import struct
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _PROGRESSIVE = 0xC2
+_START_OR_END = re.compile(rb"\xff[\xd8\xd9]")
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # one that ends a scan's data
 _COMMON_FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended and progressive Huffman
+_FRAME = struct.Struct(">BHHB")  # bits, height, width, components; of each three bytes follow
 _APP1 = 0xE1
 _ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))  # no marker, TEM, RST0 to RST7: no content
 _ENDS = frozenset((0xD8, 0xD9))  # what can't come before the first scan
@@ -26,8 +29,8 @@ def holds_end_marker(data):
     scan = next((start for marker, start, _ in _walk(data) if marker == _START_OF_SCAN), None)
     if scan is None:
         return False
-    end = data.find(_END, scan)
-    return end >= 0 and data.find(_START, scan, end) < 0
+    found = _START_OR_END.search(data, scan)
+    return found is not None and found[0] == _END
 
 
 def is_of_common_form(data):
@@ -37,6 +40,24 @@ def is_of_common_form(data):
     pixels that it can't.
     """
     return any(marker in _COMMON_FRAMES for marker, _, _ in _walk(data))
+
+
+def rgb_size(data):
+    """Returns (width, height) of a JPEG of three components of 8 bits, in pixels.
+
+    None of any other, and of one whose bytes end before its first scan, or that is damaged before.
+
+    Args:
+        data: the file's first bytes; as a rule 4096 are enough.
+    """
+    size = None
+    for marker, start, end in _walk(data):
+        if marker in _COMMON_FRAMES and end - start == _FRAME.size + 3 * 3:
+            bits, height, width, components = _FRAME.unpack_from(data, start)
+            size = (width, height) if (bits, components) == (8, 3) else None
+        elif marker == _START_OF_SCAN:
+            return size if size and all(size) else None
+    return None
 
 
 def app1_segments(data):

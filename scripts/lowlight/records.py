@@ -10,7 +10,6 @@ from lowlight.boxes import pixel_xyxy_to_unit_yxyx
 from lowlight.errors import DataError
 from lowlight.images import read_image
 from lowlight.tfrecords import Example, frame, read_frames
-from lowlight.threads import map_in_threads
 
 _EDGES = "ymin", "xmin", "ymax", "xmax"
 
@@ -41,9 +40,7 @@ def make_example(image, boxes, encoded, class_ids):
         (object_detection/data_decoders/tf_example_decoder.py): boxes as fractions of the image,
         each edge a list of its own.
     """
-    edges = np.array(
-        [pixel_xyxy_to_unit_yxyx(box[4:], box.width, box.height) for box in boxes], np.float32
-    ).reshape(-1, 4)
+    edges = [pixel_xyxy_to_unit_yxyx(box[4:], box.width, box.height) for box in boxes]
     names = [box.class_name for box in boxes]
     filename = image.filename.encode()
     features = {
@@ -54,10 +51,10 @@ def make_example(image, boxes, encoded, class_ids):
         "image/key/sha256": ("bytes_list", [hashlib.sha256(encoded).hexdigest().encode()]),
         "image/encoded": ("bytes_list", [encoded]),
         "image/format": ("bytes_list", [b"jpeg"]),
-        "image/object/bbox/ymin": ("float_list", edges[:, 0]),
-        "image/object/bbox/xmin": ("float_list", edges[:, 1]),
-        "image/object/bbox/ymax": ("float_list", edges[:, 2]),
-        "image/object/bbox/xmax": ("float_list", edges[:, 3]),
+        "image/object/bbox/ymin": ("float_list", [edge[0] for edge in edges]),
+        "image/object/bbox/xmin": ("float_list", [edge[1] for edge in edges]),
+        "image/object/bbox/ymax": ("float_list", [edge[2] for edge in edges]),
+        "image/object/bbox/xmax": ("float_list", [edge[3] for edge in edges]),
         "image/object/class/text": ("bytes_list", [name.encode() for name in names]),
         "image/object/class/label": ("int64_list", [class_ids[name] for name in names]),
     }
@@ -93,8 +90,8 @@ def write_records(path, entries, images_dir, class_ids, on_image):
         return head, serialized, foot
 
     with open(path, "wb") as file:
-        for parts in map_in_threads(make, entries):
-            file.writelines(parts)
+        for entry in entries:  # one after the other: threads would wait for Python's lock
+            file.writelines(make(entry))
             on_image()
 
 

@@ -1,5 +1,6 @@
 """Reads and writes TFRecord files and their tf.train.Examples without TensorFlow."""
 
+import os
 import struct
 
 import google_crc32c
@@ -37,24 +38,74 @@ def read_frames(path):
         while head := file.read(_HEAD.size):
             serialized = _read_record(file, head, size)
             if serialized is None:
-                raise DataError(
-                    f"{path}: damaged after record {number}.\n  make_tfrecords.py writes it anew."
-                )
+                raise _damaged(path, number)
             number += 1
             yield serialized
 
 
 def _read_record(file, head, size):
     """Returns the record behind a head, None where either is damaged."""
+    length = _length_of(head, size)
+    if length is None:
+        return None
+    return _checked(file.read(length + _SUM.size), length)
+
+
+def _length_of(head, size):
+    """Returns how many bytes the record behind a head has, None where the head is damaged."""
     if len(head) < _HEAD.size:
         return None
     length, length_sum = _HEAD.unpack(head)
-    if length_sum != _masked_crc(head[:8]) or length > size:
+    return length if length_sum == _masked_crc(head[:8]) and length <= size else None
+
+
+def _checked(framed, length):
+    """Returns the record that its check sum follows, None where one of them is damaged."""
+    if len(framed) < length + _SUM.size:
         return None
-    serialized, data_sum = file.read(length), file.read(_SUM.size)
-    if len(data_sum) < _SUM.size or data_sum != _SUM.pack(_masked_crc(serialized)):
-        return None
+    serialized = framed[:length]
+    return serialized if framed[length:] == _SUM.pack(_masked_crc(serialized)) else None
+
+
+def find_frames(path):
+    """Returns [(offset, length)] of the records of a TFRecord file, in bytes, by their heads alone.
+
+    Raises:
+        DataError: as `read_frames`, of a damaged head.
+    """
+    path = existing_file(path, "make_tfrecords.py writes records.")
+    size, places, offset = path.stat().st_size, [], 0
+    with open(path, "rb") as file:
+        while head := os.pread(file.fileno(), _HEAD.size, offset):
+            length = _length_of(head, size)
+            if length is None:
+                raise _damaged(path, len(places))
+            places.append((offset + _HEAD.size, length))
+            offset += _HEAD.size + length + _SUM.size
+    return places
+
+
+def read_frame(path, number, place):
+    """Returns the bytes of one record, checked against their check sum.
+
+    Args:
+        path: the file; number: the record's, from 1; place: one of `find_frames`.
+
+    Raises:
+        DataError: the record is damaged.
+    """
+    offset, length = place
+    with open(path, "rb", buffering=0) as file:
+        serialized = _checked(os.pread(file.fileno(), length + _SUM.size, offset), length)
+    if serialized is None:
+        raise _damaged(path, number - 1)
     return serialized
+
+
+def _damaged(path, number):
+    return DataError(
+        f"{path}: damaged after record {number}.\n  make_tfrecords.py writes it anew."
+    )
 
 
 def _masked_crc(data):
