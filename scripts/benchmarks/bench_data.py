@@ -13,8 +13,10 @@ From raw files to verified records, on images made like ExDark's (made_exdark.py
 
 Each side runs --repeats times, in turn, each in a process of its own, whose imports aren't timed.
 cost_growth compares what an image costs ours with what it costs on a quarter of the images;
-peak_mib is the most resident memory of ours, all its processes together. The last line is one JSON
-object.
+peak_mib is the most resident memory of ours, all its processes together. A table tells what each
+part of ours costs of a processor's time, on a quarter of the images (data_parts.py): what the limit
+doesn't do is what stands between. Without near-duplicates is without the pHash's share of it and
+the comparison. The last line is one JSON object.
 """
 
 import functools
@@ -34,6 +36,7 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import data_parts  # noqa: E402
 import data_sides  # noqa: E402
 from made_exdark import make_exdark  # noqa: E402
 
@@ -71,7 +74,8 @@ def _run(side, raw, out, results):
     if side == "reencode":
         import pandas  # noqa: F401
         import tensorflow  # noqa: F401
-    results.put(dict(getattr(data_sides, side)(raw, out)))
+    run = data_parts.measure_parts if side == "parts" else getattr(data_sides, side)
+    results.put(dict(run(raw, out)))
 
 
 def _watch(pid, done, peak):
@@ -84,6 +88,11 @@ def _watch(pid, done, peak):
             return
 
 
+def medians_of(runs):
+    """Returns {stage: median} of what `run_side` returned."""
+    return {stage: statistics.median(stages[stage] for stages, _ in runs) for stage in runs[0][0]}
+
+
 def report(name, images, runs):
     """Prints a side's median and spread, its stages and its memory, and returns the median."""
     totals = [sum(stages.values()) for stages, _ in runs]
@@ -91,8 +100,8 @@ def report(name, images, runs):
     print(
         f"{name} ({images} images): median {median:.2f} s, {min(totals):.2f} to {max(totals):.2f}"
     )
-    for stage in runs[0][0]:
-        print(f"    {stage:18} {statistics.median(stages[stage] for stages, _ in runs):7.2f} s")
+    for stage, seconds in medians_of(runs).items():
+        print(f"    {stage:18} {seconds:7.2f} s")
     print(f"    {'resident memory':18} {max(peak for _, peak in runs):7.0f} MiB")
     return median
 
@@ -114,14 +123,18 @@ def main(argv):
         size = sum(path.stat().st_size for path in files)
         print(f"{len(files)} images of {size / len(files) / 1e3:.0f} KB, {os.cpu_count()} cores")
         run = functools.partial(run_side, folder=temporary)
-        runs = {name: [] for name in (*_SIDES, "quarter")}
+        runs = {name: [] for name in (*_SIDES, "quarter", "parts")}
         for _ in range(FLAGS.repeats):
             for side in _SIDES:
                 runs[side].append(run(side, whole))
             runs["quarter"].append(run("ours", quarter))
+            runs["parts"].append(run("parts", quarter))
     medians = {side: report(side, sets[whole], runs[side]) for side in _SIDES}
     medians["quarter"] = report("ours", sets[quarter], runs["quarter"])
-    apart = statistics.median(stages["near-duplicates"] for stages, _ in runs["ours"])
+    parts = medians_of(runs["parts"])
+    data_parts.print_parts(parts)
+    apart = medians_of(runs["ours"])["near-duplicates"]
+    apart += parts[data_parts.HASH] / 1e3 * sets[whole] / os.cpu_count()
     cost, quarter_cost = medians["ours"] / sets[whole], medians["quarter"] / sets[quarter]
     figures = {
         "speedup_over_reencode": medians["reencode"] / medians["ours"],

@@ -18,6 +18,7 @@ from lowlight.sources import is_stray, list_files
 from lowlight.tables import ConvertedRow, ProblemRow, format_table
 
 PROBLEMS = "problems.csv"
+_CHUNK = 4  # images that a process takes at a time; one that is encoded takes many times others
 
 
 class Converted(NamedTuple):
@@ -60,7 +61,8 @@ def convert_images(source, folder, jobs=None, verify=False):
     rows, errors, found = [], [], 0
     problems = [ProblemRow(file.name, "stray file", "left alone") for file in strays]
     with open_journal(folder / JOURNAL) as add, Progress(len(images), "image") as progress:
-        for file, result in zip(images, map_in_processes(convert, images, jobs), strict=True):
+        results = map_in_processes(convert, images, jobs, _CHUNK)
+        for file, result in zip(images, results, strict=True):
             if isinstance(result, DataError):
                 errors.append(result)
             else:

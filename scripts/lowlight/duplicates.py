@@ -8,7 +8,7 @@ import numpy as np
 
 from lowlight.converted import read_hashes
 from lowlight.files import existing_file
-from lowlight.perceptual_hash import hash_image, parse_hash
+from lowlight.perceptual_hash import hash_image, is_hash, parse_hash
 from lowlight.processes import map_in_processes
 from lowlight.progress import Progress
 
@@ -60,7 +60,7 @@ def _hash_file(name, images_dir, known):
     path = existing_file(images_dir / name, "Run convert_images.py, or check --images_dir.")
     data = path.read_bytes()
     sha256, phash = known.get(name, ("", ""))
-    if phash and hashlib.sha256(data).hexdigest() == sha256:
+    if is_hash(phash) and hashlib.sha256(data).hexdigest() == sha256:
         return phash
     return hash_image(data, path)
 

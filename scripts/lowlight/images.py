@@ -98,7 +98,11 @@ def read_image(path, width, height):
     Raises:
         DataError: no such file, not an image, or one of another size.
     """
-    data = existing_file(path, "Run convert_images.py, or check --images_dir.").read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        existing_file(path, "Run convert_images.py, or check --images_dir.")
+        raise
     found = _common_size(data) or open_image(data, path, whole=False).size
     if found != (width, height):
         raise DataError(

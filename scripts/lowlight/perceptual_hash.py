@@ -1,5 +1,7 @@
 """The pHash of an image, which is nearly the same for copies of one photograph."""
 
+import re
+
 import numpy as np
 
 from lowlight.images import grey_thumbnail
@@ -8,6 +10,7 @@ LEAST_CONTRAST = 1.0  # standard deviation of a thumbnail's grey levels, of 255
 _SIDE = 32  # of the thumbnail that is hashed, pixels
 _WAVES = 16  # a side of the block of lowest frequencies that become bits
 _FLAT = "flat"
+_HASH = re.compile(rf"{_FLAT}|[0-9a-f]{{64}}")
 # Rows are cosines of growing frequency. In integers, so that a hash is the same on every machine.
 _COSINES = np.cos(np.pi * np.outer(np.arange(_WAVES), 2 * np.arange(_SIDE) + 1) / (2 * _SIDE))
 _DCT = np.rint(1024 * _COSINES).astype(np.int64)  # [16, 32]
@@ -24,6 +27,11 @@ def hash_image(data, place):
     """
     found = hash_thumbnail(grey_thumbnail(data, place, _SIDE))
     return _FLAT if found is None else found.tobytes().hex()
+
+
+def is_hash(text):
+    """Says whether a text is one that `hash_image` gives."""
+    return _HASH.fullmatch(text) is not None
 
 
 def parse_hash(text):

@@ -13,12 +13,12 @@ import traceback
 from lowlight.errors import DataError
 from lowlight.threads import map_in_threads
 
-_CHUNK = 16  # items that a process takes at a time
+_LEAST = 32  # items that are worth it to start processes for
 _QUEUED = 2  # chunks that wait for each process, so that it never waits for the caller
 _AHEAD = 8  # chunks a process, finished or not, that are ahead of what was taken
 
 
-def map_in_processes(function, items, jobs=None):
+def map_in_processes(function, items, jobs=None, chunk=16):
     """Yields function(item) for each item, in the order of the items.
 
     For work that holds Python's lock much of the time, which threads would do in turn. The
@@ -30,16 +30,17 @@ def map_in_processes(function, items, jobs=None):
         function: called in another process; what it returns or raises must be picklable.
         items: any iterable; it is read at once.
         jobs: how many processes; by default one a core.
+        chunk: how many items a process takes at a time; fewer where they take longer.
 
     Raises:
         DataError: a process was killed. Besides, whatever the function raises.
     """
     items = list(items)
-    chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
-    jobs = min(jobs or os.cpu_count(), len(chunks))
-    if jobs < 2 or not _can_fork():
-        yield from map_in_threads(function, items, jobs or 1)
+    jobs = jobs or os.cpu_count()
+    if jobs < 2 or len(items) < _LEAST or not _can_fork():
+        yield from map_in_threads(function, items, jobs)
         return
+    chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
     with _start(function, chunks, jobs) as workers:
         yield from _take_in_order(workers, len(chunks))
 

@@ -56,7 +56,7 @@ def is_stray(name):
     Args:
         name: its path inside the source, parts divided by "/".
     """
-    parts = PurePosixPath(name).parts
+    parts = [part for part in name.split("/") if part != "."]
     return name.endswith("~") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
 
 

@@ -103,9 +103,7 @@ def read_frame(path, number, place):
 
 
 def _damaged(path, number):
-    return DataError(
-        f"{path}: damaged after record {number}.\n  make_tfrecords.py writes it anew."
-    )
+    return DataError(f"{path}: damaged after record {number}.\n  make_tfrecords.py writes it anew.")
 
 
 def _masked_crc(data):
