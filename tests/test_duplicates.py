@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lowlight import duplicates
 from lowlight.conversion import convert_images
 from lowlight.duplicates import (
     close_pairs,
@@ -15,7 +16,8 @@ from lowlight.duplicates import (
     find_leaks,
 )
 from lowlight.errors import DataError
-from lowlight.perceptual_hash import hash_thumbnail
+from lowlight.images import grey_thumbnail
+from lowlight.perceptual_hash import hash_image, hash_thumbnail, is_hash, parse_hash
 from lowlight.sample import write_sample
 from lowlight.tables import SplitRow
 
@@ -117,6 +119,68 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, data, message):
         (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(DataError, match=message):
         find_duplicates(["a.jpg"], tmp_path)
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """A list of the images that are decoded to be hashed."""
+    calls = []
+    hash_image = duplicates.hash_image
+    monkeypatch.setattr(
+        duplicates,
+        "hash_image",
+        lambda data, place: calls.append(place.name) or hash_image(data, place),
+    )
+    return calls
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """A folder of three converted images, of which two are copies of each other."""
+    (tmp_path / "in").mkdir()
+    names = save(tmp_path / "in", a=photograph(0), b=photograph(1), c=photograph(0))
+    convert_images(tmp_path / "in", tmp_path / "images")
+    return tmp_path / "images", names
+
+
+def test_hashes_of_the_conversion_are_used(converted, hashed):
+    folder, names = converted
+    assert find_duplicates(names, folder) == [["a.jpg", "c.jpg"]]
+    assert hashed == []
+
+
+def test_an_image_that_changed_behind_the_conversion_is_hashed_again(converted, hashed):
+    folder, names = converted
+    photograph(2).save(folder / "c.jpg", quality=95)
+    assert find_duplicates(names, folder) == []
+    assert hashed == ["c.jpg"]
+
+
+@pytest.mark.parametrize("text", ["", "flatter", "0" * 63, "G" * 64])
+def test_a_hash_of_another_form_is_not_used(converted, hashed, text):
+    folder, names = converted
+    table = (folder / "converted.csv").read_text().splitlines()
+    lines = [line.rpartition(",")[0] + f",{text}" for line in table[1:]]
+    (folder / "converted.csv").write_text("\n".join([table[0], *lines]) + "\n")
+    assert find_duplicates(names, folder) == [["a.jpg", "c.jpg"]]
+    assert sorted(hashed) == names
+
+
+def test_without_a_conversion_all_images_are_hashed(converted, hashed):
+    folder, names = converted
+    (folder / "converted.csv").unlink()
+    assert find_duplicates(names, folder) == [["a.jpg", "c.jpg"]]
+    assert sorted(hashed) == names
+
+
+@pytest.mark.parametrize("image", [photograph(0), Image.new("RGB", (40, 30))], ids=["any", "flat"])
+def test_a_hash_as_text_is_the_same_hash(image):
+    stream = io.BytesIO()
+    image.save(stream, "JPEG")
+    text = hash_image(stream.getvalue(), "a.jpg")
+    assert is_hash(text)
+    expected = hash_thumbnail(grey_thumbnail(stream.getvalue(), "a.jpg", 32))
+    assert np.array_equal(parse_hash(text), expected)
 
 
 ROWS = [

@@ -1,6 +1,6 @@
 """Gathers ExDark's annotations, beside the images they belong to, into table rows."""
 
-from pathlib import PurePosixPath
+import posixpath
 from typing import NamedTuple
 
 from lowlight.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
@@ -91,8 +91,8 @@ def image_stem(name):
     Args:
         name: a file name or path, parts divided by "/", with or without an image's extension.
     """
-    path = PurePosixPath(name)
-    return (path.stem if is_image_name(path.name) else path.name).casefold()
+    base = posixpath.basename(name)
+    return (posixpath.splitext(base)[0] if is_image_name(base) else base).casefold()
 
 
 def _add_image(found, path, file, name, facts):
@@ -154,11 +154,11 @@ def _read_facts(image_list):
         return {}
     path = existing_file(image_list, "Check --image_list.")
     facts = parse_image_list(path.read_bytes(), path)
-    return {PurePosixPath(name).stem.casefold(): (name, fact) for name, fact in facts.items()}
+    return {image_stem(name): (name, fact) for name, fact in facts.items()}
 
 
 def _image_name(file):
-    return PurePosixPath(file.name).name[: -len(".txt")]
+    return posixpath.basename(file.name)[: -len(".txt")]
 
 
 def _by_stem(texts, annotations):

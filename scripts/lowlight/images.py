@@ -2,8 +2,9 @@
 
 import contextlib
 import io
+import posixpath
 import warnings
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -24,7 +25,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 def is_image_name(name):
     """Says whether a file's extension is that of an image, in either case."""
-    return PurePosixPath(name).suffix.lower() in EXTENSIONS
+    return posixpath.splitext(name)[1].lower() in EXTENSIONS
 
 
 def open_image(data, place, whole=True):
@@ -138,4 +139,5 @@ def grey_thumbnail(data, place, side):
 
 def list_jpegs(folder):
     """Returns the paths of the converted images in a folder, sorted."""
-    return sorted(p for p in Path(folder).glob("*.jpg") if not is_stray(p.name))
+    names = sorted(path.name for path in Path(folder).glob("*.jpg"))
+    return [Path(folder, name) for name in names if not is_stray(name)]

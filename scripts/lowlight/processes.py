@@ -94,7 +94,8 @@ def _work(function, chunks, connection, of_caller, stop, caller):
                 try:
                     results.append(function(item))
                 except Exception as error:
-                    error.add_note(f"In a process of map_in_processes:\n{traceback.format_exc()}")
+                    if not isinstance(error, DataError):  # its traceback isn't pickled
+                        error.add_note(f"In another process:\n{traceback.format_exc()}")
                     failure = error
                     break
             connection.send((number, results, failure))

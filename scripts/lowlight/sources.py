@@ -2,9 +2,10 @@
 
 import functools
 import os
+import posixpath
 import zipfile
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from lowlight.archives import open_archive, read_member
@@ -21,7 +22,7 @@ class SourceFile(NamedTuple):
     @property
     def folder(self):
         """The name of the folder it lies in, "" at the top."""
-        return PurePosixPath(self.name).parent.name
+        return posixpath.basename(posixpath.dirname(self.name))
 
 
 def list_files(source, flag):
