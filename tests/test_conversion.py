@@ -8,7 +8,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-from lowlight import rgb_jpegs
+from lowlight import processes, rgb_jpegs
 from lowlight.conversion import convert_images
 from lowlight.errors import DataError
 from lowlight.rgb_jpegs import to_rgb_jpeg
@@ -82,6 +82,43 @@ def test_a_jpeg_with_a_damaged_middle_is_found_where_it_is_verified():
     assert to_rgb_jpeg(bytes(data), "a.jpg").how == "kept"
     with pytest.raises(DataError, match=r"^a\.jpg: damaged or cut short"):
         to_rgb_jpeg(bytes(data), "a.jpg", verify=True)
+
+
+def test_an_image_with_a_damaged_middle_has_no_hash(tmp_path):
+    data = bytearray(jpeg())
+    place = data.index(b"\xff\xc4") + 5
+    data[place : place + 16] = b"\xff" * 16
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jpg").write_bytes(data)
+    (row,) = convert_images(tmp_path / "in", tmp_path / "out").rows
+    assert (row.how, row.phash) == ("kept", "")
+
+
+def many_images(folder, count=80):
+    for number in range(count):
+        kind = ("png", "jpg")[number % 5 > 0]
+        (folder / f"{number % 3}").mkdir(parents=True, exist_ok=True)
+        image = Image.effect_noise((60, 40), 20 + number).convert("RGB")
+        image.save(folder / f"{number % 3}/{number:03}.{kind}")
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_processes_write_the_bytes_that_threads_write(tmp_path, monkeypatch, packed):
+    source = tmp_path / "in"
+    many_images(source)
+    if packed:
+        with zipfile.ZipFile(tmp_path / "in.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in source.rglob("*.*"):
+                archive.write(file, file.relative_to(source))
+        source = tmp_path / "in.zip"
+    contents = []
+    for is_safe in (False, True):
+        monkeypatch.setattr(processes, "_can_fork", lambda is_safe=is_safe: is_safe)
+        out = tmp_path / f"out-{is_safe}"
+        convert_images(source, out, jobs=3)
+        contents.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 82
 
 
 @pytest.mark.parametrize("frame", [0xC3, 0xC9], ids=["lossless", "arithmetic"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lowlight.converted import read_hashes
-from lowlight.files import existing_file
+from lowlight.images import read_jpeg
 from lowlight.perceptual_hash import hash_image, is_hash, parse_hash
 from lowlight.processes import map_in_processes
 from lowlight.progress import Progress
@@ -57,8 +57,8 @@ def find_duplicates(filenames, images_dir):
 
 def _hash_file(name, images_dir, known):
     """Returns the pHash of an image file, from converted.csv where it is of these very bytes."""
-    path = existing_file(images_dir / name, "Run convert_images.py, or check --images_dir.")
-    data = path.read_bytes()
+    path = images_dir / name
+    data = read_jpeg(path)
     sha256, phash = known.get(name, ("", ""))
     if is_hash(phash) and hashlib.sha256(data).hexdigest() == sha256:
         return phash

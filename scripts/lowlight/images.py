@@ -93,17 +93,22 @@ def _common_size(data):
     return size if is_small else None
 
 
+def read_jpeg(path):
+    """Returns the bytes of a converted image; raises DataError where there is no such file."""
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        existing_file(path, "Run convert_images.py, or check --images_dir.")
+        raise
+
+
 def read_image(path, width, height):
     """Returns the bytes of an image file that has the size that images.csv gives it.
 
     Raises:
         DataError: no such file, not an image, or one of another size.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError:
-        existing_file(path, "Run convert_images.py, or check --images_dir.")
-        raise
+    data = read_jpeg(path)
     found = _common_size(data) or open_image(data, path, whole=False).size
     if found != (width, height):
         raise DataError(
