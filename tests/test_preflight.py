@@ -320,11 +320,6 @@ def test_bfloat16_is_for_tpus(data_dir):
     assert check_training(config, "x.config", 1, 10, use_tpu=True) == ""
 
 
-def test_fewer_record_files_than_workers_are_refused(data_dir):
-    with pytest.raises(DataError, match="1 record file for 2 workers.*\n.*--shards=2"):
-        run_preflight(small_config(data_dir), data_dir, num_workers=2)
-
-
 def test_a_start_in_the_runs_own_folder_is_refused(start, data_dir):
     (data_dir / "run").mkdir()
     for path in Path(start[1]).parent.glob("ckpt-1.*"):

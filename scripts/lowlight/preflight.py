@@ -25,7 +25,6 @@ def preflight(
     replicas,
     num_steps,
     checkpoint_every_n=1000,
-    num_workers=1,
     use_tpu=False,
 ):
     """Checks everything that a training needs before it begins.
@@ -37,19 +36,18 @@ def preflight(
         replicas: devices that share a batch.
         num_steps: the step to train to.
         checkpoint_every_n: steps between two checkpoints.
-        num_workers: processes that share the record files.
         use_tpu: whether it is trained on a TPU.
 
     Returns:
         Lines for a table of what was found, and a line for each warning.
 
     Raises:
-        DataError: as `check_config`, `check_training`, `count_and_check` and `check_start`; too few
-            record files for the workers; too little room on the disk.
+        DataError: as `check_config`, `check_training`, `count_and_check` and `check_start`; too
+            little room on the disk.
     """
     check_config(config, config_path)
     warning = check_training(config, config_path, replicas, num_steps, use_tpu)
-    counts = _check_records(config, config_path, num_workers)
+    counts = _check_records(config, config_path)
     trial, train, start = build_trial(config, config_path), config.train_config, "random weights"
     if train.fine_tune_checkpoint:
         _check_apart(train.fine_tune_checkpoint, model_dir, config_path)
@@ -74,16 +72,10 @@ def preflight(
     return lines + [f"  warning: {text}" for text in warnings]
 
 
-def _check_records(config, path, num_workers):
+def _check_records(config, path):
     """Returns the RecordCounts of a config's training records; raises DataError as `preflight`."""
     reader = config.train_input_reader
     files = record_files(reader.tf_record_input_reader.input_path, path)
-    if len(files) < num_workers:
-        raise DataError(
-            f"{path}: {_count(len(files), 'record file')} for {num_workers} workers, each of which "
-            f"reads files of its own.\n  Run make_tfrecords.py with --shards={num_workers} or a "
-            "multiple of it, and name the files by a glob in input_path."
-        )
     return count_and_check(files, read_label_map(reader.label_map_path))
 
 

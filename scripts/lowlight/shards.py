@@ -16,7 +16,9 @@ _FINISHED = re.compile(r"\..+\.tfrecord.*\.[0-9a-f]{64}")
 
 
 def number_of_workers():
-    """Returns how many workers TF_CONFIG names, 1 without it; TFOD's own loop needs a file each.
+    """Returns how many workers TF_CONFIG names, 1 without it.
+
+    TFOD's own loop needs a record file for each; `train_input` takes any number of files.
 
     Raises:
         DataError: TF_CONFIG isn't of the form that TensorFlow wants.

@@ -20,7 +20,8 @@ def training_batches(config, strategy, seed=None, start_step=0, model=None):
 
     Each epoch takes all records of all shards in an order of its own. Order and augmentations
     follow from seed, step and an image's place in its batch alone: not from how many workers read
-    or calls run in parallel, nor from where training began.
+    or calls run in parallel, nor from where training began. Every worker reads all files, so there
+    may be fewer files than workers.
 
     Args:
         config: TrainEvalPipelineConfig; its paths are relative to the working directory.
