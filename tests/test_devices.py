@@ -74,8 +74,10 @@ def wait_for(path, process, log):
         time.sleep(0.1)
 
 
-def test_when_one_of_two_workers_is_killed_the_other_ends_and_both_go_on_together(tmp_path):
+@pytest.mark.parametrize("killed", [0, 1], ids=["the chief", "the other worker"])
+def test_when_one_of_two_workers_is_killed_the_other_ends_and_both_go_on_together(tmp_path, killed):
     config, run_dir = write_tiny_data(tmp_path), tmp_path / "run"
+    assert len(list(tmp_path.glob("train.tfrecord*"))) == 1  # the workers share one file
     logs = [tmp_path / f"worker {index}.log" for index in (0, 1)]
 
     def start(*flags):
@@ -85,18 +87,20 @@ def test_when_one_of_two_workers_is_killed_the_other_ends_and_both_go_on_togethe
             for index, log in enumerate(logs)
         ]
 
-    chief, other = start("--num_train_steps=100000", "--checkpoint_every_n=20")
+    workers = start("--num_train_steps=100000", "--checkpoint_every_n=20")
     try:
-        wait_for(run_dir / "ckpt-3.index", chief, logs[0])
-        other.send_signal(signal.SIGKILL)
-        assert chief.wait(timeout=200) == 1
-        assert f"error: {run_dir}: another worker has gone" in logs[0].read_text()
-        assert "Traceback" not in logs[0].read_text()
+        wait_for(run_dir / "ckpt-3.index", workers[0], logs[0])
+        workers[killed].send_signal(signal.SIGKILL)
+        assert workers[1 - killed].wait(timeout=200) == 1
+        text = logs[1 - killed].read_text()
+        assert f"error: {run_dir}: another worker has gone" in text
+        assert "Traceback" not in text
         step = json.loads((run_dir / "run.json").read_text())["sessions"][-1]["to_step"]
-        chief, other = start(f"--num_train_steps={step + 30}")
-        assert (chief.wait(timeout=400), other.wait(timeout=60)) == (0, 0), logs[0].read_text()
+        workers = start(f"--num_train_steps={step + 30}")
+        assert workers[0].wait(timeout=400) == 0, logs[0].read_text()
+        assert workers[1].wait(timeout=60) == 0, logs[1].read_text()
     finally:
-        for process in (chief, other):
+        for process in workers:
             process.kill()
             process.wait()
     assert f"to {step + 30}, batch 4, 2 devices" in logs[0].read_text()
