@@ -9,7 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_training import free_addresses, losses_of, start_training, write_tiny_data
+from tiny_training import (
+    free_addresses,
+    losses_of,
+    scalars_of,
+    start_training,
+    write_tiny_data,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +46,7 @@ for name, devices, steps in (
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The losses of three runs of 20 steps, {name: [20 floats]}."""
+    """The losses of three runs of 20 steps, {name: [20 floats]}, and their folder."""
     folder = tmp_path_factory.mktemp("devices")
     config = write_tiny_data(folder)
     done = subprocess.run(
@@ -53,7 +59,8 @@ def runs(tmp_path_factory):
     names = "in one go", "in two", "two devices"
     losses = {name: losses_of(folder / name) for name in names}
     assert all(sorted(run) == list(range(1, 21)) for run in losses.values())
-    return {name: [run[step] for step in sorted(run)] for name, run in losses.items()}
+    losses = {name: [run[step] for step in sorted(run)] for name, run in losses.items()}
+    return {"folder": folder, **losses}
 
 
 def test_with_a_seed_a_run_gone_on_with_has_the_losses_of_one_in_one_go_bit_by_bit(runs):
@@ -63,6 +70,16 @@ def test_with_a_seed_a_run_gone_on_with_has_the_losses_of_one_in_one_go_bit_by_b
 def test_two_devices_learn_what_one_learns_of_the_same_batches(runs):
     np.testing.assert_allclose(runs["two devices"], runs["in one go"], rtol=1e-4)
     assert runs["in one go"][-1] < 0.5 * runs["in one go"][0]
+
+
+def test_the_gradient_norm_of_two_devices_is_that_of_one_or_a_little_more(runs):
+    one, two = (
+        np.array(list(scalars_of(runs["folder"] / name / "train", "gradient_norm").values()))
+        for name in ("in one go", "two devices")
+    )
+    assert len(one) == len(two) == 20
+    assert np.all(two > 0.999 * one)
+    assert np.all(two < 1.9 * one)  # 2 where their gradients have nothing in common
 
 
 def wait_for(path, process, log):

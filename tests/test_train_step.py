@@ -144,3 +144,26 @@ def test_fast_attention_is_the_matrix_product_it_was():
     maps = [tf.constant([[[[1.0, -2.0]]]]), tf.constant([[[[3.0, 4.0]]]])]
     found = fast_attention(maps, tf.constant([[3.0], [1.0]]))
     np.testing.assert_allclose(found, [[[[1.5, -0.5]]]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_fast_upsampling_is_tfods_and_so_is_its_gradient(scale):
+    from lowlight import tfod  # noqa: F401  it repairs TFOD
+
+    # isort: split
+    import tensorflow as tf
+    from object_detection.utils import ops
+
+    from lowlight.fast_operations import nearest_neighbor_upsampling
+
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(2, 3, 5, 4)), tf.float32)
+    upstream = tf.constant(rng.normal(size=(2, 3 * scale, 5 * scale, 4)), tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        theirs = ops.nearest_neighbor_upsampling(x, scale=scale)
+        ours = nearest_neighbor_upsampling(x, scale=scale)
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_allclose(
+        tape.gradient(ours, x, upstream), tape.gradient(theirs, x, upstream), rtol=1e-4, atol=1e-5
+    )

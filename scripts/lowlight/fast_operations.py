@@ -8,6 +8,8 @@ import threading
 import tensorflow as tf
 from tensorflow.compat import v2  # what Keras calls tf
 
+from lowlight.fast_losses import focal_loss
+
 # oneDNN's filter gradient of a depthwise convolution takes several times as long with more columns.
 _FAST_COLUMNS = 3
 _SWISHES = "simple_swish", "silu", "swish"
@@ -31,15 +33,17 @@ def is_on_cpu():
     return not any(map(tf.config.list_logical_devices, ("GPU", "TPU")))
 
 
-def in_use(combine_layer):
-    """Makes Keras layers that are called in the block use this module's operations.
+def in_use(combine_layer, upsampling_module, focal_loss_class):
+    """Makes layers and losses that are called in the block use faster operations.
 
     Args:
         combine_layer: TFOD's class of layers that add up a BiFPN node's inputs.
+        upsampling_module: TFOD's module with nearest_neighbor_upsampling.
+        focal_loss_class: TFOD's class of the sigmoid focal loss.
 
     Returns:
-        A context manager; a graph traced in its block keeps the operations. The depthwise
-        convolution and swish are for the CPU and stay as they are where there is a GPU or TPU.
+        A context manager; a graph traced in its block keeps the operations. All but the combination
+        of inputs are for the CPU, and stay as they are where there is a GPU or TPU.
     """
     layers = tf.keras.layers
     combine = combine_layer.call
@@ -55,6 +59,8 @@ def in_use(combine_layer):
             (v2.nn, "depthwise_conv2d", _with_fast_gradient(v2.nn.depthwise_conv2d)),
             (layers.Activation, "call", _with_swish(layers.Activation.call, "activation")),
             (layers.Lambda, "call", _with_swish(layers.Lambda.call, "function")),
+            (upsampling_module, "nearest_neighbor_upsampling", nearest_neighbor_upsampling),
+            (focal_loss_class, "_compute_loss", _with_fast_focal_loss(focal_loss_class)),
         ]
     return replaced(members)
 
@@ -105,6 +111,16 @@ def fast_attention(inputs, weights):
     return tf.add_n([x * weight for x, weight in zip(inputs, weights, strict=True)])
 
 
+def nearest_neighbor_upsampling(x, scale=None, height_scale=None, width_scale=None, name=None):
+    """Returns [B, H, W, C] feature maps with each pixel repeated; the arguments are TFOD's.
+
+    TFOD stacks and reshapes, for TPUs; the gradient of that copies several times.
+    """
+    height, width = tf.unstack(tf.shape(x)[1:3])
+    size = [height * (height_scale or scale), width * (width_scale or scale)]
+    return tf.compat.v1.image.resize_nearest_neighbor(x, size, name=name)
+
+
 @tf.custom_gradient
 def swish(x):
     """Returns x * sigmoid(x); its gradient is one pass over memory, compiled by XLA."""
@@ -129,6 +145,18 @@ def _with_swish(call, attribute):
         return call(self, inputs, *args, **kwargs)
 
     return call_layer
+
+
+def _with_fast_focal_loss(focal_loss_class):
+    """Returns a focal loss's `_compute_loss` that takes `fast_losses.focal_loss` where it can."""
+    compute = focal_loss_class._compute_loss
+
+    def compute_loss(self, prediction_tensor, target_tensor, weights, class_indices=None):
+        if class_indices is not None or not self._gamma or self._gamma < 1:
+            return compute(self, prediction_tensor, target_tensor, weights, class_indices)
+        return focal_loss(prediction_tensor, target_tensor, weights, self._gamma, self._alpha)
+
+    return compute_loss
 
 
 def _with_fast_gradient(convolve):

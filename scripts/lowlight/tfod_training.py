@@ -16,9 +16,10 @@ from object_detection.builders import (
     optimizer_builder,
     preprocessor_builder,
 )
+from object_detection.core import losses as core_losses
 from object_detection.core import preprocessor
 from object_detection.core import standard_fields as fields
-from object_detection.utils import bifpn_utils, config_util
+from object_detection.utils import bifpn_utils, config_util, ops
 
 IMAGE = fields.InputDataFields.image  # the key of a batch's images
 
@@ -202,5 +203,7 @@ def _as_float32(value):
 
 
 def fast_layers():
-    """Returns `fast_operations.in_use` for TFOD's layers."""
-    return fast_operations.in_use(bifpn_utils.BiFPNCombineLayer)
+    """Returns `fast_operations.in_use` for TFOD's layers and losses."""
+    return fast_operations.in_use(
+        bifpn_utils.BiFPNCombineLayer, ops, core_losses.SigmoidFocalClassificationLoss
+    )

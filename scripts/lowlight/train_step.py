@@ -45,9 +45,9 @@ def make_train_step(model, config, optimizer, strategy, mixed_precision=None, se
     Returns:
         A function of (features, labels), a batch of `train_input.training_batches`, that makes a
         step and returns {name: float32 scalar tensor}: TFOD's losses ("Loss/total_loss", ...),
-        "gradient_norm" (global, before clipping; with several replicas the mean of theirs, each of
-        its share of the loss) and "learning_rate" (the one the step was made with). It doesn't
-        count the step that the learning-rate schedule reads.
+        "gradient_norm" (global, before clipping; with several replicas the sum of theirs, which
+        is at least the whole gradient's, and is it where they agree) and "learning_rate" (the one
+        the step was made with). It doesn't count the step that the learning-rate schedule reads.
     """
     replicas = strategy.num_replicas_in_sync
     clip_norm = config.train_config.gradient_clipping_by_norm
@@ -72,7 +72,7 @@ def make_train_step(model, config, optimizer, strategy, mixed_precision=None, se
         if clip_norm > 0:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return {**losses, "gradient_norm": norm / replicas}
+        return {**losses, "gradient_norm": norm}
 
     @tf.function
     def distributed_step(features, labels):
