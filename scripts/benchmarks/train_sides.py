@@ -7,6 +7,8 @@ import tempfile
 import time
 from typing import NamedTuple
 
+from step_profile import StepProfile
+
 
 class Side(NamedTuple):
     """What a process does in its turns."""
@@ -35,7 +37,8 @@ def run_side(name, config_path, records, batch_size, steps, batches, connection)
         records: the folder with train.tfrecord and label_map.txt.
         batch_size: images a step; steps: steps of a training turn; batches: of an input turn.
         connection: multiprocessing Connection. "ready" is sent after the warm-up; then for each
-            message (wall seconds, CPU seconds) a step, or an image for input.
+            "go" (wall seconds, CPU seconds) a step, or an image for input, and for each "profile"
+            {kind of operation: seconds} a step.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from lowlight import tfod
@@ -67,17 +70,20 @@ class _Turns:
 
     def __init__(self, connection, count):
         self._connection, self._count, self._ended = connection, count, 0
-        self._start = None
+        self._start = self._profile = None
 
     def end(self):
-        """Sends the seconds of the turn that ends, and waits for the next."""
+        """Sends the figures of the turn that ends, and waits for the next."""
         if self._ended == _WARM_UP:
             self._connection.send("ready")
+        elif self._profile:
+            seconds = self._profile.seconds()
+            self._connection.send({kind: took / self._count for kind, took in seconds.items()})
         elif self._ended > _WARM_UP:
             wall, cpu = (now - then for now, then in zip(_clocks(), self._start, strict=True))
             self._connection.send((wall / self._count, cpu / self._count))
-        if self._ended >= _WARM_UP:
-            self._connection.recv()
+        message = self._connection.recv() if self._ended >= _WARM_UP else "go"
+        self._profile = StepProfile() if message == "profile" else None
         self._ended += 1
         self._start = _clocks()
 

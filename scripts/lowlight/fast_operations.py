@@ -8,10 +8,16 @@ import threading
 import tensorflow as tf
 from tensorflow.compat import v2  # what Keras calls tf
 
+from lowlight.fast_convolutions import pointwise, with_fast_gradient
+from lowlight.fast_features import (
+    fast_attention,
+    gated,
+    nearest_neighbor_upsampling,
+    swish,
+    swish_and_mean,
+)
 from lowlight.fast_losses import focal_loss
 
-# oneDNN's filter gradient of a depthwise convolution takes several times as long with more columns.
-_FAST_COLUMNS = 3
 _SWISHES = "simple_swish", "silu", "swish"
 
 
@@ -55,10 +61,14 @@ def in_use(combine_layer, upsampling_module, focal_loss_class):
 
     members = [(combine_layer, "call", call_combine)]
     if is_on_cpu():
+        means = {}
         members += [
-            (v2.nn, "depthwise_conv2d", _with_fast_gradient(v2.nn.depthwise_conv2d)),
-            (layers.Activation, "call", _with_swish(layers.Activation.call, "activation")),
-            (layers.Lambda, "call", _with_swish(layers.Lambda.call, "function")),
+            (v2.nn, "depthwise_conv2d", with_fast_gradient(v2.nn.depthwise_conv2d)),
+            (layers.Conv2D, "convolution_op", _with_pointwise(layers.Conv2D.convolution_op)),
+            (layers.Activation, "call", _with_swish(layers.Activation.call, "activation", means)),
+            (layers.Lambda, "call", _with_swish(layers.Lambda.call, "function", means)),
+            (layers.GlobalAveragePooling2D, "call", _with_means(means)),
+            (layers.Multiply, "call", _with_gate(layers.Multiply.call)),
             (upsampling_module, "nearest_neighbor_upsampling", nearest_neighbor_upsampling),
             (focal_loss_class, "_compute_loss", _with_fast_focal_loss(focal_loss_class)),
         ]
@@ -96,55 +106,72 @@ def seeded_dropout(seed, step):
     return replaced([(v2.nn, "dropout", dropout)])
 
 
-def fast_attention(inputs, weights):
-    """Adds up feature maps by normalized weights, as EfficientDet's fast attention does.
+def _with_swish(call, attribute, means):
+    """Returns a layer's `call` that takes `swish` where the layer's function is one.
 
-    Source: EfficientDet (arxiv.org/abs/1911.09070), section 3.3. TFOD stacks the maps and
-    multiplies matrices of a single column.
-
-    Args:
-        inputs: n tensors of one shape.
-        weights: [n, 1].
+    Where a GlobalAveragePooling2D follows, the output's mean is put into `means`, a dict by the
+    output's `ref()`.
     """
-    weights = tf.nn.relu(tf.convert_to_tensor(weights))
-    weights = tf.unstack(tf.squeeze(weights / (tf.reduce_sum(weights) + 1e-4), -1))
-    return tf.add_n([x * weight for x, weight in zip(inputs, weights, strict=True)])
-
-
-def nearest_neighbor_upsampling(x, scale=None, height_scale=None, width_scale=None, name=None):
-    """Returns [B, H, W, C] feature maps with each pixel repeated; the arguments are TFOD's.
-
-    TFOD stacks and reshapes, for TPUs; the gradient of that copies several times.
-    """
-    height, width = tf.unstack(tf.shape(x)[1:3])
-    size = [height * (height_scale or scale), width * (width_scale or scale)]
-    return tf.compat.v1.image.resize_nearest_neighbor(x, size, name=name)
-
-
-@tf.custom_gradient
-def swish(x):
-    """Returns x * sigmoid(x); its gradient is one pass over memory, compiled by XLA."""
-
-    @tf.function(jit_compile=True)
-    def gradient(dy, x):
-        wide = tf.cast(x, tf.float32)
-        sigmoid = tf.sigmoid(wide)
-        dx = tf.cast(dy, tf.float32) * (sigmoid * (1 + wide * (1 - sigmoid)))
-        return tf.cast(dx, x.dtype)
-
-    return x * tf.sigmoid(x), lambda dy: gradient(dy, x)
-
-
-def _with_swish(call, attribute):
-    """Returns a layer's `call` that takes `swish` where the layer's function is one."""
 
     def call_layer(self, inputs, *args, **kwargs):
         is_swish = getattr(getattr(self, attribute), "__name__", "") in _SWISHES
-        if is_swish and tf.convert_to_tensor(inputs).shape.is_fully_defined():
-            return swish(inputs)  # XLA compiles anew for each shape
-        return call(self, inputs, *args, **kwargs)
+        if not (is_swish and tf.convert_to_tensor(inputs).shape.is_fully_defined()):
+            return call(self, inputs, *args, **kwargs)  # XLA compiles anew for each shape
+        pooling = tf.keras.layers.GlobalAveragePooling2D
+        if not any(isinstance(node.layer, pooling) for node in self.outbound_nodes):
+            return swish(inputs)
+        outputs, mean = swish_and_mean(inputs)
+        means[outputs.ref()] = mean
+        return outputs
 
     return call_layer
+
+
+def _with_means(means):
+    """Returns a GlobalAveragePooling2D's `call` that takes the mean from `means` if it is there."""
+    call = tf.keras.layers.GlobalAveragePooling2D.call
+
+    def call_layer(self, inputs):
+        known = self.data_format == "channels_last" and not self.keepdims
+        mean = means.get(inputs.ref()) if known else None
+        return call(self, inputs) if mean is None else mean
+
+    return call_layer
+
+
+def _with_gate(call):
+    """Returns a Multiply layer's `call` that takes `gated` for a feature map and a gate."""
+
+    def call_layer(self, inputs):
+        shapes = [value.shape for value in inputs]
+        is_gate = len(shapes) == 2 and all(len(s) == 4 and s.is_fully_defined() for s in shapes)
+        if is_gate and shapes[1] == [shapes[0][0], 1, 1, shapes[0][3]]:
+            return gated(*inputs)
+        return call(self, inputs)
+
+    return call_layer
+
+
+def _with_pointwise(convolve):
+    """Returns a Conv2D layer's `convolution_op` that takes `pointwise` where it can.
+
+    With a bias, oneDNN adds it and its gradient up within the convolutions.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        is_pointwise = (
+            self.kernel_size == self.strides == self.dilation_rate == (1, 1)
+            and self.data_format == "channels_last"
+            and self.groups == 1
+            and not self.use_bias
+            and inputs.shape.rank == 4
+            and inputs.shape[1:].is_fully_defined()
+        )
+        if is_pointwise:
+            return pointwise(inputs, tf.convert_to_tensor(kernel))
+        return convolve(self, inputs, kernel)
+
+    return convolution_op
 
 
 def _with_fast_focal_loss(focal_loss_class):
@@ -157,70 +184,3 @@ def _with_fast_focal_loss(focal_loss_class):
         return focal_loss(prediction_tensor, target_tensor, weights, self._gamma, self._alpha)
 
     return compute_loss
-
-
-def _with_fast_gradient(convolve):
-    """Returns a tf.nn.depthwise_conv2d whose filter's gradient is made of narrow filters'."""
-
-    def depthwise_conv2d(x, kernel, strides, padding, data_format=None, dilations=None, name=None):
-        kernel = tf.convert_to_tensor(kernel)
-        plain = (
-            kernel.shape[1] <= _FAST_COLUMNS
-            or padding != "SAME"
-            or data_format not in (None, "NHWC")
-            or any(rate != 1 for rate in dilations or ())
-            or not x.shape[1:].is_fully_defined()
-        )
-        if plain:
-            return convolve(x, kernel, strides, padding, data_format, dilations, name)
-
-        @tf.custom_gradient
-        def with_gradient(x, kernel):
-            def gradient(dy):
-                dx = tf.nn.depthwise_conv2d_backprop_input(
-                    tf.shape(x), kernel, dy, strides, padding
-                )
-                # In bfloat16 this takes several times as long.
-                wide_x, wide_dy = tf.cast(x, tf.float32), tf.cast(dy, tf.float32)
-                dw = filter_gradient(wide_x, kernel.shape, wide_dy, strides)
-                return dx, tf.cast(dw, kernel.dtype)
-
-            return convolve(x, kernel, strides, padding, data_format, dilations, name), gradient
-
-        return with_gradient(x, kernel)
-
-    return depthwise_conv2d
-
-
-def filter_gradient(x, shape, dy, strides):
-    """Returns the gradient of a depthwise convolution with padding SAME by its filter.
-
-    Args:
-        x: [N, H, W, C]; shape: the filter's, [R, S, C, M]; dy: [N, H', W', C * M].
-        strides: [1, s, s, 1].
-    """
-    rows, columns, *channels = shape
-    top, bottom = _same_padding(x.shape[1], rows, strides[1])
-    left, _ = _same_padding(x.shape[2], columns, strides[2])
-    reach = (dy.shape[2] - 1) * strides[2] - left  # the last column that tap 0 meets
-    parts, done = [], 0
-    while done < columns:
-        first = max(min(done, columns - _FAST_COLUMNS), 0)
-        width = min(_FAST_COLUMNS, columns)
-        begin, end = first - left, reach + first + width  # the columns of x that these taps meet
-        part = tf.nn.depthwise_conv2d_backprop_filter(
-            x[:, :, max(begin, 0) : end],
-            [rows, width, *channels],
-            dy,
-            strides,
-            [[0, 0], [top, bottom], [max(-begin, 0), max(end - x.shape[2], 0)], [0, 0]],
-        )
-        parts.append(part[:, done - first :])
-        done = first + width
-    return tf.concat(parts, 1)
-
-
-def _same_padding(size, taps, stride):
-    """Returns what padding SAME adds before and after."""
-    total = max((-(-size // stride) - 1) * stride + taps - size, 0)
-    return total // 2, total - total // 2
