@@ -8,7 +8,8 @@ rotations are not applied, since ExDark's boxes are in the stored pixels, and th
 stays as it is otherwise is set to no rotation, lest a later reader apply it. In the same folder
 problems.csv names what was out of the ordinary (file,problem,detail), and converted.csv says what
 was done with each image. By its SHA-256 sums the same command, run again after an interruption or
-with more images, converts only what isn't there yet.
+with more images, converts only what isn't there yet, and make_tfrecords.py finds near-duplicates by
+its pHashes without decoding the images again.
 """
 
 from pathlib import Path
