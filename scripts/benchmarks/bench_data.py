@@ -52,7 +52,11 @@ _SPAWN = multiprocessing.get_context("spawn")  # a process that shares nothing w
 
 
 def run_side(side, raw, folder):
-    """Runs a side once and returns ({stage: seconds}, most resident memory in MiB)."""
+    """Runs a side once.
+
+    Returns:
+        ({stage: seconds}, most resident memory in MiB, seconds of processor time).
+    """
     out = Path(tempfile.mkdtemp(dir=folder, prefix=f"{side}-"))
     results = _SPAWN.Queue()
     process = _SPAWN.Process(target=_run, args=(side, raw, out, results))
@@ -66,7 +70,8 @@ def run_side(side, raw, folder):
     shutil.rmtree(out)
     if process.exitcode:
         sys.exit(f"error: {side} failed.")
-    return results.get(), peak[0] / 2**20
+    stages, processor = results.get()
+    return stages, peak[0] / 2**20, processor
 
 
 def _run(side, raw, out, results):
@@ -75,7 +80,9 @@ def _run(side, raw, out, results):
         import pandas  # noqa: F401
         import tensorflow  # noqa: F401
     run = data_parts.measure_parts if side == "parts" else getattr(data_sides, side)
-    results.put(dict(run(raw, out)))
+    began = data_parts.processor_seconds()
+    stages = dict(run(raw, out))
+    results.put((stages, data_parts.processor_seconds() - began))
 
 
 def _watch(pid, done, peak):
@@ -90,19 +97,21 @@ def _watch(pid, done, peak):
 
 def medians_of(runs):
     """Returns {stage: median} of what `run_side` returned."""
-    return {stage: statistics.median(stages[stage] for stages, _ in runs) for stage in runs[0][0]}
+    return {stage: statistics.median(stages[stage] for stages, *_ in runs) for stage in runs[0][0]}
 
 
 def report(name, images, runs):
     """Prints a side's median and spread, its stages and its memory, and returns the median."""
-    totals = [sum(stages.values()) for stages, _ in runs]
+    totals = [sum(stages.values()) for stages, *_ in runs]
     median = statistics.median(totals)
     print(
         f"{name} ({images} images): median {median:.2f} s, {min(totals):.2f} to {max(totals):.2f}"
     )
     for stage, seconds in medians_of(runs).items():
         print(f"    {stage:18} {seconds:7.2f} s")
-    print(f"    {'resident memory':18} {max(peak for _, peak in runs):7.0f} MiB")
+    processor = statistics.median(seconds for *_, seconds in runs)
+    print(f"    {'processor time':18} {processor:7.2f} s")
+    print(f"    {'resident memory':18} {max(peak for _, peak, _ in runs):7.0f} MiB")
     return median
 
 
@@ -140,7 +149,7 @@ def main(argv):
         "speedup_over_reencode": medians["reencode"] / medians["ours"],
         "fraction_of_limit": medians["limit"] / medians["ours"],
         "fraction_of_limit_without_near_duplicates": medians["limit"] / (medians["ours"] - apart),
-        "peak_mib": max(peak for _, peak in runs["ours"]),
+        "peak_mib": max(peak for _, peak, _ in runs["ours"]),
         "cost_growth": cost / quarter_cost,
     }
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))

@@ -1,6 +1,6 @@
 """What each part of the data steps costs of a processor's time, beside what the limit needs."""
 
-import os
+import resource
 from pathlib import PurePosixPath
 
 from lowlight import annotations, conversion, dataset, duplicates, records, split
@@ -21,16 +21,18 @@ class _Parts(dict):
 
     def __init__(self):
         super().__init__()
-        self._began = _cpu_seconds()
+        self._began = processor_seconds()
 
     def end(self, name):
         """Adds the time since the part before."""
-        now = _cpu_seconds()
+        now = processor_seconds()
         self[name], self._began = self.get(name, 0) + now - self._began, now
 
 
-def _cpu_seconds():
-    return sum(os.times()[:4])
+def processor_seconds():
+    """Returns the processor time of this process and of its children that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def measure_parts(raw, out):
