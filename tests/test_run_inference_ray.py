@@ -188,6 +188,19 @@ def test_without_ray_the_command_that_installs_it_is_told(monkeypatch):
         ray_cluster.load_ray()
 
 
+def test_a_cluster_that_does_not_answer_is_named():
+    pytest.importorskip("ray.data", reason=NEEDS_RAY)
+    from lowlight import ray_cluster
+
+    with (
+        pytest.raises(
+            DataError, match="--address=127.0.0.1:9: no Ray cluster can be used .* refused"
+        ),
+        ray_cluster.connected("127.0.0.1:9"),
+    ):
+        pass
+
+
 SHARES = {
     "two cores": ([(2, 0)], None, True, (1, 2, 0)),
     "one core": ([(1, 0)], None, True, (1, 1, 0)),

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from lowlight.errors import DataError
 from lowlight.quiet import unheard
 
 HERE = "local"  # the address of this machine alone
+_SECONDS = 10  # that a cluster has for its answer
 _CORES = 2  # of a worker without a GPU
 # Messages of Ray that nobody can act on, and the report of its use to its makers.
 _QUIET = {
@@ -65,17 +67,26 @@ def connected(address):
     else:  # other machines may not have this code
         options["runtime_env"] = {"py_modules": [str(Path(lowlight.__file__).parent)]}
     try:
+        _check_port(address)
         with unheard():  # it tells that RAY_BACKEND_LOG_LEVEL is set
             ray.init(address, **options)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().splitlines()[-1]
         raise DataError(
-            f"--address={address}: no Ray cluster answers ({str(error).splitlines()[0]}).\n"
+            f"--address={address}: no Ray cluster can be used ({reason}).\n"
             "  Start one with: ray start --head"
         ) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_port(address):
+    """Raises OSError where nobody listens at host:port; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), _SECONDS).close()
 
 
 def share_out(nodes, workers=None, use_gpus=True):
