@@ -28,7 +28,9 @@ def find_duplicates(filenames, images_dir):
     differ in 92 or more, and drawn night scenes, which are far simpler, in 50 or more. A copy
     differs in up to 10 where it was encoded at quality 20 or halved, up to 24 where it was made
     1.3 times as bright, and 22 in nine of ten cases where a hundredth was cut off. Different
-    photographs stay as far apart at a fiftieth of their brightness.
+    photographs stay as far apart at a fiftieth of their brightness. Of a progressive JPEG only the
+    first scans are hashed: it differs in up to 14 from the same image as a baseline JPEG, in up to
+    24 from it at quality 20, and different ones stay as far apart.
 
     The hashes that `convert_images` left in converted.csv are used for the images of which its
     SHA-256 sums say that they are the same; the others are decoded.
