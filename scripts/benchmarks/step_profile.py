@@ -7,6 +7,8 @@ from pathlib import Path
 
 # The first that is found in "name:type" of an operation is its kind.
 _KINDS = {
+    "waiting for images": r":.*(GetNext|Iterator)",
+    "decoding and resizing of images": r":.*(Jpeg|Parse|ResizeBilinear|CropAndResize)",
     "losses and targets": r"^(gradient_tape/)?Loss/|AnchorGenerator|:Pow$",
     "weights: optimizer, decay, norm": r"Regularizer|:ResourceApply|:L2Loss|global_norm",
     "depthwise, gradients": r":.*Depthwise.*Backprop",
@@ -15,11 +17,12 @@ _KINDS = {
     "convolutions, forward": r":.*(Conv2D|MatMul)",
     "batch norm, gradients": r":.*FusedBatchNormGrad",
     "batch norm, forward": r":.*FusedBatchNorm|:AssignVariableOp",
-    "activations": r":.*Swish|:Sigmoid|swish_gradient",
+    "activations": r":.*Swish|:Sigmoid",
 }
-_REST = "gates, sums, resampling and others"
-KINDS = (*_KINDS, _REST)
-_XLA = re.compile(r"^(_?Xla(Run|Launch)|.*::Execute)")
+_COMPILED, _REST = "compiled: swish's gradient, gates", "sums, resampling and others"
+KINDS = (*_KINDS, _COMPILED, _REST)
+_XLA = re.compile(r"(call|\w*fusion)(\.\d+)?")  # what XLA's own events are called
+_CALLS = re.compile(r":(Stateful|Stateless)?(PartitionedCall|While|If|Case)$")
 
 
 class StepProfile:
@@ -45,16 +48,18 @@ class StepProfile:
         space.ParseFromString(path.read_bytes())
         self._folder.cleanup()
         for plane in space.planes:
-            names = {
-                number: event.name
-                for number, event in plane.event_metadata.items()
-                if event.display_name
-            }
+            kinds = {number: _kind(event) for number, event in plane.event_metadata.items()}
             for event in (event for line in plane.lines for event in line.events):
-                if event.metadata_id in names:
-                    found[_kind(names[event.metadata_id])] += event.duration_ps / 1e12
+                found[kinds[event.metadata_id]] += event.duration_ps / 1e12
+        found.pop(None, None)
         return dict(found)
 
 
-def _kind(name):
+def _kind(event):
+    """Returns the kind of an event's operation; None of what isn't one, or calls others."""
+    name = event.name
+    if not event.display_name:
+        return _COMPILED if _XLA.fullmatch(name) else None
+    if _CALLS.search(name):
+        return None
     return next((kind for kind, pattern in _KINDS.items() if re.search(pattern, name)), _REST)
