@@ -3,14 +3,15 @@
 import resource
 from pathlib import PurePosixPath
 
-from lowlight import annotations, conversion, dataset, duplicates, records, split
+from data_sides import gather_tables
+
+from lowlight import conversion, dataset, duplicates, records, split
 from lowlight.balance import labels_of
 from lowlight.classes import CLASSES
-from lowlight.files import whole_file, write_texts
+from lowlight.files import whole_file
 from lowlight.perceptual_hash import hash_image
 from lowlight.rgb_jpegs import to_rgb_jpeg
 from lowlight.sources import list_files
-from lowlight.tables import AnnotationRow, ImageRow, format_table, read_tables
 
 HASH = "pHash"
 _LIMIT = "read", "decode, encode", "write"  # what the limit does, too
@@ -71,16 +72,7 @@ def _convert(parts, file, images):
 
 
 def _make_records(parts, raw, out, images):
-    found = annotations.gather_annotations(
-        raw / "ExDark_Annno.zip", images, raw / "imageclasslist.txt"
-    )
-    write_texts(
-        {
-            out / "images.csv": format_table(found.images, ImageRow),
-            out / "annotations.csv": format_table(found.boxes, AnnotationRow),
-        }
-    )
-    entries = read_tables(out, CLASSES)
+    entries = gather_tables(raw, out)
     parts.end("annotations")
     names = [image.filename for image, _ in entries]
     groups = duplicates.find_duplicates(names, images)

@@ -40,16 +40,7 @@ def ours(raw, out):
     stages, images = Stages(), out / "images"
     conversion.convert_images(raw / "ExDark", images)
     stages.end("convert")
-    found = annotations.gather_annotations(
-        raw / "ExDark_Annno.zip", images, raw / "imageclasslist.txt"
-    )
-    write_texts(
-        {
-            out / "images.csv": format_table(found.images, ImageRow),
-            out / "annotations.csv": format_table(found.boxes, AnnotationRow),
-        }
-    )
-    entries = read_tables(out, CLASSES)
+    entries = gather_tables(raw, out)
     stages.end("annotations")
     names = [image.filename for image, _ in entries]
     groups = duplicates.find_duplicates(names, images)
@@ -60,6 +51,24 @@ def ours(raw, out):
     dataset.write_dataset(out, entries, rows, images, CLASSES, verify=True)
     stages.end("records, verified")
     return stages
+
+
+def gather_tables(raw, out):
+    """Writes images.csv and annotations.csv of the converted images in out/images, and reads them.
+
+    Returns:
+        As `tables.read_tables`.
+    """
+    found = annotations.gather_annotations(
+        raw / "ExDark_Annno.zip", out / "images", raw / "imageclasslist.txt"
+    )
+    write_texts(
+        {
+            out / "images.csv": format_table(found.images, ImageRow),
+            out / "annotations.csv": format_table(found.boxes, AnnotationRow),
+        }
+    )
+    return read_tables(out, CLASSES)
 
 
 def reencode(raw, out):
