@@ -104,7 +104,7 @@ $(DETECTIONS)/detections.json: $(RUN)/exported/saved_model/saved_model.pb $(wild
 # The checks --------------------------------------------------------------------------------------
 
 test: venv-dev  ## Runs all tests, two files at a time.
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: venv-dev  ## Runs the tests that need no TensorFlow.
 	$(PY) -m pytest -n auto -m "not slow"

@@ -52,6 +52,12 @@ _STRAYS = (
 )
 
 
+def pytest_collection_modifyitems(items):
+    """Puts files with slow tests first, lest one process be at them when the other has no more."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def tiny_exdark(tmp_path):
     """Eight images as ExDark's authors hand theirs out, with each irregularity of the real set.
