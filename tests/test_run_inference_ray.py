@@ -201,6 +201,27 @@ def test_a_cluster_that_does_not_answer_is_named():
         pass
 
 
+def test_a_cluster_that_was_killed_is_not_waited_for_because_ray_noted_its_address(
+    tmp_path, monkeypatch
+):
+    pytest.importorskip("ray.data", reason=NEEDS_RAY)
+    from ray._private import services
+
+    from lowlight import ray_cluster
+
+    monkeypatch.setattr(services, "find_gcs_addresses", set)  # another test's may run
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+
+    with (
+        pytest.raises(DataError, match="--address=auto: no Ray cluster can be used .* refused"),
+        ray_cluster.connected("auto"),
+    ):
+        pass
+
+
 SHARES = {
     "two cores": ([(2, 0)], None, True, (1, 2, 0)),
     "one core": ([(1, 0)], None, True, (1, 1, 0)),

@@ -67,8 +67,8 @@ def connected(address):
     else:  # other machines may not have this code
         options["runtime_env"] = {"py_modules": [str(Path(lowlight.__file__).parent)]}
     try:
-        _check_port(address)
         with unheard():  # it tells that RAY_BACKEND_LOG_LEVEL is set
+            _check_port(address)
             ray.init(address, **options)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[-1]
@@ -83,7 +83,14 @@ def connected(address):
 
 
 def _check_port(address):
-    """Raises OSError where nobody listens at host:port; Ray itself would try for minutes."""
+    """Raises OSError where nobody listens at host:port; Ray itself would try for minutes.
+
+    "auto" is the address that Ray noted last, which a cluster that was killed leaves behind.
+    """
+    if address == "auto":
+        from ray._private.services import canonicalize_bootstrap_address
+
+        address = canonicalize_bootstrap_address(address)
     host, _, port = address.rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), _SECONDS).close()
