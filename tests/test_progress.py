@@ -1,4 +1,7 @@
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +122,18 @@ def test_a_terminal_shows_a_count_without_an_end():
         shown.update(lambda: "2 objects")
         shown.update()
     assert "2 frame" in terminal.getvalue()
+
+
+def test_a_bar_starts_no_thread_with_which_the_process_could_not_be_forked():
+    code = (
+        "import io, threading; from lowlight.progress import Progress\n"
+        "stream = io.StringIO(); stream.isatty = lambda: True\n"
+        "with Progress(3, 'image', stream=stream) as progress:\n"
+        "    progress.update(); progress.update()\n"
+        "    print(threading.active_count())"
+    )
+    folder = Path(__file__).resolve().parents[1] / "scripts"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"

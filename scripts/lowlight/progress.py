@@ -5,6 +5,9 @@ import time
 
 from tqdm import tqdm
 
+# Without its thread, which looks after bars that pause: a process with threads isn't forked.
+tqdm.monitor_interval = 0
+
 
 class Progress:
     """Counts to a total and shows count, rate, time left and a detail, on standard error.
@@ -67,6 +70,7 @@ class Progress:
                 total=self._total,
                 initial=self.count,
                 unit=f" {self._unit}",
+                miniters=1,
                 file=self._stream,
                 dynamic_ncols=True,
             )
