@@ -1,6 +1,7 @@
 """The frames of a video are read upright, in order and in time, and what is no video is named."""
 
 import os
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -224,3 +225,11 @@ def test_a_rate_that_cannot_be_is_the_usual_one(film, monkeypatch, rate, expecte
 
     monkeypatch.setattr(video, "_open", lambda av, source: Opened)
     assert Video(film).rate == expected
+
+
+def test_a_stream_that_says_nothing_is_given_up_with_the_time_that_was_waited(monkeypatch):
+    monkeypatch.setattr(video, "_TIMEOUT", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/street.mp4"
+        with pytest.raises(DataError, match="no video comes from there .no sign of it for 1 s"):
+            Video(address)

@@ -162,7 +162,7 @@ class Video:
                 self._shift(packet)
                 yield packet
         except self._errors as error:  # a file that is cut short, a camera that was unplugged
-            self._failure = error.strerror
+            self._failure = _strerror(error)
             self._broken += 1
             yield None
 
@@ -229,10 +229,16 @@ def _open(av, source):
         raise DataError(f"{source}: {_reason(av, error, source)}") from error
 
 
+def _strerror(error):
+    """Returns what FFmpeg says of an error; of a time that ran out it says that it was to end."""
+    timed_out = isinstance(error, load_av().error.ExitError)
+    return f"no sign of it for {_TIMEOUT:.0f} s" if timed_out else error.strerror
+
+
 def _reason(av, error, source):
     """Returns what to say of a video that can't be opened."""
     if _is_url(source):
-        return f"no video comes from there ({error.strerror}).\n  Check the address."
+        return f"no video comes from there ({_strerror(error)}).\n  Check the address."
     if isinstance(error, OSError):
         return f"{error.strerror}.\n  Check that it is there and may be read."
     return (
