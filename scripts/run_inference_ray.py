@@ -67,7 +67,9 @@ def main():
         before = len(files) - len(rest)
         earlier = f", {before} of them by an earlier run" if before else ""
         if errors:
-            raise join_errors(errors, f"The other {len(parts.done())} images are done{earlier}.")
+            others = len(parts.done())
+            rest = f"The other {others} images are done{earlier}." if others else ""
+            raise join_errors(errors, rest)
         print(f"{parts.count()} objects in {len(files)} images{earlier}: {folder}")
 
 
