@@ -70,7 +70,10 @@ def detect_on_images(source, job_for):
         (what was found, as text; the folder that holds it or None).
     """
     if FLAGS.every != 1:
-        raise DataError(f"--every={FLAGS.every}: {source} is no video.\n  Leave --every out.")
+        raise DataError(
+            f"--every={FLAGS.every}: {source} isn't named as a video is (.mp4, ...).\n"
+            "  Leave --every out, or rename it."
+        )
     files = inputs.find_images(source, FLAGS.recursive)
     save_dir = None
     if FLAGS.save_detection:

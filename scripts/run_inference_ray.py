@@ -89,7 +89,7 @@ def identity(task):
 def left_to_do(files, parts):
     """Returns the files that parts don't hold; takes out of them what has changed or is gone."""
     for name in parts.broken:
-        print(f"  {name}: not whole; its images are done again")
+        print(f"  {name}: not whole, put aside as .{name}.broken; its images are done again")
     done, states = parts.done(), {file.name: seen(file) for file in files}
     stale = [name for name in done if name not in states or states[name] != done[name]]
     command.print_notes([("changed or gone since, taken out", len(stale), stale)])

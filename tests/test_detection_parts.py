@@ -79,7 +79,7 @@ def test_a_part_that_is_not_whole_counts_as_not_done(folder, size):
     parts = DetectionParts(folder, IDENTITY)
     assert parts.broken == ["part-00001.parquet"]
     assert set(parts.done()) == {"a.jpg", "b.jpg"}
-    assert names_in(folder) == ["part-00000.parquet"]
+    assert names_in(folder) == [".part-00001.parquet.broken", "part-00000.parquet"]
 
 
 def test_what_a_killed_run_was_writing_is_no_part(folder):

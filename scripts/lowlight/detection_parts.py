@@ -60,7 +60,8 @@ class DetectionParts:
     """The files part-00000.parquet, part-00001.parquet, ... of a folder.
 
     A file has such a name only when it is whole. One that isn't all the same, after a power cut or
-    an incomplete copy, is named in `broken` and removed; its images count as not done.
+    an incomplete copy, is named in `broken` and put aside as .part-*.parquet.broken; its images
+    count as not done.
     """
 
     def __init__(self, folder, identity):
@@ -79,7 +80,7 @@ class DetectionParts:
             table = self._read(path)
             if table is None:
                 self.broken.append(path.name)
-                path.unlink()
+                path.rename(path.with_name(f".{path.name}.broken"))
             else:
                 self._parts[path] = table
         self._next = max((_number(path) for path in self._parts), default=-1) + 1

@@ -13,6 +13,7 @@ from lowlight.detection_log import DetectionLog
 from lowlight.errors import DataError, join_errors
 from lowlight.inputs import read_upright
 from lowlight.progress import Progress
+from lowlight.run_lock import locked
 from lowlight.saving import Saver
 from lowlight.threads import map_in_threads
 
@@ -60,7 +61,8 @@ def detect_files(files, job):
         (number of detections, number of images that an earlier run had done).
 
     Raises:
-        DataError: images that can't be read, all of them named, after the others are done.
+        DataError: images that can't be read, all of them named, after the others are done; another
+            process writes the folder.
     """
     if job.save_dir is None:
         with Progress(len(files), "image", stream=progress_stream(job)) as progress:
@@ -69,7 +71,8 @@ def detect_files(files, job):
         return sum(counts), 0
     saver = Saver(job.save_dir, job.names, **job.options)
     path, done, errors = job.save_dir / LOG, False, []
-    with DetectionLog(path, _identity(job)) as log:
+    lock = locked(job.save_dir, "written", "save_path")
+    with lock, DetectionLog(path, _identity(job)) as log:
         known = {file.name for file in files if _is_done(file, log.images, saver)}
         rest = [file for file in files if file.name not in known]
         try:

@@ -138,9 +138,11 @@ def _ended(process):
     """Returns the DataError of a process that ended before its work."""
     process.join()
     code = process.exitcode
-    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    likely = (
+        "Most often the memory is full. Free some and run" if code == -signal.SIGKILL else "Run"
+    )
     return DataError(
-        f"one of the processes that share the work was {how}.\n"
-        "  Most often the memory is full. Free some and run the same command again; what is done "
-        "isn't done again."
+        f"one of the processes that share the work {how}.\n"
+        f"  {likely} the same command again; what is done isn't done again."
     )

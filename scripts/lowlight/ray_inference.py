@@ -161,9 +161,10 @@ def _collected(parts):
 
     def write():
         nonlocal tables, began
-        if any(map(len, tables)):
-            parts.add(pa.concat_tables(tables))
-        tables, began = [], time.monotonic()
+        # Interrupted in here, images are done again; emptied after it, they might be kept twice.
+        full, tables, began = tables, [], time.monotonic()
+        if any(map(len, full)):
+            parts.add(pa.concat_tables(full))
 
     try:
         yield add

@@ -12,7 +12,7 @@ from lowlight.video_rotation import rotation_of, turn_upright
 
 EXTENSIONS = frozenset(
     (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
-    + (".3gp", ".wmv", ".flv", ".ogv")
+    + (".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".vob", ".mxf", ".m2v", ".dv")
 )
 _URL = re.compile(r"(rtsps?|rtmps?|https?|udp|rtp|srt|tcp)://", re.IGNORECASE)
 _TIMEOUT = 15.0  # seconds without a sign of a stream

@@ -16,6 +16,7 @@ from lowlight.errors import DataError
 from lowlight.inference import choose, in_groups, progress_stream
 from lowlight.interruption import Interrupted, noted_signals
 from lowlight.progress import Progress
+from lowlight.run_lock import locked
 from lowlight.threads import map_in_threads
 from lowlight.video_files import video_files
 from lowlight.video_writer import to_picture
@@ -147,6 +148,7 @@ def detect_on_video(video, job, every=1):
 
     Raises:
         DataError: no frame can be read, or it is damaged; the frames that can be read are done.
+            Another process writes the folder.
         Interrupted: a signal came; what was done is kept.
     """
     with noted_signals() as signals:
@@ -155,7 +157,8 @@ def detect_on_video(video, job, every=1):
         else:
             facts = {"video": video.source, **job.facts}
             facts |= {"every": every, "frame_rate": round(video.rate, 3)}
-            with video_files(job.save_dir, video, facts) as files:
+            lock = locked(job.save_dir, "written", "save_path")
+            with lock, video_files(job.save_dir, video, facts) as files:
                 counts = _run(video, job, every, files, signals)
     _raise(video, job, counts)
     return counts
