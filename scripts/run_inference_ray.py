@@ -19,7 +19,7 @@ import zipfile
 
 from absl import flags
 
-from lowlight import command, inputs
+from lowlight import command, inputs, video
 from lowlight.detection_log import fingerprint
 from lowlight.detection_parts import DetectionParts
 from lowlight.errors import DataError, join_errors
@@ -48,6 +48,8 @@ flags.DEFINE_integer("workers", None, "Models at a time; one a GPU, or one for t
 def main():
     """Checks the inputs, sees what is done, and has the rest done by Ray."""
     load_ray()
+    if video.is_video(FLAGS.input_dir):
+        raise DataError(f"{FLAGS.input_dir}: is a video.\n  Use run_inference.py.")
     names, thresholds = names_and_thresholds()
     files = inputs.find_images(FLAGS.input_dir, FLAGS.recursive, flag="input_dir")
     if is_inside(FLAGS.output_dir, FLAGS.input_dir):

@@ -143,6 +143,7 @@ BAD_INPUT = {
         "in/out: lies in the folder of the images",
         "--output_dir",
     ),
+    "a video": ({"input_dir": "film.mp4"}, "film.mp4: is a video", "run_inference.py"),
     "output below a file": ({"output_dir": "map.txt/x"}, "map.txt/x: Not a directory", "path"),
 }
 
@@ -155,6 +156,7 @@ def test_bad_input_is_told_before_anything_is_loaded(
     (tmp_path / "in").mkdir()
     (tmp_path / "empty").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "in" / "a.jpg")
+    (tmp_path / "film.mp4").write_bytes(b"")
     (tmp_path / "map.txt").write_text("item {\n id: 1\n name: 'Cat'\n}\n")
     flags = {
         "input_dir": "in",
@@ -231,6 +233,7 @@ SHARES = {
     "two machines that five don't fill evenly": ([(8, 0), (8, 0)], 5, True, (5, 2, 0)),
     "a GPU each, and a share of the cores": ([(16, 4), (16, 4)], None, True, (8, 4, 1)),
     "machines without a GPU are left out": ([(16, 2), (64, 0)], None, True, (2, 8, 1)),
+    "more GPUs than cores": ([(2, 4)], None, True, (2, 1, 1)),
     "GPUs that are not to be used": ([(4, 1)], None, False, (2, 2, 0)),
 }
 
@@ -249,3 +252,13 @@ def test_more_workers_than_there_is_room_for_are_refused():
         share_out([(2, 0)], 3)
     with pytest.raises(DataError, match="--workers=3: too many for 2 GPUs and 64 cores"):
         share_out([(64, 2)], 3)
+
+
+def test_an_address_of_ray_client_is_refused_with_one_that_would_do():
+    from lowlight.ray_cluster import connected
+
+    with (
+        pytest.raises(DataError, match="ray://head:10001: Ray Client can't.*\n.*host:6379"),
+        connected("ray://head:10001"),
+    ):
+        pass

@@ -60,6 +60,11 @@ def connected(address):
     Raises:
         DataError: Ray isn't installed, or no cluster is there.
     """
+    if address.startswith("ray://"):
+        raise DataError(
+            f"--address={address}: Ray Client can't do this.\n"
+            "  Give the cluster's own address: auto, or host:6379, or use ray job submit."
+        )
     ray = load_ray()
     options = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == HERE:
@@ -112,7 +117,7 @@ def share_out(nodes, workers=None, use_gpus=True):
     """
     gpus = sum(gpu for _, gpu in nodes) if use_gpus else 0
     cores = sum(core for core, _ in nodes)
-    workers = workers or gpus or max(sum(core // _CORES for core, _ in nodes), 1)
+    workers = workers or min(gpus, cores) or max(sum(core // _CORES for core, _ in nodes), 1)
     for each in range(cores // workers, 0, -1):
         if sum(_room(*node, each, gpus) for node in nodes) >= workers:
             return Share(workers, each, int(gpus > 0))

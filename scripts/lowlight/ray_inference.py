@@ -107,10 +107,11 @@ def detect_files(ray, files, task, share, parts, progress):
         DataError: the model can't be run.
         Interrupted: by SIGINT or SIGTERM.
     """
-    errors, missing, workers = [], {file.name: file for file in files}, set()
+    errors, missing, died = [], {file.name: file for file in files}, 0
     most = min(_MOST_IMAGES, -(-len(files) // (share.workers * _ROUNDS)))
     with noted_signals(), _collected(parts) as add:
         for size in (most, 1):
+            workers = set()
             for table in _stream(ray, list(missing.values()), task, share, size):
                 for name, error in _errors_of(table):
                     if error is not None:
@@ -119,10 +120,10 @@ def detect_files(ray, files, task, share, parts, progress):
                     progress.update()
                 workers.update(table["worker"].unique().to_pylist())
                 add(table.filter(table["error"].is_null()).select(SCHEMA.names))
+            died += max(len(workers) - share.workers, 0)
             if not missing:
                 break
-    died = len(workers) - share.workers
-    if died > 0:
+    if died:
         print(f"  workers that died: {died}; their images went to others", flush=True)
     if missing:
         errors.append(
