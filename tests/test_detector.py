@@ -154,12 +154,16 @@ def test_openvino_without_its_package_is_refused_with_the_command(monkeypatch):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_keeps_to_the_threads_of_omp_num_threads(saved_model, monkeypatch, engine):
     from lowlight import engines
+    from lowlight.detector import Detector
     from lowlight.network import cached_network
 
+    Detector(saved_model)  # keeps its network
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    configs = []  # of TensorFlow's sessions
+    monkeypatch.setattr(engines, "_session_call", lambda *given: configs.append(given[-1]))
     made = engines.ENGINES[engine](cached_network(saved_model))
     if engine == "openvino":
         assert made._compiled.get_property("INFERENCE_NUM_THREADS") == 1
         assert made.parallel == 1
     else:
-        assert engines._threads() == 1
+        assert [config.intra_op_parallelism_threads for config in configs] == [1]
