@@ -24,10 +24,16 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
-from lowlight import command, inference, inputs, saving, video  # noqa: E402
-from lowlight.engines import choose_engine  # noqa: E402
-from lowlight.errors import DataError  # noqa: E402
-from lowlight.inference_flags import (  # noqa: E402
+from lowlight.core import command
+from lowlight.core.errors import DataError  # noqa: E402
+from lowlight.detector.engines import choose_engine  # noqa: E402
+from lowlight.inference import folder as inference
+from lowlight.inference import (
+    inputs,
+    video,  # noqa: E402
+)
+from lowlight.inference import pictures as saving
+from lowlight.inference.flags import (  # noqa: E402
     define_inference_flags,
     facts_of,
     find_flags_model,
@@ -87,7 +93,7 @@ def detect_on_images(source, job_for):
 
 def detect_on_video(source, job_for):
     """Detects on a video; returns as `detect_on_images`."""
-    from lowlight import video_files, video_inference
+    from lowlight.inference import video_files, video_inference
 
     asked = {"--crops": FLAGS.crops, "--gif": FLAGS.gif, "--recursive": FLAGS.recursive}
     asked["--format=coco"] = FLAGS.format == "coco"
@@ -119,7 +125,7 @@ def make_job(names, thresholds, save_dir):
 
 def load_detector(names, thresholds):
     """Returns the Detector that the flags ask for."""
-    from lowlight.detector import Detector
+    from lowlight.detector.detector import Detector
 
     detector = Detector(find_flags_model(names), **inference_options(thresholds))
     if not FLAGS.quiet:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from absl import flags
 
-from lowlight import command
-from lowlight.comparison import compare, format_differences, read_evaluations
-from lowlight.comparison_page import write_comparison
-from lowlight.files import output_dir
+from lowlight.core import command
+from lowlight.core.files import output_dir
+from lowlight.evaluation.comparison import compare, format_differences, read_evaluations
+from lowlight.evaluation.comparison_page import write_comparison
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "comparison.html", "The HTML page to write.")

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from absl import flags
 
-from lowlight import command
-from lowlight.conversion import PROBLEMS, convert_images
-from lowlight.errors import name_some
+from lowlight.core import command
+from lowlight.core.errors import name_some
+from lowlight.dataset.conversion import PROBLEMS, convert_images
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(

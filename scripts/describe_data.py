@@ -12,12 +12,12 @@ from pathlib import Path
 
 from absl import flags
 
-from lowlight import command
-from lowlight.anchors import read_anchors
-from lowlight.describe import read_data_set
-from lowlight.files import output_dir, write_text
-from lowlight.gallery import choose_pictures, make_thumbnails
-from lowlight.page import format_page
+from lowlight.core import command
+from lowlight.core.files import output_dir, write_text
+from lowlight.dataset.anchors import read_anchors
+from lowlight.dataset.gallery import choose_pictures, make_thumbnails
+from lowlight.dataset.overview import read_data_set
+from lowlight.dataset.overview_page import format_page
 
 CONFIG = "ssd_efficientdet_d1_640x640_coco17_tpu-8.config"
 

@@ -13,10 +13,10 @@ ground_truth.json and report.html.
 
 from absl import flags
 
-from lowlight import command
-from lowlight.detector_flags import define_detector_flags, detector_options
-from lowlight.errors import DataError
-from lowlight.score_files import Options, score_file
+from lowlight.core import command
+from lowlight.core.errors import DataError
+from lowlight.evaluation.score_files import Options, score_file
+from lowlight.inference.detector_flags import define_detector_flags, detector_options
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model_dir", None, "A run, an exported model, or a folder of runs.")
@@ -74,7 +74,7 @@ def main():
     if FLAGS.detections:
         score_file(FLAGS.detections, _truth_source(), FLAGS.output_dir, options)
         return
-    from lowlight.evaluation import evaluate_model, watch_run
+    from lowlight.evaluation.evaluation import evaluate_model, watch_run
 
     inputs = FLAGS.records, FLAGS.label_map_path, FLAGS.output_dir, FLAGS.sample_1_of_n
     given = {"options": options, "detector": detector_options()}
@@ -85,7 +85,7 @@ def main():
 
 
 def _truth_source():
-    from lowlight.truth_source import find_truth
+    from lowlight.evaluation.truth_source import find_truth
 
     split = None if FLAGS.split == "all" else FLAGS.split
     return find_truth(

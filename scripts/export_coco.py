@@ -10,13 +10,13 @@ from pathlib import Path
 
 from absl import flags
 
-from lowlight import command
-from lowlight.classes import SPLITS, read_classes
-from lowlight.coco import format_coco
-from lowlight.errors import DataError
-from lowlight.files import existing_dir, output_dir, write_text
-from lowlight.split import split_by_file
-from lowlight.tables import read_tables
+from lowlight.core import command
+from lowlight.core.errors import DataError
+from lowlight.core.files import existing_dir, output_dir, write_text
+from lowlight.dataset.classes import SPLITS, read_classes
+from lowlight.dataset.coco import format_coco
+from lowlight.dataset.split import split_by_file
+from lowlight.dataset.tables import read_tables
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Where the csv files are.", required=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from lowlight import command
+from lowlight.core import command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model_dir", None, "The run's folder, or one of several runs.", required=True)
@@ -20,8 +20,8 @@ flags.DEFINE_string("output_dir", None, "Where to; exported/ in the run's folder
 
 def main():
     """Exports the run and prints where to."""
-    from lowlight.pipeline import export_run
-    from lowlight.runs import find_checkpoint
+    from lowlight.detector.export import export_run
+    from lowlight.detector.runs import find_checkpoint
 
     model = find_checkpoint(FLAGS.model_dir)
     export_dir = Path(FLAGS.output_dir or model.run_dir / "exported")

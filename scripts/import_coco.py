@@ -11,11 +11,11 @@ names what was out of the ordinary: file,problem,detail.
 
 from absl import flags
 
-from lowlight import command
-from lowlight.coco_images import import_coco, list_problems
-from lowlight.errors import name_some
-from lowlight.files import output_dir, write_texts
-from lowlight.tables import AnnotationRow, ImageRow, ProblemRow, format_table
+from lowlight.core import command
+from lowlight.core.errors import name_some
+from lowlight.core.files import output_dir, write_texts
+from lowlight.dataset.coco_import import import_coco, list_problems
+from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, format_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("coco", None, "The JSON file, of COCO's object detection.", required=True)

@@ -10,10 +10,10 @@ are written together, only when every annotation could be read.
 
 from absl import flags
 
-from lowlight import command
-from lowlight.annotations import gather_annotations, list_problems
-from lowlight.files import output_dir, write_texts
-from lowlight.tables import AnnotationRow, ImageRow, ProblemRow, format_table
+from lowlight.core import command
+from lowlight.core.files import output_dir, write_texts
+from lowlight.dataset.annotations import gather_annotations, list_problems
+from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, format_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(

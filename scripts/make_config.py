@@ -14,8 +14,8 @@ from pathlib import Path
 
 from absl import flags
 
-from lowlight import command
-from lowlight.files import existing_dir, output_dir, write_text
+from lowlight.core import command
+from lowlight.core.files import existing_dir, output_dir, write_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -43,7 +43,7 @@ flags.DEFINE_float(
 def main():
     """Reads the base, adapts it, prints the changes and writes the config."""
     data_dir = existing_dir(FLAGS.data_dir, "data_dir")
-    from lowlight import configs, zoo
+    from lowlight.tfod import configs, zoo
 
     data = configs.find_data(data_dir)
     base, base_name, start = configs.read_base(FLAGS.base_config)

@@ -11,9 +11,9 @@ write the same bytes. test_images/ was drawn by:
 
 from absl import flags
 
-from lowlight import command
-from lowlight.errors import DataError
-from lowlight.sample import write_sample, write_test_images
+from lowlight.core import command
+from lowlight.core.errors import DataError
+from lowlight.dataset.sample import write_sample, write_test_images
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output_dir", None, "Where to write the data set.")

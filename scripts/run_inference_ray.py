@@ -19,23 +19,24 @@ import zipfile
 
 from absl import flags
 
-from lowlight import command, inputs, video
-from lowlight.detection_log import fingerprint
-from lowlight.detection_parts import DetectionParts
-from lowlight.errors import DataError, join_errors
-from lowlight.files import is_inside, output_dir
-from lowlight.inference import seen
-from lowlight.inference_flags import (
+from lowlight.core import command
+from lowlight.core.errors import DataError, join_errors
+from lowlight.core.files import is_inside, output_dir
+from lowlight.core.log import fingerprint
+from lowlight.core.progress import Progress
+from lowlight.core.run_lock import locked
+from lowlight.inference import inputs, video
+from lowlight.inference.flags import (
     define_inference_flags,
     facts_of,
     find_flags_model,
     inference_options,
     names_and_thresholds,
 )
-from lowlight.progress import Progress
-from lowlight.ray_cluster import HERE, connected, load_ray, share_cluster
-from lowlight.ray_inference import Task, detect_files
-from lowlight.run_lock import locked
+from lowlight.inference.folder import seen
+from lowlight.inference.parts import DetectionParts
+from lowlight.inference.ray_cluster import HERE, connected, load_ray, share_cluster
+from lowlight.inference.ray_inference import Task, detect_files
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input_dir", None, "The images: folder, file, zip, ...", required=True)

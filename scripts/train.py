@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from lowlight import command
+from lowlight.core import command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("pipeline_config_path", None, "The pipeline config to train.", required=True)
@@ -57,7 +57,7 @@ flags.DEFINE_integer(
 def main():
     """Trains, or with --checkpoint_dir evaluates."""
     if FLAGS.checkpoint_dir:
-        from lowlight.evaluation import evaluate_each_checkpoint
+        from lowlight.evaluation.evaluation import evaluate_each_checkpoint
 
         on_train = FLAGS.eval_on_train_data
         evaluate_each_checkpoint(
@@ -71,7 +71,8 @@ def main():
             on_train_data=on_train,
         )
         return
-    from lowlight import training, workers
+    from lowlight.training import train as training
+    from lowlight.training import workers
 
     options = training.Options(
         num_steps=FLAGS.num_train_steps,

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from lowlight.tables import AnnotationRow, ImageRow
+from lowlight.dataset.tables import AnnotationRow, ImageRow
 
 SIZES = [(200, 150), (90, 130), (64, 64), (300, 100), (128, 40)]  # width, height
 
@@ -14,7 +14,7 @@ def write_shards(folder):
     """Writes train.tfrecord-0 with three images and -1 with two, and label_map.txt."""
     import tensorflow as tf
 
-    from lowlight.records import make_example
+    from lowlight.dataset.records import make_example
 
     rng = np.random.default_rng(0)
     examples = []
@@ -40,7 +40,7 @@ def make_config(folder, batch_size):
     """Returns the sample config on the records of `write_shards`, with D1's augmentations."""
     from google.protobuf import text_format
 
-    from lowlight import tfod
+    from lowlight.tfod import model as tfod
 
     config = tfod.read_config("configs/sample.config")
     reader = config.train_input_reader

@@ -6,10 +6,10 @@ import io
 import numpy as np
 from PIL import Image
 
-from lowlight.classes import format_label_map
-from lowlight.results import format_results, make_found
-from lowlight.tables import AnnotationRow, ImageRow, SplitRow, format_table
-from lowlight.truth import make_truth, read_truth_of_tables
+from lowlight.dataset.classes import format_label_map
+from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
+from lowlight.evaluation.results import format_results, make_found
+from lowlight.evaluation.truth import make_truth, read_truth_of_tables
 
 CLASSES = "Cat", "Dog"
 

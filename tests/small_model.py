@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lowlight.classes import format_label_map
+from lowlight.dataset.classes import format_label_map
 
 CLASSES = "Bicycle", "Boat", "Bottle"
 _CONFIG = Path(__file__).parents[1] / "configs" / "sample.config"
@@ -30,7 +30,7 @@ def export_small_model(folder):
     Returns:
         The path of saved_model/.
     """
-    from lowlight import tfod
+    from lowlight.tfod import model as tfod
 
     text = _CONFIG.read_text()
     for setting, value in _SETTINGS.items():

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 def train_with_tfod(config, run_dir, steps):
     """Trains with TFOD's own loop, as model_main_tf2 does."""
-    from lowlight import tfod  # noqa: F401 - which repairs TFOD
+    from lowlight.tfod import model as tfod  # noqa: F401 - which repairs TFOD
 
     # isort: split
     from object_detection import model_lib_v2
@@ -28,8 +28,8 @@ def train_with_tfod(config, run_dir, steps):
 
 
 def train(config, run_dir, steps, **options):
-    from lowlight.training import Options, train_run
-    from lowlight.workers import choose_strategy
+    from lowlight.training.train import Options, train_run
+    from lowlight.training.workers import choose_strategy
 
     train_run(config, run_dir, choose_strategy, Options(steps, summarize_every_n=1, **options))
 
@@ -55,7 +55,7 @@ def run_dir(tmp_path_factory):
 
 
 def test_each_loop_goes_on_with_what_the_other_began(run_dir):
-    from lowlight.runs import checkpoint_step, latest_checkpoint
+    from lowlight.detector.runs import checkpoint_step, latest_checkpoint
 
     assert checkpoint_step(latest_checkpoint(run_dir)) == 7
     assert sorted(losses_of(run_dir)) == [1, 2, 3, 4, 5, 6, 7]
@@ -72,7 +72,7 @@ def test_a_schedule_begun_anew_stays_so_when_the_same_command_goes_on(run_dir):
 
 
 def test_an_evaluation_along_the_way_keeps_the_best_and_shows_what_was_found(run_dir):
-    from lowlight.runs import checkpoint_step, latest_checkpoint
+    from lowlight.detector.runs import checkpoint_step, latest_checkpoint
 
     evaluations = json.loads((run_dir / "run.json").read_text())["evaluations"]
     assert [one["step"] for one in evaluations] == [3, 4]
@@ -124,9 +124,9 @@ def test_a_training_image_is_shown_in_its_colours_brightened_and_with_its_boxes(
     import tensorflow as tf
     from tiny_training import ROOT
 
-    from lowlight import tfod
-    from lowlight.tfod_trainee import FIELDS
-    from lowlight.training_summaries import TrainingImages
+    from lowlight.tfod import model as tfod
+    from lowlight.tfod.trainee import FIELDS
+    from lowlight.training.summaries import TrainingImages
 
     config = tfod.read_config(ROOT / "tests" / "tiny.config")
     model = tfod.build_model(config, is_training=True)
@@ -156,7 +156,7 @@ def wait_for(text, log, process):
 def test_a_killed_run_goes_on_without_its_damaged_newest_checkpoint_and_ends_well_when_told_to(
     tmp_path, run_script
 ):
-    from lowlight.runs import checkpoint_step, latest_checkpoint
+    from lowlight.detector.runs import checkpoint_step, latest_checkpoint
 
     config, run_dir, log = write_tiny_data(tmp_path), tmp_path / "run", tmp_path / "log"
     flags = "--num_train_steps=100000", "--checkpoint_every_n=20", "--summarize_every_n=1000"

@@ -124,7 +124,7 @@ def run_modules(modules, jobs, timeout):
     # The process to fork from is given no sys.path.
     os.environ["PYTHONPATH"] = f"{SCRIPTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["lowlight.tfod"])
+    processes.set_forkserver_preload(["lowlight.tfod.model"])
     with ThreadPoolExecutor(jobs) as pool:
         runs = [pool.submit(run_apart, processes, module, timeout) for module in modules]
         for run in as_completed(runs):
@@ -181,7 +181,7 @@ def run_module(module, folder, sender):
         os.dup2(printed.fileno(), 2)
     faulthandler.enable()
     try:
-        importlib.import_module("lowlight.tfod")
+        importlib.import_module("lowlight.tfod.model")
         name = "object_detection." + module.replace("/", ".")
         tests = unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(name))
     except Exception:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lowlight.classes import CLASSES, format_label_map
-from lowlight.tables import AnnotationRow, ImageRow
+from lowlight.dataset.classes import CLASSES, format_label_map
+from lowlight.dataset.tables import AnnotationRow, ImageRow
 
 ROOT = Path(__file__).parents[1]
 _SIDE = 64
@@ -29,7 +29,7 @@ def write_tiny_data(folder, images=12, shards=1):
     """
     import tensorflow as tf
 
-    from lowlight.records import make_example
+    from lowlight.dataset.records import make_example
 
     ids = {name: number for number, name in enumerate(CLASSES, 1)}
     (folder / "label_map.txt").write_text(format_label_map())

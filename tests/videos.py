@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from lowlight.detections import Detections
-from lowlight.inference import Job
-from lowlight.video import Video, name_of
-from lowlight.video_inference import detect_on_video
+from lowlight.detector.detections import Detections
+from lowlight.inference.folder import Job
+from lowlight.inference.video import Video, name_of
+from lowlight.inference.video_inference import detect_on_video
 
 SIZE, COUNT = (96, 64), 20
 _UNIT = Fraction(1, 24000)  # seconds

@@ -26,8 +26,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from lowlight import inference, inputs  # noqa: E402
-from lowlight.classes import read_label_map  # noqa: E402
+from lowlight.dataset.classes import read_label_map  # noqa: E402
+from lowlight.inference import folder as inference  # noqa: E402
+from lowlight.inference import inputs  # noqa: E402
 
 PARTS = "folder", "process", "stream", "memory"
 SIZES = (
@@ -83,7 +84,7 @@ def exported_model():
     """Returns the model's folder and its signature, as TFOD's users load it."""
     import tensorflow as tf
 
-    from lowlight.runs import find_model
+    from lowlight.detector.runs import find_model
 
     path = find_model(FLAGS.model_dir).path
     loaded = tf.saved_model.load(str(path))
@@ -96,8 +97,8 @@ class Original:
     def __init__(self):
         import tensorflow as tf
 
-        from lowlight import tfod
-        from lowlight.runs import find_checkpoint, find_model
+        from lowlight.detector.runs import find_checkpoint, find_model
+        from lowlight.tfod import model as tfod
 
         model = find_model(FLAGS.model_dir)
         config = tfod.read_config(model.config_path)
@@ -112,8 +113,8 @@ class Original:
 
     def run(self, folder, save_dir, names):
         """Opens, detects, draws and saves, one image after another, with nothing traced yet."""
-        from lowlight.detections import Detections
-        from lowlight.drawing import draw_detections
+        from lowlight.detector.detections import Detections
+        from lowlight.images.drawing import draw_detections
 
         detect = self._tf.function(self._detect_all)
         for path in sorted(Path(folder).iterdir()):
@@ -129,7 +130,7 @@ class Original:
 
 def our_job(save_dir, engine=None, precision="float32"):
     """Returns the Job of run_inference.py's defaults."""
-    from lowlight.detector import Detector
+    from lowlight.detector.detector import Detector
 
     names = read_label_map(FLAGS.label_map_path)
     detector = Detector(FLAGS.model_dir, engine or FLAGS.engine, precision, least_score=0.3)
@@ -241,7 +242,7 @@ def engines():
 
 def bare_network(detector, arrays):
     """Returns a function that runs the network alone, its inputs ready in memory."""
-    from lowlight.threads import map_in_threads
+    from lowlight.core.threads import map_in_threads
 
     prepared = [detector.prepare(array) for array in arrays]
     return lambda: list(map_in_threads(detector.run, prepared, detector.parallel, ahead=2))

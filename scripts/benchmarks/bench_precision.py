@@ -17,7 +17,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from absl import flags  # noqa: E402
 
-from lowlight import command  # noqa: E402
+from lowlight.core import command  # noqa: E402
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", "data/sample", "train.tfrecord, test.tfrecord, label_map.txt.")
@@ -48,7 +48,7 @@ def main():
 
 def read_config():
     """Returns the config on the data's records, with a schedule of the steps asked for."""
-    from lowlight import tfod
+    from lowlight.tfod import model as tfod
 
     config, folder = tfod.read_config(FLAGS.config), Path(FLAGS.data_dir)
     for reader, name in (
@@ -69,9 +69,9 @@ class Training:
     def __init__(self, config, mixed):
         import tensorflow as tf
 
-        from lowlight.tfod_trainee import make_trainee
-        from lowlight.train_input import training_batches
-        from lowlight.train_step import choose_precision, make_train_step
+        from lowlight.tfod.trainee import make_trainee
+        from lowlight.training.input import training_batches
+        from lowlight.training.step import choose_precision, make_train_step
 
         tf.keras.utils.set_random_seed(FLAGS.seed)
         self.precision = choose_precision(bool(mixed))
@@ -100,8 +100,8 @@ class Training:
         """Returns the COCO numbers on the test records, of a float32 model with these weights."""
         from google.protobuf import text_format
 
-        from lowlight.evaluation import evaluate_model
-        from lowlight.train_step import choose_precision
+        from lowlight.evaluation.evaluation import evaluate_model
+        from lowlight.training.step import choose_precision
 
         choose_precision(False)
         with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ from absl import flags
 from step_profile import KINDS
 from train_sides import SIDES, run_side
 
-from lowlight import command
+from lowlight.core import command
 
 FLAGS = flags.FLAGS
 SCRIPTS = Path(__file__).parents[1]

@@ -5,13 +5,14 @@ from pathlib import PurePosixPath
 
 from data_sides import gather_tables
 
-from lowlight import conversion, dataset, duplicates, records, split
-from lowlight.balance import labels_of
-from lowlight.classes import CLASSES
-from lowlight.files import whole_file
-from lowlight.perceptual_hash import hash_image
-from lowlight.rgb_jpegs import to_rgb_jpeg
-from lowlight.sources import list_files
+from lowlight.core.files import whole_file
+from lowlight.core.sources import list_files
+from lowlight.dataset import conversion, duplicates, records, split
+from lowlight.dataset import writing as dataset
+from lowlight.dataset.balance import labels_of
+from lowlight.dataset.classes import CLASSES
+from lowlight.dataset.perceptual_hash import hash_image
+from lowlight.images.rgb_jpegs import to_rgb_jpeg
 
 HASH = "pHash"
 _LIMIT = "read", "decode, encode", "write"  # what the limit does, too

@@ -13,11 +13,12 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from lowlight import annotations, conversion, dataset, duplicates, split
-from lowlight.balance import labels_of
-from lowlight.classes import CLASSES
-from lowlight.files import write_texts
-from lowlight.tables import AnnotationRow, ImageRow, format_table, read_tables
+from lowlight.core.files import write_texts
+from lowlight.dataset import annotations, conversion, duplicates, split
+from lowlight.dataset import writing as dataset
+from lowlight.dataset.balance import labels_of
+from lowlight.dataset.classes import CLASSES
+from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table, read_tables
 
 _CHUNK = 16  # images a process takes at a time
 

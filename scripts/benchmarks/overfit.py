@@ -24,8 +24,8 @@ from absl import app, flags
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from lowlight.classes import CLASSES  # noqa: E402
-from lowlight.quiet import prepare_tensorflow  # noqa: E402
+from lowlight.core.tensorflow import prepare_tensorflow  # noqa: E402
+from lowlight.dataset.classes import CLASSES  # noqa: E402
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("work_dir", None, "Where data and runs are kept; by default they are not kept.")

@@ -41,7 +41,7 @@ def run_side(name, config_path, records, batch_size, steps, batches, connection)
             {kind of operation: seconds} a step.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from lowlight import tfod
+    from lowlight.tfod import model as tfod
 
     config = tfod.read_config(config_path)
     reader = config.train_input_reader
@@ -97,8 +97,8 @@ def _input_turn(config, side, batches):
     import tensorflow as tf
     from object_detection import inputs
 
-    from lowlight import tfod
-    from lowlight.train_input import training_batches
+    from lowlight.tfod import model as tfod
+    from lowlight.training.input import training_batches
 
     model = tfod.build_model(config, is_training=True)
     if side.is_stock:
@@ -118,9 +118,9 @@ def _input_turn(config, side, batches):
 def _training_turn(config, side, steps):
     import tensorflow as tf
 
-    from lowlight.tfod_trainee import make_trainee
-    from lowlight.train_input import training_batches
-    from lowlight.train_step import choose_precision, make_train_step
+    from lowlight.tfod.trainee import make_trainee
+    from lowlight.training.input import training_batches
+    from lowlight.training.step import choose_precision, make_train_step
 
     precision = choose_precision(side.mixed_precision)
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])

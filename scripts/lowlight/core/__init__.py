@@ -1,0 +1,1 @@
+"""What every step needs: errors, command line, files and locks, sources, parallel work."""

@@ -1,0 +1,121 @@
+"""Runs a script's main: flags in, DataError out as one plain message."""
+
+import errno
+import functools
+import os
+import re
+import signal
+import sys
+
+from absl import app, flags, logging
+
+from lowlight.core.errors import DataError, name_some
+from lowlight.core.interruption import Interrupted
+
+# What the operating system refuses for a reason that the user can act on.
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full. Make room and run the same command again.",
+    errno.EDQUOT: "The disk quota is used up. Make room and run the same command again.",
+    errno.EACCES: "Permission denied. Choose another folder or change its permissions.",
+    errno.EPERM: "Permission denied. Choose another folder or change its permissions.",
+    errno.EROFS: "The file system is read-only. Choose another folder.",
+    errno.ENOTDIR: "A part of this path is a file, not a folder. Choose another path.",
+    errno.EEXIST: "A file of this name is in the way. Choose another path.",
+    errno.EISDIR: "This is a folder where a file is needed. Choose another path.",
+    errno.ENOENT: "No such file or folder. Check the path.",
+    errno.ENAMETOOLONG: "The name is too long. Choose a shorter path.",
+}
+
+
+def run(main, takes_arguments=False):
+    """Parses the flags, calls main() and exits.
+
+    With `takes_arguments`, what stands beside the flags isn't an error, and main gets it as a list.
+
+    Exit status: 0 on success, 1 after a DataError, a flag error, or a file that the operating
+    system refuses (each printed as `error: ...`), 130 after Ctrl-C, 143 after a SIGTERM that a step
+    noted, and in silence 141 where nobody reads the output any more, as in `| head`. Any other
+    exception is a bug and keeps its traceback. TFOD's and TensorFlow's own log shows errors only;
+    --verbosity=0 shows all of it.
+    """
+
+    def start(argv):
+        _exit_plainly(functools.partial(main, argv[1:]) if takes_arguments else main)
+
+    app.run(start, flags_parser=lambda argv: _parse_flags(argv, takes_arguments))
+
+
+def print_notes(notes):
+    """Prints what a step met, a line each of those that occurred.
+
+    Args:
+        notes: [(what, how many, the names of what it was met in)].
+    """
+    for what, count, names in notes:
+        if count:
+            print(f"  {what}: {count} ({name_some(names)})")
+
+
+def _parse_flags(argv, takes_arguments):
+    """Returns argv without its flags; stray arguments and wrong flags end the program."""
+    try:
+        rest = flags.FLAGS(argv)
+    except SystemExit:
+        sys.exit(0)  # --help, which absl ends with 1
+    except flags.Error as error:
+        _fail(f"{_flag_message(error)}\n  See: python {argv[0]} --help")
+    if len(rest) > 1 and not takes_arguments:
+        _fail(
+            f"unexpected argument {rest[1]!r}; every input is a flag.\n"
+            f"  See: python {argv[0]} --help"
+        )
+    for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
+        if flag.value == "":  # as in --output_dir=$DATA where DATA isn't set
+            _fail(f"missing flag --{flag.name}: its value is empty.")
+    return rest
+
+
+def _flag_message(error):
+    missing = re.match(r"flag --(\w+)=None: .* other than None", str(error))
+    return f"missing flag --{missing[1]}" if missing else str(error)
+
+
+def _exit_plainly(main):
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)
+    try:
+        status = main()
+        sys.stdout.flush()
+        sys.exit(status)
+    except DataError as error:
+        _fail(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print has no reader
+        sys.exit(128 + signal.SIGPIPE)
+    except Interrupted as interrupted:
+        print(f"\n{interrupted} {interrupted.again}", file=sys.stderr)
+        sys.exit(128 + interrupted.number)
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        message = _system_message(error)
+        if message is None:
+            raise
+        _fail(message)
+
+
+def _system_message(error):
+    """Returns what to say of an error that the operating system gave, None of any other."""
+    full = errno.ENOSPC, errno.EDQUOT
+    if not isinstance(error, OSError):  # TensorFlow has its own, which name the file
+        found = [number for number in full if os.strerror(number) in str(error)]
+        return f"{str(error).splitlines()[0]}.\n  {_REMEDIES[found[0]]}" if found else None
+    if error.errno in _REMEDIES and error.filename is not None:
+        return f"{error.filename}: {error.strerror}.\n  {_REMEDIES[error.errno]}"
+    return f"{error.strerror}.\n  {_REMEDIES[error.errno]}" if error.errno in full else None
+
+
+def _fail(message):
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

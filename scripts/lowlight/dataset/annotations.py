@@ -1,0 +1,198 @@
+"""Gathers ExDark's annotations, beside the images they belong to, into table rows."""
+
+import posixpath
+from typing import NamedTuple
+
+from lowlight.core.errors import DataError, join_errors, name_some
+from lowlight.core.files import existing_dir, existing_file
+from lowlight.core.sources import is_stray, list_files
+from lowlight.dataset.classes import CLASSES
+from lowlight.dataset.exdark import ImageFacts, parse_bbgt, parse_image_list
+from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow
+from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
+from lowlight.images.reading import image_size, is_image_name, list_jpegs
+
+_NO_FACTS = ImageFacts("", "", "", "")
+
+
+class Gathered(NamedTuple):
+    """What `gather_annotations` found; the lists of names say what is out of the ordinary."""
+
+    images: list  # of ImageRow, sorted by filename
+    boxes: list  # of AnnotationRow, in the order of images and of the lines of each annotation
+    clipped: dict  # {annotation: (how many boxes reached outside the image, most pixels of one)}
+    without_boxes: list  # annotations
+    without_folder_class: list  # annotations with boxes, but none of the class of their folder
+    unlisted: list  # images that the image list doesn't name, where there is a list
+    without_image: list  # annotations left out because their image is missing
+    strays: list  # files left alone
+
+
+def gather_annotations(annotations, images_dir, image_list=None, allow_missing=False):
+    """Reads every annotation and fits it to its converted image.
+
+    An annotation `<image name>.txt` belongs to the image with the same stem, in either case.
+
+    Args:
+        annotations: folder of class folders of bbGt files, or a zip archive of it.
+        images_dir: the folder with the converted images, `<stem>.jpg`.
+        image_list: path of imageclasslist.txt, or None.
+        allow_missing: leave annotations without image out instead of raising.
+
+    Returns:
+        Gathered. A box that reaches outside its image is clipped to it.
+
+    Raises:
+        DataError: annotations that can't be read (all of them are named), images without
+            annotation, annotations without image, two annotations of one image.
+    """
+    files = list_files(annotations, "annotations")
+    texts, strays = [], []
+    for file in files:
+        found = file.name.lower().endswith(".txt") and not is_stray(file.name)
+        (texts if found else strays).append(file)
+    images = images_by_stem(existing_dir(images_dir, "images_dir"))
+    facts = _read_facts(image_list)
+    by_stem = _by_stem(texts, annotations)
+    missing = _check_pairs(by_stem, images, annotations, images_dir, allow_missing)
+    found = Gathered([], [], {}, [], [], [], missing, [file.name for file in strays])
+    errors = []
+    for stem, path in images.items():
+        file = by_stem[stem]
+        try:
+            _add_image(found, path, file, *facts.get(stem, (_image_name(file), None)))
+        except DataError as error:
+            errors.append(error)
+    if errors:
+        raise join_errors(errors)
+    return found if image_list else found._replace(unlisted=[])
+
+
+def images_by_stem(images_dir):
+    """Returns {stem in lower case: path} of the converted images, sorted.
+
+    Raises:
+        DataError: two images whose names differ only in case.
+    """
+    images = {}
+    for path in list_jpegs(images_dir):
+        other = images.setdefault(path.stem.casefold(), path)
+        if other is not path:
+            raise DataError(
+                f"{path}: the name differs from {other.name} only in case.\n"
+                "  Rename or remove one of them and its annotation."
+            )
+    return images
+
+
+def image_stem(name):
+    """Returns what an image's file has in common with its converted form: its stem in lower case.
+
+    Args:
+        name: a file name or path, parts divided by "/", with or without an image's extension.
+    """
+    base = posixpath.basename(name)
+    return (posixpath.splitext(base)[0] if is_image_name(base) else base).casefold()
+
+
+def _add_image(found, path, file, name, facts):
+    width, height = image_size(path)
+    boxes = parse_bbgt(file.read(), file.place)
+    rows = [_box_row(path.name, width, height, box, f"{file.place}:{box.line}") for box in boxes]
+    outside = [_overhang(row, box) for row, box in zip(rows, boxes, strict=True)]
+    if any(outside):
+        found.clipped[file.name] = sum(x > 0 for x in outside), max(outside)
+    if not rows:
+        found.without_boxes.append(file.name)
+    elif file.folder in CLASSES and all(row.class_name != file.folder for row in rows):
+        found.without_folder_class.append(file.name)
+    if facts is None:
+        found.unlisted.append(path.name)
+    source = f"{file.folder}/{name}"
+    found.boxes.extend(rows)
+    found.images.append(
+        ImageRow(path.name, source, width, height, *(facts or _NO_FACTS), len(rows))
+    )
+
+
+def _box_row(filename, width, height, box, place):
+    xyxy = clip_pixel_xyxy(pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh), width, height)
+    if xyxy[0] >= xyxy[2] or xyxy[1] >= xyxy[3]:
+        raise DataError(
+            f"{place}: the box {box.pixel_ltwh} (left, top, width, height) lies wholly outside its "
+            f"image of {width}x{height} pixels.\n  Correct or remove the line."
+        )
+    return AnnotationRow(filename, width, height, box.name, *xyxy)
+
+
+def _overhang(row, box):
+    """Returns by how many pixels a box reached outside its image, on the side where most."""
+    whole = pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)
+    return max(abs(edge - clipped) for edge, clipped in zip(whole, row[4:], strict=True))
+
+
+def list_problems(found):
+    """Returns the ProblemRows, sorted, of all that Gathered holds out of the ordinary."""
+    rows = [
+        ProblemRow(name, "boxes clipped", f"{count}, by {pixels} px at most")
+        for name, (count, pixels) in found.clipped.items()
+    ]
+    for names, problem, detail in (
+        (found.without_boxes, "no boxes", "kept as an image of background"),
+        (found.without_folder_class, "no box of its folder's class", "kept"),
+        (found.unlisted, "not in the image list", "kept without lighting, location and split"),
+        (found.without_image, "no image", "left out"),
+        (found.strays, "stray file", "left alone"),
+    ):
+        rows += [ProblemRow(name, problem, detail) for name in names]
+    return sorted(rows)
+
+
+def _read_facts(image_list):
+    """Returns {stem in lower case: (image's name, ImageFacts)}."""
+    if image_list is None:
+        return {}
+    path = existing_file(image_list, "Check --image_list.")
+    facts = parse_image_list(path.read_bytes(), path)
+    return {image_stem(name): (name, fact) for name, fact in facts.items()}
+
+
+def _image_name(file):
+    return posixpath.basename(file.name)[: -len(".txt")]
+
+
+def _by_stem(texts, annotations):
+    if not texts:
+        raise DataError(
+            f"{annotations}: holds no annotation (.txt).\n"
+            "  --annotations is ExDark_Annno, the folder of class folders or its zip archive."
+        )
+    by_stem = {}
+    for file in texts:
+        other = by_stem.setdefault(image_stem(_image_name(file)), file)
+        if other is not file:
+            raise DataError(
+                f"{file.place}: annotates the same image as {other.name}.\n  Remove one of them."
+            )
+    return by_stem
+
+
+def _check_pairs(by_stem, images, annotations, images_dir, allow_missing):
+    """Raises DataError for what has no partner; returns the annotations that may lack an image."""
+    if not images:
+        raise DataError(
+            f"{images_dir}: holds no .jpg image.\n  Run convert_images.py, or check --images_dir."
+        )
+    alone = [path.name for stem, path in images.items() if stem not in by_stem]
+    if alone:
+        raise DataError(
+            f"{images_dir}: no annotation in {annotations} for {name_some(alone)}.\n"
+            "  Add the annotation (a bbGt file without boxes will do) or remove the image."
+        )
+    missing = [file.name for stem, file in by_stem.items() if stem not in images]
+    if missing and not allow_missing:
+        raise DataError(
+            f"{annotations}: no image in {images_dir} for {name_some(missing)}.\n"
+            "  Convert the missing images, or give --allow_missing to leave these annotations out."
+        )
+    return missing

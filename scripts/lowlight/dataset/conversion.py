@@ -1,0 +1,163 @@
+"""Converts the images of a folder or archive to RGB JPEGs, and goes on where it was interrupted."""
+
+import functools
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from lowlight.core.errors import DataError, join_errors
+from lowlight.core.files import output_dir, whole_file, write_texts
+from lowlight.core.processes import map_in_processes
+from lowlight.core.progress import Progress
+from lowlight.core.sources import is_stray, list_files
+from lowlight.dataset.converted import CONVERTED, JOURNAL, converted_name, read_converted
+from lowlight.dataset.journal import open_journal
+from lowlight.dataset.perceptual_hash import hash_image
+from lowlight.dataset.tables import ConvertedRow, ProblemRow, format_table
+from lowlight.images.reading import is_image_name
+from lowlight.images.rgb_jpegs import to_rgb_jpeg
+
+PROBLEMS = "problems.csv"
+_CHUNK = 4  # images that a process takes at a time; one that is encoded takes many times others
+
+
+class Converted(NamedTuple):
+    """What `convert_images` did with each file."""
+
+    rows: list  # of ConvertedRow, sorted by file
+    strays: list  # names of files that are no images, left alone
+    problems: list  # of ProblemRow, sorted
+    found: int  # how many of the rows an earlier conversion had already made
+
+    def names(self, how):
+        """Returns the names of the source files with which this was done (see ConvertedRow)."""
+        return [row.file for row in self.rows if row.how == how]
+
+
+def convert_images(source, folder, jobs=None, verify=False):
+    """Writes each image of a folder or zip archive as `<stem>.jpg` into one flat folder.
+
+    Beside them it writes converted.csv, what was done with each, and problems.csv, what was out of
+    the ordinary. An image isn't converted again where converted.csv, or what an interrupted
+    conversion left in its stead, says by SHA-256 that this source became what is there.
+
+    Args:
+        source: ExDark's folder of class folders, or its archive.
+        folder: the output folder, made where it is missing.
+        jobs: how many images are converted at a time; one a core by default.
+        verify: convert all again, and decode each whole, as `to_rgb_jpeg`.
+
+    Returns:
+        Converted.
+
+    Raises:
+        DataError: no image; two images with one stem (before anything is written); images that
+            can't be decoded, all of them named, after the others are written.
+    """
+    images, strays = _list_images(source, folder)
+    folder = output_dir(folder)
+    known = {} if verify else read_converted(folder)
+    convert = functools.partial(_convert, folder=folder, known=known, verify=verify)
+    rows, errors, found = [], [], 0
+    problems = [ProblemRow(file.name, "stray file", "left alone") for file in strays]
+    with open_journal(folder / JOURNAL) as add, Progress(len(images), "image") as progress:
+        results = map_in_processes(convert, images, jobs, _CHUNK)
+        for file, result in zip(images, results, strict=True):
+            if isinstance(result, DataError):
+                errors.append(result)
+            else:
+                rows.append(result)
+                found += result is known.get(file.name)
+                add(result)
+            problems.extend(_problems_of(file, result))
+            progress.update()
+        write_texts(
+            {
+                folder / CONVERTED: format_table(rows, ConvertedRow),
+                folder / PROBLEMS: format_table(sorted(problems), ProblemRow),
+            }
+        )
+    if errors:
+        raise join_errors(errors, f"The other {len(rows)} images are in {folder}.")
+    return Converted(rows, [file.name for file in strays], sorted(problems), found)
+
+
+def _convert(file, folder, known, verify):
+    """Writes one image, where it isn't there, and returns its ConvertedRow or a DataError."""
+    path = folder / converted_name(file.name)
+    try:
+        data = file.read()
+        sha256 = _sha256(data)
+        row = known.get(file.name)
+        if row and row.source_sha256 == sha256 and _holds(path, row.sha256):
+            return row
+        jpeg = to_rgb_jpeg(data, file.place, verify)
+    except DataError as error:
+        return error
+    except OSError as error:
+        return DataError(f"{file.place}: {error.strerror}.\n  Check the file's permissions.")
+    with whole_file(path) as partial:
+        partial.write_bytes(jpeg.data)
+    written = sha256 if jpeg.data == data else _sha256(jpeg.data)
+    phash = _hash(jpeg.data, file.place)
+    return ConvertedRow(file.name, jpeg.how, jpeg.orientation, sha256, written, phash)
+
+
+def _hash(data, place):
+    """Returns the pHash, "" of an image whose damage only a decoder would find."""
+    try:
+        return hash_image(data, place)
+    except DataError:
+        return ""
+
+
+def _holds(path, sha256):
+    return path.is_file() and _sha256(path.read_bytes()) == sha256
+
+
+def _sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def _problems_of(file, result):
+    """Yields the ProblemRows of one image."""
+    if isinstance(result, DataError):
+        reason = str(result).removeprefix(f"{file.place}: ").splitlines()[0]
+        yield ProblemRow(file.name, "not converted", reason)
+        return
+    if result.how == "completed":
+        yield ProblemRow(file.name, "no end marker", "added")
+    if result.orientation > 1:
+        yield ProblemRow(file.name, "EXIF rotation", f"{result.orientation}, switched off")
+
+
+def _list_images(source, folder):
+    """Returns (images, other files) of the source; raises DataError as `convert_images`."""
+    images, strays = [], []
+    for file in list_files(source, "input_dir"):
+        found = is_image_name(file.name) and not is_stray(file.name)
+        (images if found else strays).append(file)
+    if not images:
+        raise DataError(
+            f"{source}: holds no image.\n  --input_dir is the folder with ExDark's class folders."
+        )
+    if Path(folder).resolve().is_relative_to(Path(source).resolve()):
+        raise DataError(
+            f"{folder}: lies in --input_dir, whose images would be written over.\n"
+            "  Choose another --output_dir."
+        )
+    _check_stems(images)
+    return images, strays
+
+
+def _check_stems(images):
+    """Raises DataError where two images would be converted to one name."""
+    by_stem = {}
+    for file in images:
+        other = by_stem.setdefault(PurePosixPath(file.name).stem.casefold(), file)
+        if other is not file:
+            raise DataError(
+                f"{file.place}: has the same stem as {other.name}, and both would become "
+                f"{converted_name(file.name)}.\n"
+                "  Rename or remove one; nothing was written."
+            )

@@ -1,0 +1,127 @@
+"""Finds near-duplicate photographs, so that none is both trained with and tested with."""
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from lowlight.core.processes import map_in_processes
+from lowlight.core.progress import Progress
+from lowlight.dataset.converted import read_hashes
+from lowlight.dataset.perceptual_hash import hash_image, is_hash, parse_hash
+from lowlight.images.reading import read_jpeg
+
+MOST_BITS = 32  # in which the hashes of near-duplicates differ, of 255
+_BLOCK = 256  # images that are compared with all others at a time
+
+
+def find_duplicates(filenames, images_dir):
+    """Groups the images that show the same photograph.
+
+    A copy that was encoded again, resized, brightened, or cropped by a hundredth of its sides is
+    found; a mirrored one, or one cropped by a twentieth, is not.
+
+    The hash is a pHash of 255 bits, not of the usual 64. Night scenes share their rough forms, a
+    dark frame around a few lights, and only finer waves tell them apart: of 64 bits some different
+    night scenes differ in 8, as some true copies do. Of 255 bits different photographs of ExDark
+    differ in 92 or more, and drawn night scenes, which are far simpler, in 50 or more. A copy
+    differs in up to 10 where it was encoded at quality 20 or halved, up to 24 where it was made
+    1.3 times as bright, and 22 in nine of ten cases where a hundredth was cut off. Different
+    photographs stay as far apart at a fiftieth of their brightness. Of a progressive JPEG only the
+    first scans are hashed: it differs in up to 14 from the same image as a baseline JPEG, in up to
+    24 from it at quality 20, and different ones stay as far apart.
+
+    The hashes that `convert_images` left in converted.csv are used for the images of which its
+    SHA-256 sums say that they are the same; the others are decoded.
+
+    Args:
+        filenames: names of images, without repeats; images_dir: the folder they are in.
+
+    Returns:
+        A list of lists of two or more names, sorted. An image of all but one brightness belongs
+        to none: nothing tells it from others.
+
+    Raises:
+        DataError: an image is missing or damaged.
+    """
+    names, hashes = sorted(filenames), []
+    known = read_hashes(images_dir)
+    hash_one = functools.partial(_hash_file, images_dir=Path(images_dir), known=known)
+    with Progress(len(names), "hash") as progress:
+        for text in map_in_processes(hash_one, names):
+            hashes.append(parse_hash(text))
+            progress.update()
+    seen = [number for number, found in enumerate(hashes) if found is not None]
+    pairs = close_pairs(np.array([hashes[number] for number in seen], np.uint64).reshape(-1, 4))
+    return _join([names[number] for number in seen], pairs)
+
+
+def _hash_file(name, images_dir, known):
+    """Returns the pHash of an image file, from converted.csv where it is of these very bytes."""
+    path = images_dir / name
+    data = read_jpeg(path)
+    sha256, phash = known.get(name, ("", ""))
+    if is_hash(phash) and hashlib.sha256(data).hexdigest() == sha256:
+        return phash
+    return hash_image(data, path)
+
+
+def close_pairs(hashes, most_bits=MOST_BITS):
+    """Yields the pairs of hashes that differ in few bits, as (i, j), i < j, sorted.
+
+    Args:
+        hashes: uint64 [N, 4].
+    """
+    for start in range(0, len(hashes), _BLOCK):
+        block, rest = hashes[start : start + _BLOCK], hashes[start:]
+        bits = np.zeros((len(block), len(rest)), np.uint16)  # in which they differ
+        for word in range(hashes.shape[1]):
+            bits += np.bitwise_count(block[:, None, word] ^ rest[None, :, word])
+        for i, j in np.argwhere(np.triu(bits <= most_bits, 1)).tolist():
+            yield start + i, start + j
+
+
+def _join(names, pairs):
+    """Returns the names that pairs connect, directly or by way of others, as sorted groups."""
+    parent = list(range(len(names)))
+
+    def first(number):
+        while parent[number] != number:
+            parent[number] = number = parent[parent[number]]
+        return number
+
+    for pair in pairs:
+        low, high = sorted(map(first, pair))
+        parent[high] = low
+    groups = {}
+    for number, name in enumerate(names):
+        groups.setdefault(first(number), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def find_leaks(groups, rows):
+    """Returns the groups of near-duplicates that a split tears apart.
+
+    Args:
+        groups: as `find_duplicates` gives them; rows: SplitRows.
+
+    Returns:
+        [{filename: split}], one for each such group.
+    """
+    split_of = {row.filename: row.split for row in rows}
+    placed = [{name: split_of[name] for name in group} for group in groups]
+    return [group for group in placed if len(set(group.values())) > 1]
+
+
+def describe_duplicates(groups, leaks, most=3):
+    """Returns lines for a summary: how many groups there are, and which lie in several parts."""
+    where = f"{len(leaks)} of them in several parts" if leaks else "each in one part"
+    plural = "s" * (len(groups) != 1)
+    count = sum(map(len, groups))
+    lines = [f"near-duplicates: {len(groups)} group{plural} of {count} images, {where}"]
+    for group in leaks[:most]:
+        lines.append("  " + ", ".join(f"{name} ({split})" for name, split in group.items()))
+    if len(leaks) > most:
+        lines.append(f"  and {len(leaks) - most} more in several parts")
+    return lines if groups else ["near-duplicates: none"]

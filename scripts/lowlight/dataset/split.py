@@ -1,0 +1,126 @@
+"""Decides which image goes into which split."""
+
+import random
+
+from lowlight.core.errors import DataError
+from lowlight.dataset.balance import balance
+from lowlight.dataset.classes import SPLITS
+from lowlight.dataset.tables import SplitRow, read_table
+
+
+def check_fraction(train_fraction):
+    """Raises DataError unless the fraction is over 0 and under 1."""
+    if not 0 < train_fraction < 1:
+        raise DataError(
+            f"--train_fraction={train_fraction}: must lie between 0 and 1, such as 0.75."
+        )
+
+
+def split_randomly(filenames, train_fraction, seed, groups=(), labels=None):
+    """Splits at random into "train" and "test".
+
+    Args:
+        filenames: at least two, without repeats; their order doesn't matter.
+        train_fraction: share of images that are for training, over 0 and under 1. Both splits get
+            one image at least.
+        seed: the same one splits the same names the same way.
+        groups: lists of names that must not be parted, such as near-duplicates. Where there are
+            only large groups, the share of images is as near to the fraction as they allow.
+        labels: {filename: [label]}; the share of each label, a label counted as often as it stands
+            there, comes as near to the fraction as the images allow (see `balance.balance`).
+
+    Returns:
+        A list of SplitRow, sorted by filename.
+
+    Raises:
+        DataError: a fraction out of range, fewer than two images, or all of them in one group.
+    """
+    check_fraction(train_fraction)
+    names = sorted(filenames)
+    if len(names) < 2:
+        raise DataError("one image can't be split into two parts.\n  Add images.")
+    units = _units(names, groups)
+    if len(units) < 2:
+        raise DataError(
+            f"all {len(names)} images are near-duplicates of each other, and those stay in one "
+            "part.\n  Add other images, or give --nokeep_duplicates_together."
+        )
+    shuffled = random.Random(seed).sample(units, len(units))
+    count = min(max(round(len(names) * train_fraction), 1), len(names) - 1)
+    chosen = _fill(shuffled, count)
+    if labels:
+        chosen = balance(shuffled, chosen, labels, train_fraction)
+    train = {name for unit, here in zip(shuffled, chosen, strict=True) if here for name in unit}
+    return [SplitRow(name, "train" if name in train else "test") for name in names]
+
+
+def _units(names, groups):
+    """Returns the groups, and every other name as a group of its own, sorted."""
+    grouped = {name for group in groups for name in group}
+    return sorted([*map(sorted, groups), *([name] for name in names if name not in grouped)])
+
+
+def _fill(units, count):
+    """Says of each unit, in order, whether it is among those that make up `count` names."""
+    chosen = []
+    for unit in units:
+        chosen.append(len(unit) <= count)
+        count -= len(unit) * chosen[-1]
+    if not any(chosen):  # all are larger
+        chosen[units.index(min(units, key=len))] = True
+    return chosen
+
+
+def split_officially(images, place):
+    """Splits as ExDark's authors did, into "train", "val" and "test".
+
+    Args:
+        images: ImageRows; place: the file they come from, for messages.
+
+    Returns:
+        A list of SplitRow, in the order given.
+
+    Raises:
+        DataError: an image without an official split.
+    """
+    for image in images:
+        if not image.official_split:
+            raise DataError(
+                f"{place}: no official split for {image.filename}.\n"
+                "  Run make_annotations_csv.py with --image_list, or use --split=random."
+            )
+    return [SplitRow(image.filename, image.official_split) for image in images]
+
+
+def split_by_file(filenames, path):
+    """Splits as a split.csv says.
+
+    Args:
+        filenames: the images to split; path: of the split.csv.
+
+    Returns:
+        A list of SplitRow, sorted by filename.
+
+    Raises:
+        DataError: an image that the file doesn't name, names twice, or that isn't in the data; a
+            split that isn't train, val or test.
+    """
+    remedy = (
+        "make_tfrecords.py writes split.csv (columns filename,split); its --split is random, "
+        "official, or such a file."
+    )
+    names, rows = set(filenames), {}
+    for place, row in read_table(path, SplitRow, remedy):
+        if row.filename not in names:
+            raise DataError(f"{place}: {row.filename!r} isn't in images.csv.\n  Remove the line.")
+        if row.filename in rows:
+            raise DataError(f"{place}: {row.filename!r} stands here twice.\n  Remove one line.")
+        if row.split not in SPLITS:
+            raise DataError(
+                f"{place}: split {row.split!r} isn't train, val or test.\n  Correct it."
+            )
+        rows[row.filename] = row
+    missing = sorted(names - set(rows))
+    if missing:
+        raise DataError(f"{path}: doesn't name {missing[0]}.\n  Add a line for each image.")
+    return sorted(rows.values())

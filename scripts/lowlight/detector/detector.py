@@ -1,0 +1,157 @@
+"""Finds objects in images with a trained model, whichever form it is stored in.
+
+from lowlight.detector.detector import Detector
+
+detector = Detector("checkpoint/")            # an export, a run, or a folder of runs
+image = np.asarray(Image.open("street.jpg"))  # RGB, uint8 [H, W, 3]
+found = detector.detect(image).over(0.3)
+print(found.boxes, found.classes, found.scores)
+found.to_frame({1: "Bicycle", 2: "Boat"})     # pandas
+supervision.Detections(**found.to_supervision())
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from lowlight.detector.detections import Detections
+from lowlight.detector.runs import Model, find_model
+from lowlight.detector.stages import load_stages
+from lowlight.detector.views import merge_views, views_of
+from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy
+
+# Views of an image that are made ready at once; more would hold too much memory.
+_MOST_READY = 4
+
+
+class Prepared(NamedTuple):
+    """An image on its way through a model."""
+
+    regions: list  # [[View]], as of `views_of`
+    inputs: list | None  # of each view what the model takes; None makes them while it runs
+    width: int  # of the image, in pixels
+    height: int
+
+    def views(self):
+        """Returns the views of all regions."""
+        return [look for looks in self.regions for look in looks]
+
+
+class Detector:
+    """A model, loaded. It is traced once at most, whatever sizes the images have.
+
+    `detect` is `finish(run(p), p)` of p = `prepare(image)`. The three may run in threads of their
+    own; as many as `parallel` may be in `run` or `run_many` at a time.
+    """
+
+    def __init__(
+        self,
+        model_dir,
+        engine: str = "tensorflow",
+        precision: str = "float32",
+        device: str = "auto",
+        least_score: float = 0.0,
+        most_iou: float | None = None,
+        most: int | None = None,
+        tta: bool = False,
+        tile: int | None = None,
+        batch_size: int | None = None,
+    ):
+        """Loads a model.
+
+        Args:
+            model_dir: path of an export, a run or a folder of runs, of which the newest is taken,
+                or what `runs.find_model` returned.
+            engine: "tensorflow", "openvino", or "auto", as `engines.choose_engine` says.
+            precision: one of `engines.PRECISIONS`.
+            device: as the engines say.
+            least_score: detections with a lower score aren't looked for.
+            most_iou: of two boxes of a class that overlap more, the better remains; by default as
+                the model was trained to be used.
+            most: detections in an image; by default as the model says.
+            tta, tile: look at an image several times, as `views.views_of` says.
+            batch_size: images, or views of them, that the network takes at a time; by default as
+                the engine says.
+
+        Raises:
+            DataError: no model, a damaged one, one with another signature, a checkpoint without its
+                pipeline.config, or an engine, a device or an option that isn't to be had.
+        """
+        self.model = model_dir if isinstance(model_dir, Model) else find_model(model_dir)
+        self._least, self._tta, self._tile = least_score, tta, tile
+        limits = {"most_iou": most_iou, "most": most}
+        limits = {name: value for name, value in limits.items() if value is not None}
+        wanted = engine, precision, device, batch_size
+        self._stages = load_stages(self.model, limits, *wanted)
+        self.engine, self.parallel = self._stages.engine, self._stages.parallel
+        self.batch_size = self._stages.batch
+
+    def detect(self, image: np.ndarray) -> Detections:
+        """Returns the Detections in an RGB image, uint8 [H, W, 3].
+
+        Raises:
+            ValueError: not such an array, or too extreme a shape for the model's resizer.
+        """
+        prepared = self.prepare(image)
+        return self.finish(self.run(prepared), prepared)
+
+    def prepare(self, image: np.ndarray) -> Prepared:
+        """Returns the image as the model takes it; raises as `detect`."""
+        image = np.asarray(image)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"not an RGB image, uint8 [H, W, 3]: {image.dtype} {image.shape}")
+        found = Prepared(
+            views_of(image, self._tta, self._tile), None, image.shape[1], image.shape[0]
+        )
+        if len(found.views()) > _MOST_READY:
+            return found
+        return found._replace(inputs=[self._stages.prepare(v.pixels) for v in found.views()])
+
+    def run(self, prepared: Prepared) -> list:
+        """Runs the network; raises ValueError as `detect`."""
+        return self.run_many([prepared])[0]
+
+    def run_many(self, prepared: list) -> list:
+        """Runs the network on several images, as many at a time as it takes; as `run` of each."""
+        if any(one.inputs is None for one in prepared):
+            return [self._run_in_parts(one) for one in prepared]
+        raws = self._run_inputs([given for one in prepared for given in one.inputs])
+        return [list(itertools.islice(raws, len(one.inputs))) for one in prepared]
+
+    def _run_inputs(self, inputs):
+        """Yields what the network gives for each input."""
+        for start in range(0, len(inputs), self.batch_size):
+            yield from self._stages.run(inputs[start : start + self.batch_size])
+
+    def _run_in_parts(self, prepared):
+        """Returns what is found in each view, of which only a batch is held at a time."""
+        if prepared.inputs is not None:
+            return list(self._run_inputs(prepared.inputs))
+        views, found = prepared.views(), []
+        for start in range(0, len(views), self.batch_size):
+            part = views[start : start + self.batch_size]
+            inputs = [self._stages.prepare(view.pixels) for view in part]
+            raws = self._stages.run(inputs)
+            found += [self._finish(*each) for each in zip(raws, inputs, part, strict=True)]
+        return found
+
+    def _finish(self, raw, given, view):
+        """Returns the Detections of one view in its pixels."""
+        least = self._least / 3 if self._tta else self._least  # of three looks one may be enough
+        unit_yxyx, classes, scores = self._stages.finish(raw, given, least)
+        height, width = view.pixels.shape[:2]
+        found = Detections(unit_yxyx_to_pixel_xyxy(unit_yxyx, width, height), classes, scores)
+        return found.over(least) if least else found
+
+    def finish(self, raw: list, prepared: Prepared) -> Detections:
+        """Returns the Detections, in pixels of the image, of what `run` gave."""
+        found = raw
+        if prepared.inputs is not None:
+            parts = zip(raw, prepared.inputs, prepared.views(), strict=True)
+            found = [self._finish(*each) for each in parts]
+        if len(found) == 1:
+            return found[0]
+        size = prepared.width, prepared.height
+        merged = merge_views(prepared.regions, found, size, *self._stages.limits)
+        return merged.over(self._least)

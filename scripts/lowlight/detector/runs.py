@@ -1,0 +1,210 @@
+"""Finds the model that a folder holds: a training run's checkpoint, or an exported SavedModel."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from lowlight.core.errors import DataError
+from lowlight.core.files import existing_dir
+
+CONFIG = "pipeline.config"
+BEST = "best"  # in a run's folder: its best checkpoint, in the form of a run
+_STEP = "step/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+class Model(NamedTuple):
+    """A trained model on disk."""
+
+    path: Path  # a checkpoint's prefix, or the folder that holds saved_model.pb
+    run_dir: Path  # where evaluations of it belong
+    config_path: Path  # the pipeline config; an export of another program may lack the file
+    checkpoint: str | None  # prefix of the checkpoint that holds its step
+
+    @property
+    def is_exported(self):
+        """Whether `path` is that of a SavedModel."""
+        return (self.path / "saved_model.pb").is_file()
+
+    def absolute(self):
+        """Returns it with paths that don't depend on the working folder."""
+        places = (Path(os.path.abspath(p)) for p in (self.path, self.run_dir, self.config_path))
+        return Model(*places, self.checkpoint and os.path.abspath(self.checkpoint))
+
+    def files(self):
+        """Returns the paths of the files that change when another model takes its place."""
+        if not self.is_exported:
+            return [Path(f"{self.path}.index")]
+        paths = [self.path / "saved_model.pb", self.path / "variables" / "variables.index"]
+        return [path for path in paths if path.is_file()]
+
+    def step(self):
+        """Returns how many training steps it has behind it, 0 where that isn't known.
+
+        TFOD's own exporter keeps no step, and other programs may keep no checkpoint.
+        """
+        if self.checkpoint is None:
+            return 0
+        return checkpoint_step(self.checkpoint, unknown=0 if self.is_exported else None)
+
+    def num_classes(self):
+        """Returns the config's num_classes, None without a config.
+
+        Read as text, which spares the five seconds that TFOD takes to import.
+        """
+        if not self.config_path.is_file():
+            return None
+        found = re.search(r"^\s*num_classes:\s*(\d+)", self.config_path.read_text(), re.MULTILINE)
+        return int(found[1]) if found else None
+
+
+def latest_checkpoint(folder):
+    """Returns the prefix of a folder's newest checkpoint, None where it has none.
+
+    Raises:
+        DataError: there are checkpoints, but the file that says which is the newest names another.
+    """
+    try:
+        prefix = tf.train.latest_checkpoint(str(folder))
+    except ValueError:  # the file is of another form
+        prefix = None
+    present = [path.stem for path in Path(folder).glob("ckpt-*.index")]
+    if prefix is None and present:
+        raise DataError(
+            f"{folder}/checkpoint: doesn't name a checkpoint that is there.\n"
+            f"  {how_to_go_back(folder)}"
+        )
+    return prefix
+
+
+def how_to_go_back(folder, unwanted=None):
+    """Returns the remedy that makes another checkpoint of a run its newest.
+
+    Args:
+        folder: the run's.
+        unwanted: prefix of the checkpoint that is not to be taken.
+    """
+    names = {path.stem for path in Path(folder).glob("ckpt-*.index")}
+    names = sorted(names - {Path(unwanted or "").name}, key=lambda name: (len(name), name))
+    if not names:
+        return "There is no other; remove the folder and begin anew."
+    return (
+        f"There {'are' if names[1:] else 'is'} {', '.join(names)}. To go on from {names[-1]}:\n"
+        f"    echo 'model_checkpoint_path: \"{names[-1]}\"' > {folder}/checkpoint"
+    )
+
+
+def checkpoint_step(prefix, unknown=None):
+    """Returns the training step at which a checkpoint was saved.
+
+    Args:
+        prefix: the checkpoint's.
+        unknown: what to return for a checkpoint without a step; None raises.
+
+    Raises:
+        DataError: the checkpoint can't be read, or isn't one of TFOD's training loop.
+    """
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        if unknown is not None and not reader.has_tensor(_STEP):
+            return unknown
+        return int(reader.get_tensor(_STEP))
+    except (tf.errors.OpError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        raise DataError(
+            f"{prefix}: damaged, or not a checkpoint of a training run.\n"
+            f"  {how_to_go_back(Path(prefix).parent, prefix)}"
+        ) from error
+
+
+def check_classes(model, names, label_map_path):
+    """Raises DataError where a label map's ids aren't those of a model.
+
+    Args:
+        model: Model.
+        names: {id: name} as read from the label map.
+        label_map_path: for the message.
+    """
+    number = model.num_classes()
+    if number is not None and number != max(names):
+        raise DataError(
+            f"{label_map_path}: ids up to {max(names)}, but {model.path} has {number} classes "
+            f"(num_classes in {model.config_path}).\n"
+            "  Give the label map that the model was trained with."
+        )
+
+
+def find_model(model_dir):
+    """Finds what to run: a SavedModel, a run's checkpoint, or the newest run below a folder.
+
+    Of a run that was exported at its newest checkpoint's step, the SavedModel is taken: it is the
+    same model and starts sooner.
+
+    Args:
+        model_dir: a SavedModel, the folder of an export, a run, or a folder of runs.
+
+    Raises:
+        DataError: no such folder, or no model in it.
+    """
+    folder = existing_dir(model_dir, "model_dir")
+    model = _model_in(folder) or _model_in(_newest_run(folder))
+    if model is None:
+        raise _no_model(folder, "no checkpoint (ckpt-*.index) and no saved_model.pb")
+    return model
+
+
+def find_checkpoint(model_dir):
+    """As `find_model`, for checkpoints only."""
+    folder = existing_dir(model_dir, "model_dir")
+    model = _checkpoint_in(folder) or _checkpoint_in(_newest_run(folder))
+    if model is None:
+        raise _no_model(folder, "no checkpoint (ckpt-*.index)")
+    return model
+
+
+def _no_model(folder, what):
+    return DataError(
+        f"{folder}: holds {what}.\n"
+        "  Check --model_dir: a run of train.py, a folder of runs, or what export_model.py wrote."
+    )
+
+
+def _model_in(folder):
+    if folder is None:
+        return None
+    exported, checkpoint = _export_in(folder), _checkpoint_in(folder)
+    if exported and checkpoint and exported.step() != checkpoint.step():
+        return checkpoint
+    return exported or checkpoint
+
+
+def _export_in(folder):
+    """Returns the SavedModel that is this folder or lies in it, or None."""
+    for place in (folder, folder / "saved_model", folder / "exported" / "saved_model"):
+        if (place / "saved_model.pb").is_file():
+            top = place.parent if place.name == "saved_model" else place
+            run_dir = top.parent if top.name == "exported" else top
+            return Model(place, run_dir, top / CONFIG, latest_checkpoint(top / "checkpoint"))
+    return None
+
+
+def _checkpoint_in(folder):
+    """Returns the newest checkpoint of the run that this folder is, or None."""
+    prefix = latest_checkpoint(folder) if folder else None
+    if prefix is None:
+        return None
+    return Model(Path(prefix), folder, folder / CONFIG, prefix)
+
+
+def _newest_run(folder):
+    """Returns the folder of the run below this one that was trained last, or None."""
+    states = [path for path in folder.rglob("checkpoint") if path.is_file()]
+    runs = [path for path in states if (path.parent / CONFIG).is_file()]
+    runs = [path for path in runs if not _is_best(path.parent)]
+    return max(runs, key=lambda path: path.stat().st_mtime).parent if runs else None
+
+
+def _is_best(folder):
+    """Returns whether a folder is the best/ of the run that it lies in."""
+    return folder.name == BEST and (folder.parent / CONFIG).is_file()

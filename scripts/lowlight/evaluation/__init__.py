@@ -1,0 +1,1 @@
+"""How good a detector is, and where not: truth, matching, slices, errors, report, comparison."""

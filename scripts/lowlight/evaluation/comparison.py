@@ -1,0 +1,218 @@
+"""Compares evaluations of several detectors on the same ground truth, slice by slice."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lowlight.core.errors import DataError
+from lowlight.core.files import existing_dir
+from lowlight.evaluation.facts import gather_facts
+from lowlight.evaluation.results import read_results
+from lowlight.evaluation.scoring import Score, score_detections
+from lowlight.evaluation.slices import centred_intervals
+from lowlight.evaluation.truth import read_truth_of_coco
+
+LEVEL = 0.05  # of significance, over all slices together
+_SAME = 0.02  # pixels by which boxes that are the same may differ
+
+
+class Evaluated(NamedTuple):
+    """A detector's evaluation, scored again for the comparison."""
+
+    name: str
+    score: Score
+    about: dict  # what its metrics.json holds
+
+
+class Difference(NamedTuple):
+    """How much better the second detector is than the first in one slice, by AP."""
+
+    family: str
+    name: str
+    images: int
+    boxes: int
+    before: float
+    after: float
+    low: float  # ends of the 95% interval of after - before
+    high: float
+    p: float  # two-sided, from the paired bootstrap; nan with too little data
+    adjusted: float  # the same after Holm's correction for the number of slices
+    remark: str
+
+    @property
+    def gain(self):
+        """After - before."""
+        return self.after - self.before
+
+    @property
+    def is_significant(self):
+        """Whether the difference is more than chance, all slices considered."""
+        return bool(self.adjusted < LEVEL)
+
+
+def read_evaluations(folders, samples, seed):
+    """Reads what evaluate.py wrote and scores all with the same bootstrap samples.
+
+    Args:
+        folders: runs, or folders that hold an evaluation; two at least.
+        samples, seed: of the bootstrap.
+
+    Returns:
+        [Evaluated], in the order given.
+
+    Raises:
+        DataError: a folder without an evaluation, or with one on other ground truth than the
+            first's.
+    """
+    if len(folders) < 2:
+        raise DataError(
+            "two evaluations at least are needed to compare.\n"
+            "  Give their folders: python scripts/compare_runs.py RUN_A RUN_B"
+        )
+    evaluated, first = [], None
+    for folder, name in zip(folders, _names(folders), strict=True):
+        eval_dir = _eval_dir(folder)
+        truth, facts = _read_truth(eval_dir)
+        first = first or (truth, facts, eval_dir)
+        _check_same(truth, first[0], eval_dir, first[2])
+        found, _ = read_results(eval_dir / "detections.json", truth)
+        about = json.loads((eval_dir / "metrics.json").read_text(encoding="utf-8"))
+        evaluated.append(
+            Evaluated(name, score_detections(first[0], found, first[1], samples, seed), about)
+        )
+    return evaluated
+
+
+def _names(folders):
+    """Returns the shortest ends of the paths that tell them apart."""
+    parts = [Path(folder).resolve().parts for folder in folders]
+    depths = range(1, max(map(len, parts)) + 1)
+    names = (["/".join(part[-depth:]) for part in parts] for depth in depths)
+    return next((n for n in names if len(set(n)) == len(n)), [str(folder) for folder in folders])
+
+
+def _eval_dir(folder):
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder.\n  Give runs that evaluate.py has evaluated.")
+    needed = "detections.json", "ground_truth.json", "metrics.json"
+    for place in (folder, folder / "eval"):
+        if all((place / name).is_file() for name in needed):
+            return existing_dir(place, "run")
+    raise DataError(
+        f"{folder}: holds no evaluation ({', '.join(needed)}).\n"
+        "  Run evaluate.py on it, or give the folder that it wrote."
+    )
+
+
+def _read_truth(eval_dir):
+    """Returns (Truth, Facts) of an evaluation's ground_truth.json."""
+    path = eval_dir / "ground_truth.json"
+    truth = read_truth_of_coco(path)
+    images = json.loads(path.read_text(encoding="utf-8"))["images"]
+    by_id = {image["id"]: image.get("facts") for image in images}
+    return truth, gather_facts([by_id[number] for number in truth.image_ids.tolist()])
+
+
+def _check_same(truth, first, eval_dir, first_dir):
+    """Raises DataError unless both are the same images with the same boxes."""
+    told = None
+    if truth.filenames != first.filenames:
+        told = f"{len(truth.filenames)} images against {len(first.filenames)}"
+        if len(truth.filenames) == len(first.filenames):
+            told = "other images"
+    elif truth.names != first.names:
+        told = "other classes"
+    elif len(truth.images) != len(first.images):
+        told = f"{len(truth.images)} boxes against {len(first.images)}"
+    elif not _are_same_boxes(truth, first):
+        told = "other boxes"
+    if told:
+        raise DataError(
+            f"{eval_dir}: scored on other ground truth than {first_dir} ({told}).\n"
+            "  Evaluate both on the same records, or on the same --data_dir and --split."
+        )
+
+
+def _are_same_boxes(truth, first):
+    same = np.array_equal(truth.images, first.images) and np.array_equal(truth.labels, first.labels)
+    return same and bool(np.all(np.abs(truth.ltwh - first.ltwh) < _SAME))
+
+
+def compare(first, second):
+    """Returns the Differences of two Scores: of all images, then by slice.
+
+    The slices are held to Holm's correction for their number; all images are one question alone.
+    The samples are paired: each is the same images for both, so what makes an image hard for both
+    drops out.
+    """
+    pairs = list(zip(first.slices, second.slices, strict=True))
+    values = [_test(before, after) for before, after in pairs]
+    adjusted = [values[0][2], *holm([value[2] for value in values[1:]])]
+    return [
+        Difference(
+            before.family,
+            before.name,
+            before.images,
+            before.boxes,
+            float(before.scores[0]),
+            float(after.scores[0]),
+            *value,
+            after_holm,
+            before.remark,
+        )
+        for (before, after), value, after_holm in zip(pairs, values, adjusted, strict=True)
+    ]
+
+
+def _test(before, after):
+    """Returns (low, high, p) of the difference in AP."""
+    if before.remark or not before.samples.shape[1]:
+        return np.nan, np.nan, np.nan
+    samples = after.samples[:1] - before.samples[:1]
+    gain = after.scores[:1] - before.scores[:1]
+    low, high = centred_intervals(samples, gain)[0]
+    spread = np.abs(samples - np.nanmean(samples))
+    hits = np.sum(spread >= np.abs(gain[0]) - 1e-12)
+    return float(low), float(high), float((hits + 1) / (np.sum(~np.isnan(spread)) + 1))
+
+
+def holm(values):
+    """Returns p values corrected for their number by Holm's step-down method, nan left out."""
+    values = np.array(values, float)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted = np.full(len(values), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1)
+    return adjusted.tolist()
+
+
+def changed_images(first, second, most=8):
+    """Returns (places that gained most, places that lost most) by F1 at each one's threshold."""
+    gains = second.confusion.f1() - first.confusion.f1()
+    boxes = np.bincount(first.truth.images, minlength=len(gains))
+    order = np.lexsort((-boxes, -gains))
+    better = [int(place) for place in order[:most] if gains[place] > 0]
+    order = np.lexsort((-boxes, gains))
+    return better, [int(place) for place in order[:most] if gains[place] < 0]
+
+
+def format_differences(first_name, second_name, differences):
+    """Returns the differences as lines of a table for a terminal; * marks what isn't chance."""
+    lines = [f"AP of {second_name} against {first_name}:"]
+    width = max(len(f"{d.family}: {d.name}") for d in differences)
+    lines.append(f"  {'':<{width}}  before   after  difference  95% interval      p (Holm)")
+    for one in differences:
+        head = f"  {f'{one.family}: {one.name}':<{width}}"
+        if one.remark:
+            lines.append(f"{head}  {one.remark}")
+            continue
+        told = f"{head}  {one.before:6.3f}  {one.after:6.3f}  {one.gain:+10.3f}"
+        if not np.isnan(one.p):
+            told += f"  {one.low:+.3f} to {one.high:+.3f}  {one.adjusted:6.3f}"
+            told += " *" if one.is_significant else ""
+        lines.append(told)
+    return "\n".join(lines)

@@ -1,0 +1,108 @@
+"""Detects on the images of records, each once, and writes down what was found."""
+
+import numpy as np
+import tensorflow as tf
+
+from lowlight.core.errors import DataError
+from lowlight.core.progress import Progress
+from lowlight.core.threads import map_in_threads
+from lowlight.dataset.records import read_records
+from lowlight.detector.detector import Detector
+from lowlight.evaluation.facts import measure_brightness
+from lowlight.evaluation.results import make_found
+from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy
+
+
+def detect_records(model, source, names, part, on_image, log):
+    """Detects on the records whose images aren't in the log, and adds them to it.
+
+    Args:
+        model: what `runs.find_model` found.
+        source: evaluation.Source.
+        names: {class id: name}.
+        part: (take every n-th record, take so many in all).
+        on_image: as in `evaluation.evaluate`.
+        log: DetectionLog.
+
+    Returns:
+        [(filename, width, height, unit_yxyx, class ids)] of all the records that are scored.
+    """
+    every, total = part
+    known = set(log.images)
+    detector, rows = None, []
+    chosen = (r for number, r in enumerate(read_records(source.records)) if number % every == 0)
+    chosen = (record for record, _ in zip(chosen, range(total), strict=False))
+    before = len(known)
+    if before:
+        print(f"goes on after {before} images that were scored before", flush=True)
+    with Progress(total, "image") as progress:
+        # One thread decodes ahead; more would hold more large images than they gain.
+        ahead = map_in_threads(lambda r: (r, _decode(r, known)), chosen, jobs=1)
+        for record, image in ahead:
+            rows.append((record.filename, record.width, record.height, *record[4:6]))
+            if image is not None:
+                detector = detector or Detector(model, **source.detector)
+                _detect_record(detector, record, image, names, on_image, log)
+            progress.update()
+    return rows
+
+
+def _decode(record, known):
+    """Returns the record's image, uint8 [H, W, 3], None where it is known."""
+    if record.filename in known:
+        return None
+    image = tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
+    if image.shape[:2] != (record.height, record.width):
+        raise DataError(
+            f"{record.filename}: {image.shape[1]}x{image.shape[0]} pixels, but its record says "
+            f"{record.width}x{record.height}.\n  make_tfrecords.py writes records anew."
+        )
+    return image
+
+
+def _detect_record(detector, record, image, names, on_image, log):
+    """Detects on one image and writes down what was found, with the brightness of everything."""
+    try:
+        found = detector.detect(image)
+    except ValueError as error:
+        raise DataError(
+            f"{record.filename}: {error}.\n  Leave the image out of the records."
+        ) from error
+    boxes = unit_yxyx_to_pixel_xyxy(record.unit_yxyx, record.width, record.height)
+    if on_image is not None:
+        on_image(image, found, boxes, record.classes)
+    known = np.isin(found.classes, list(names))
+    corners = np.concatenate([boxes, found.boxes[known]])
+    ltwh = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+    mean, means = measure_brightness(image, record.filename, (ltwh, record.width, record.height))
+    means = [None if np.isnan(value) else round(value, 1) for value in means.tolist()]
+    parts = found.classes[known].tolist(), ltwh[len(boxes) :], found.scores[known]
+    log.add(
+        {
+            "file": record.filename,
+            "brightness": round(mean, 1),
+            "boxes": means[: len(boxes)],
+            "found": [
+                [number, *_shortest(box), *_shortest([score]), luma]
+                for number, box, score, luma in zip(*parts, means[len(boxes) :], strict=True)
+            ],
+        }
+    )
+
+
+def _shortest(values):
+    """Returns float32 numbers as floats with the fewest digits that tell them from each other."""
+    return [float(str(value)) for value in values]
+
+
+def gather(lines, truth):
+    """Returns (Found, brightness of each detection) of a log's lines, in the truth's order."""
+    labels = {number: place for place, number in enumerate(truth.class_ids)}
+    rows = [(place, *row) for place, line in enumerate(lines) for row in line["found"]]
+    found = make_found(
+        [row[0] for row in rows],
+        [labels[row[1]] for row in rows],
+        [row[2:6] for row in rows],
+        [row[6] for row in rows],
+    )
+    return found, np.array([row[7] for row in rows], float)

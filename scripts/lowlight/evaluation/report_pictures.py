@@ -1,0 +1,150 @@
+"""Chooses the pictures of an evaluation's report, and draws what is there and what was found."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lowlight.dataset.gallery import encode_thumbnail
+from lowlight.evaluation.tide import MEANINGS
+from lowlight.images.drawing import brightened, draw_frame
+from lowlight.images.reading import open_reduced
+from lowlight.pages.charts import to_html
+from lowlight.pages.document import show_jpeg
+
+_WORST = 12  # pictures of the worst images
+_MISTAKES = 12  # of the most confident mistakes
+_SIDE = 360  # pixels of a picture's longer side
+_TRUE, _RIGHT, _WRONG = (255, 255, 255), (0, 200, 140), (255, 110, 70)
+
+
+class Chosen(NamedTuple):
+    """An image of the report."""
+
+    image: int  # its place
+    remark: str
+    rows: np.ndarray  # int, the detections to draw
+
+
+def picture_section(score, pictures):
+    """Returns the section's HTML, with a line in its place where no image is there.
+
+    Args:
+        score: scoring.Score.
+        pictures: called with filenames, returns {filename: bytes} of those it has.
+    """
+    groups = {
+        "The worst images": (
+            "By F1 at the threshold that is best over all; of equals, those with more errors.",
+            worst_images(score),
+        ),
+        "The most confident mistakes": (
+            "The wrong detections with the highest scores, one an image.",
+            confident_mistakes(score),
+        ),
+    }
+    names = {score.truth.filenames[one.image] for _, chosen in groups.values() for one in chosen}
+    sources = pictures(sorted(names))
+    if not sources:
+        return "<p>The images aren't there to be shown.</p>\n"
+    parts = [picture_legend()]
+    for heading, (note, chosen) in groups.items():
+        here = [one for one in chosen if score.truth.filenames[one.image] in sources]
+        figures = "".join(_figure(score, one, sources) for one in here)
+        if figures:
+            parts.append(
+                f'<h3>{heading}</h3>\n<p>{note}</p>\n<div class="gallery wide">\n{figures}</div>\n'
+            )
+    return "".join(parts)
+
+
+def worst_images(score):
+    """Returns the Chosen images with the lowest F1 that are wrong about something."""
+    confusion, found = score.confusion, score.found
+    errors = confusion.wrong + confusion.missed
+    order = np.lexsort((-errors, confusion.f1()))
+    chosen = []
+    for image in order[errors[order] > 0][:_WORST]:
+        rows = np.flatnonzero((found.images == image) & (found.scores >= confusion.threshold))
+        remark = (
+            f"{confusion.correct[image]} right, {confusion.wrong[image]} wrong, "
+            f"{confusion.missed[image]} missed"
+        )
+        chosen.append(Chosen(int(image), remark, rows))
+    return chosen
+
+
+def confident_mistakes(score):
+    """Returns the Chosen images of the wrong detections with the highest scores."""
+    errors, found, truth = score.errors, score.found, score.truth
+    wrong = np.flatnonzero((errors.kinds != "") & (errors.kinds != "ignored"))
+    order = wrong[np.argsort(-found.scores[errors.rows[wrong]], kind="stable")]
+    _, first = np.unique(found.images[errors.rows[order]], return_index=True)
+    chosen = []
+    for place in order[np.sort(first)][:_MISTAKES]:
+        row, kind, box = errors.rows[place], str(errors.kinds[place]), errors.boxes[place]
+        remark = f"{truth.names[found.labels[row]]} {found.scores[row]:.2f}: {MEANINGS[kind]}"
+        if box >= 0:
+            remark += f" ({truth.names[truth.labels[box]]}, IoU {errors.ious[place]:.2f})"
+        chosen.append(Chosen(int(found.images[row]), remark, np.array([row])))
+    return chosen
+
+
+def picture_legend():
+    """Returns what the colours of the boxes mean."""
+    words = {_TRUE: "what is there", _RIGHT: "found, and right", _WRONG: "found, and wrong"}
+    items = "".join(
+        f'<span><i class="key" style="border-color:rgb{colour}"></i>{text}</span>'
+        for colour, text in words.items()
+    )
+    return f'<p>Each image is brightened.</p>\n<p class="legend">{items}</p>\n'
+
+
+def draw_found(score, chosen, data):
+    """Returns (an image brightened, with what is there and what was found; its mean luma).
+
+    Args:
+        score: scoring.Score.
+        chosen: Chosen.
+        data: the image's bytes.
+    """
+    truth, name = score.truth, score.truth.filenames[chosen.image]
+    width, height = truth.sizes[chosen.image]
+    image = open_reduced(data, name, "RGB", _SIDE)
+    image.thumbnail((_SIDE, _SIDE))
+    brightness = np.asarray(image.convert("L")).mean()
+    image = brightened(image, brightness)
+    scale = np.array([image.width / width, image.height / height] * 2)
+    for box in np.flatnonzero(truth.images == chosen.image):
+        draw_frame(image, _corners(truth.ltwh[box]) * scale, _TRUE, 2)
+    right = set(score.errors.rows[score.errors.kinds == ""].tolist())
+    for row in chosen.rows[np.argsort(score.found.scores[chosen.rows])]:
+        colour = _RIGHT if int(row) in right else _WRONG
+        draw_frame(image, _corners(score.found.ltwh[row]) * scale, colour, 2)
+    return image, brightness
+
+
+def _figure(score, chosen, sources):
+    name = score.truth.filenames[chosen.image]
+    image, brightness = draw_found(score, chosen, sources[name])
+    facts = [values[chosen.image] for values in score.facts.columns.values()]
+    facts = ", ".join([*filter(None, facts), f"brightness {brightness:.0f}"])
+    return (
+        f"<figure>{show_jpeg(encode_thumbnail(image), name)}<figcaption><b>{to_html(name)}</b>"
+        f'<div>{to_html(facts)}</div><div class="remark">{to_html(chosen.remark)}</div>'
+        f"<div>{to_html(_list_found(score, chosen))}</div></figcaption></figure>\n"
+    )
+
+
+def _corners(ltwh):
+    return np.concatenate([ltwh[:2], ltwh[:2] + ltwh[2:]])
+
+
+def _list_found(score, chosen):
+    """Returns what is there and what the drawn detections say, as a line of text."""
+    truth, found = score.truth, score.found
+    there = [truth.names[label] for label in truth.labels[truth.images == chosen.image]]
+    counts = {name: there.count(name) for name in dict.fromkeys(there)}
+    is_there = ", ".join(f"{n}\u00a0{name}" for name, n in counts.items()) or "nothing"
+    best = chosen.rows[np.argsort(-found.scores[chosen.rows])][:8]
+    names = (f"{truth.names[found.labels[row]]}\u00a0{found.scores[row]:.2f}" for row in best)
+    return f"There: {is_there}. Found: {', '.join(names) or 'nothing'}."

@@ -1,0 +1,182 @@
+"""Detections in COCO's results form: read with every check, written, and told from others."""
+
+import json
+import math
+import reprlib
+from typing import NamedTuple
+
+import numpy as np
+
+from lowlight.core.errors import DataError, join_errors
+from lowlight.core.files import existing_file
+from lowlight.evaluation.truth import stem
+
+_FORM = (
+    'COCO\'s results are a list of {"image_id", "category_id", "bbox": [left, top, width, height], '
+    '"score"}.'
+)
+_REMEDY = "Correct it and run this step again."
+_KEYS = "image_id", "category_id", "bbox", "score"
+
+
+class Found(NamedTuple):
+    """Detections; images and classes are places in Truth."""
+
+    images: np.ndarray  # int [D]
+    labels: np.ndarray  # int [D]
+    ltwh: np.ndarray  # float [D, 4], pixels
+    scores: np.ndarray  # float [D], 0 to 1
+
+    def at(self, rows):
+        """Returns those in these rows."""
+        return Found(*(part[rows] for part in self))
+
+
+def make_found(images, labels, ltwh, scores):
+    """Makes a Found from lists."""
+    return Found(
+        np.array(images, np.int64),
+        np.array(labels, np.int64),
+        np.array(ltwh, float).reshape(-1, 4),
+        np.array(scores, float),
+    )
+
+
+def read_results(path, truth):
+    """Reads a detector's results for the images of a ground truth.
+
+    An image is told by its id, or by its file name with or without extension. Detections on images
+    of the data set that aren't scored are left out.
+
+    Args:
+        path: a JSON file in COCO's results form (https://cocodataset.org/#format-results).
+        truth: truth.Truth.
+
+    Returns:
+        (Found, in the file's order; how many were left out).
+
+    Raises:
+        DataError: no such file, not of this form, an unknown image or class, a box that isn't four
+            numbers or is turned inside out, or a score that isn't between 0 and 1. The first errors
+            are told together.
+    """
+    items = _load(path)
+    images = _image_places(truth)
+    labels = {number: place for place, number in enumerate(truth.class_ids)}
+    rows, left_out, errors = [], 0, []
+    for number, item in enumerate(items):
+        try:
+            _check(item, images, labels, truth)
+        except DataError as error:
+            errors.append(DataError(f"{path}: item {number}: {error}"))
+            continue
+        place = images[item["image_id"]]
+        if place is None:
+            left_out += 1
+        else:
+            rows.append((place, labels[item["category_id"]], item["bbox"], item["score"]))
+    if errors:
+        raise join_errors(errors)
+    return make_found(*(zip(*rows, strict=True) if rows else ([], [], [], []))), left_out
+
+
+def _load(path):
+    data = existing_file(path, "Check --detections.").read_bytes()
+    try:
+        items = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON, or cut short ({error}).\n  {_FORM}") from error
+    if isinstance(items, dict) and isinstance(items.get("images"), list):
+        raise DataError(
+            f"{path}: an object with images, not a list of results.\n"
+            f"  {_FORM} evaluate.py writes such a detections.json."
+        )
+    if not isinstance(items, list):
+        raise DataError(f"{path}: no list at the top.\n  {_FORM}")
+    return items
+
+
+def _image_places(truth):
+    """Returns {id, file name or stem: place; None for images that aren't scored}."""
+    places = dict.fromkeys(truth.other_ids)
+    for place, (number, name) in enumerate(
+        zip(truth.image_ids.tolist(), truth.filenames, strict=True)
+    ):
+        places |= {number: place, name: place, stem(name): place}
+    return places
+
+
+def _check(item, images, labels, truth):
+    """Raises DataError, without the place, unless this is a result for this truth."""
+    missing = [key for key in _KEYS if key not in item] if isinstance(item, dict) else _KEYS
+    if missing:
+        raise DataError(f"no {missing[0]!r}.\n  {_FORM}")
+    image, category, box, score = (item[key] for key in _KEYS)
+    if not _is_in(image, images):
+        raise DataError(
+            f"image_id {reprlib.repr(image)} isn't among the {len(truth.filenames)} images of the "
+            "ground truth.\n  Score the detections against the data that they were made on."
+        )
+    if not _is_in(category, labels):
+        raise DataError(
+            f"category_id {reprlib.repr(category)} isn't among the classes "
+            f"({truth.class_ids[0]} to {truth.class_ids[-1]}).\n"
+            "  Ids are those of the label map; count them from 1."
+        )
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        raise DataError(f"bbox {reprlib.repr(box)} isn't four numbers.\n  {_FORM}")
+    if box[2] < 0 or box[3] < 0:
+        raise DataError(
+            f"a box {box[2]:g} wide and {box[3]:g} high.\n"
+            "  The last two numbers of bbox are width and height, not a corner. " + _REMEDY
+        )
+    if not _is_number(score) or not 0 <= score <= 1:
+        raise DataError(
+            f"score {reprlib.repr(score)} isn't a number from 0 to 1.\n"
+            "  Write the detector's confidence. " + _REMEDY
+        )
+
+
+def _is_in(value, places):
+    return isinstance(value, int | str) and not isinstance(value, bool) and value in places
+
+
+def _is_number(value):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def format_results(found, truth):
+    """Returns detections in COCO's results form as text, one a line."""
+    image_ids, class_ids = truth.image_ids.tolist(), truth.class_ids
+    lines = (
+        json.dumps(
+            {
+                "image_id": image_ids[image],
+                "category_id": class_ids[label],
+                "bbox": box,
+                "score": score,
+            }
+        )
+        for image, label, box, score in zip(*map(np.ndarray.tolist, found), strict=True)
+    )
+    return "[" + ",\n".join(lines) + "]\n"
+
+
+def keep(found, score_threshold=0.0, max_detections=None):
+    """Returns the rows of the detections with this score at least, of each image the best at most.
+
+    Args:
+        found: Found.
+        score_threshold: 0 keeps all.
+        max_detections: of an image, over all classes; None keeps all.
+    """
+    rows = np.flatnonzero(found.scores >= score_threshold)
+    if max_detections is None:
+        return rows
+    images = found.images[rows]
+    order = np.lexsort((-found.scores[rows], images))
+    starts = np.flatnonzero(np.diff(images[order], prepend=-1))
+    lengths = np.diff(np.append(starts, len(order)))
+    ranks = np.arange(len(order)) - np.repeat(starts, lengths)
+    return rows[np.sort(order[ranks < max_detections])]

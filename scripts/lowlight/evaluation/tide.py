@@ -1,0 +1,179 @@
+"""Names what is wrong with each detection, and what each kind of error costs, as TIDE defines it.
+
+The kinds and their repair are those of Bolya et al., TIDE: A General Toolbox for Identifying Object
+Detection Errors (ECCV 2020, https://arxiv.org/abs/2008.08115); the numbers are tidecv's.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lowlight.evaluation.matching import overlap, rows_by_image
+
+FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU that makes a detection right, and that of background
+MOST = 100  # detections of an image
+_RECALLS = np.arange(101) / 100  # tidecv's, which differ from pycocotools' in the last digit
+KINDS = "Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"
+MEANINGS = {
+    "Cls": "the place is right, the class is wrong",
+    "Loc": "the class is right, the box fits badly",
+    "Both": "class and box are wrong",
+    "Dupe": "the object was found already",
+    "Bkg": "there is nothing",
+    "Miss": "the object isn't found at all",
+}
+_RIGHT, _IGNORED = "", "ignored"
+
+
+class Errors(NamedTuple):
+    """What is right and wrong; detections are those of the MOST best of each image."""
+
+    rows: np.ndarray  # int [D], places in Found, image by image, best score first
+    kinds: np.ndarray  # str [D], "" for a right one
+    boxes: np.ndarray  # int [D], the box it is right or wrong about, -1 for none
+    repairs: np.ndarray  # bool [D], whether mending it would find its box
+    ious: np.ndarray  # float [D], with the box
+    taken: np.ndarray  # bool [G], found
+    missed: np.ndarray  # bool [G], neither found nor findable by mending a detection
+
+
+def find_errors(truth, found):
+    """Returns the Errors of detections.
+
+    Args:
+        truth: truth.Truth; crowds are where detections of their class are ignored.
+        found: results.Found.
+    """
+    count = len(truth.filenames)
+    by_score = np.argsort(-found.scores, kind="stable")
+    per_image = rows_by_image(found.images[by_score], count)
+    taken = np.zeros(len(truth.images), bool)
+    parts = []
+    for places, boxes in zip(per_image, rows_by_image(truth.images, count), strict=True):
+        rows = by_score[places[:MOST]]
+        crowd = truth.crowd[boxes]
+        if len(rows):
+            real = boxes[~crowd]
+            parts.append((rows, *_judge(truth, found, rows, real, taken)))
+            _ignore_in_crowds(truth, found, rows, boxes[crowd], parts[-1][1])
+    if not parts:
+        parts = [(np.zeros(0, int), np.zeros(0, "U7"), np.zeros(0, int), np.zeros(0))]
+    rows, kinds, boxes, ious = (np.concatenate(part) for part in zip(*parts, strict=True))
+    repairs = _best_repairs(found.scores[rows], kinds, boxes, taken)
+    findable = np.zeros(len(taken), bool)
+    findable[boxes[repairs]] = True
+    return Errors(rows, kinds, boxes, repairs, ious, taken, ~taken & ~findable & ~truth.crowd)
+
+
+def _judge(truth, found, rows, boxes, taken):
+    """Returns (kinds, boxes, IoUs) of an image's detections; marks the boxes that are found."""
+    kinds = np.full(len(rows), "Bkg", "U7")
+    about, ious = np.full(len(rows), -1), np.zeros(len(rows))
+    if not len(boxes):
+        return kinds, about, ious
+    iou = _grid(found.ltwh[rows], truth.ltwh[boxes], False)
+    same = found.labels[rows, np.newaxis] == truth.labels[boxes]
+    of_class, of_others = iou * same, iou * ~same
+    free = of_class.copy()
+    matched = np.full(len(rows), -1)
+    for row in np.flatnonzero(of_class.max(axis=1) >= FOREGROUND):
+        box = free[row].argmax()
+        if free[row, box] >= FOREGROUND:
+            matched[row], taken[boxes[box]] = box, True
+            free[:, box] = 0
+    right = matched >= 0
+    used = taken[boxes]
+    tests = (  # in TIDE's order; the first that holds names the error
+        ("Loc", of_class, (of_class.max(1) >= BACKGROUND) & (of_class.max(1) <= FOREGROUND)),
+        ("Cls", of_others, of_others.max(1) >= FOREGROUND),
+        ("Dupe", of_class * used, (of_class * used).max(1) >= FOREGROUND),
+        ("Bkg", iou, iou.max(1) <= BACKGROUND),
+        ("Both", iou, np.ones(len(rows), bool)),
+    )
+    open_ = ~right
+    for kind, grid, holds in tests:
+        now = open_ & holds
+        kinds[now] = kind
+        best = grid[now].argmax(axis=1)
+        about[now], ious[now] = boxes[best], grid[now, best]
+        open_ &= ~holds
+    kinds[right], about[right] = _RIGHT, boxes[matched[right]]
+    ious[right] = iou[right, matched[right]]
+    about[kinds == "Bkg"] = -1
+    return kinds, about, ious
+
+
+def _grid(first, second, crowd):
+    """Returns the overlaps of all with all, [D, G]."""
+    rows, columns = np.indices((len(first), len(second)))
+    every = overlap(first[rows.ravel()], second[columns.ravel()], np.full(rows.size, crowd))
+    return every.reshape(rows.shape)
+
+
+def _ignore_in_crowds(truth, found, rows, crowds, kinds):
+    if not len(crowds):
+        return
+    inside = _grid(found.ltwh[rows], truth.ltwh[crowds], True) > FOREGROUND
+    inside &= found.labels[rows, np.newaxis] == truth.labels[crowds]
+    kinds[inside.any(axis=1) & (kinds != _RIGHT)] = _IGNORED
+
+
+def _best_repairs(scores, kinds, boxes, taken):
+    """Says which errors of class or place would, mended, find a box: of each box's the best."""
+    repairs = np.zeros(len(kinds), bool)
+    able = np.flatnonzero(np.isin(kinds, ("Cls", "Loc")))
+    able = able[~taken[boxes[able]]]
+    order = able[np.lexsort((able, -scores[able], boxes[able]))]
+    repairs[order[np.diff(boxes[order], prepend=-1) != 0]] = True
+    return repairs
+
+
+def cost_errors(truth, found, errors):
+    """Returns {kind: (how many, the average precision at IoU 0.5 that mending them all gains)}.
+
+    Mended, a wrong class or place finds its box where nothing better does, any other wrong
+    detection is gone, and a missed object isn't asked for.
+    """
+    positives = np.bincount(truth.labels[~truth.crowd], minlength=len(truth.names))
+    rows, right = errors.rows, errors.kinds == _RIGHT
+    told = errors.kinds != _IGNORED
+    before = _mean_precision(
+        found.labels[rows[told]], found.scores[rows[told]], right[told], positives
+    )
+    # Of equal scores the right ones come last once something is mended, as in tidecv.
+    order = np.concatenate([np.flatnonzero(told & ~right), np.flatnonzero(right)])
+    kinds, scores = errors.kinds[order], found.scores[rows[order]]
+    labels, correct = found.labels[rows[order]], kinds == _RIGHT
+    costs = {}
+    for kind in KINDS:
+        mended, repairs = kinds == kind, errors.repairs[order]
+        kept, found_now = ~mended | repairs, mended & repairs
+        theirs = labels.copy()
+        theirs[found_now] = truth.labels[errors.boxes[order][found_now]]
+        missed = truth.labels[errors.missed] if kind == "Miss" else np.zeros(0, int)
+        wanted = positives - np.bincount(missed, minlength=len(positives))
+        now_right = correct | found_now
+        after = _mean_precision(theirs[kept], scores[kept], now_right[kept], wanted)
+        count = int(errors.missed.sum() if kind == "Miss" else mended.sum())
+        costs[kind] = count, max(after - before, 0.0)
+    return costs
+
+
+def _mean_precision(labels, scores, correct, positives):
+    """Returns the mean over the classes that have a box or a detection; 0 where none has."""
+    parts = []
+    for label, wanted in enumerate(positives):
+        of_class = labels == label
+        if of_class.any() or wanted:
+            order = np.argsort(-scores[of_class], kind="stable")
+            parts.append(_average_precision(correct[of_class][order], wanted))
+    return float(np.mean(parts)) if parts else 0.0
+
+
+def _average_precision(correct, wanted):
+    if not wanted or not len(correct):
+        return 0.0
+    right = np.cumsum(correct)
+    precision = np.maximum.accumulate((right / np.arange(1, len(right) + 1))[::-1])[::-1]
+    places = np.searchsorted(right / wanted, _RECALLS)
+    return float(np.sum(precision[places[places < len(precision)]]) / len(_RECALLS))

@@ -1,0 +1,238 @@
+"""The ground truth that detections are scored against, from csv tables, records or COCO's JSON."""
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from lowlight.core.errors import DataError, name_some
+from lowlight.core.files import existing_dir, existing_file
+from lowlight.dataset.classes import read_classes
+from lowlight.dataset.coco import parse_coco
+from lowlight.dataset.split import split_by_file
+from lowlight.dataset.tables import read_tables
+
+
+class Truth(NamedTuple):
+    """Images and their boxes; an image's or class's place in a list stands for it elsewhere."""
+
+    class_ids: tuple  # ascending, from the label map or the categories
+    names: tuple  # of the classes
+    filenames: tuple  # of the images
+    image_ids: np.ndarray  # int [N]
+    sizes: np.ndarray  # int [N, 2], width and height in pixels
+    images: np.ndarray  # int [G], each box's image
+    labels: np.ndarray  # int [G], each box's class
+    ltwh: np.ndarray  # float [G, 4], pixels
+    areas: np.ndarray  # float [G], square pixels; a COCO file may say less than width by height
+    crowd: np.ndarray  # bool [G], one box around many objects
+    other_ids: frozenset  # ids of images of the data set that aren't scored
+
+    @property
+    def boxes(self):
+        """How many boxes are to be found."""
+        return int(np.sum(~self.crowd))
+
+    def limited_to(self, count):
+        """Returns the truth of the first images alone; None for all of them."""
+        if count is None or count >= len(self.filenames):
+            return self
+        boxes = self.images < count
+        parts = (getattr(self, name)[boxes] for name in _OF_BOXES)
+        return self._replace(
+            filenames=self.filenames[:count],
+            image_ids=self.image_ids[:count],
+            sizes=self.sizes[:count],
+            other_ids=self.other_ids | set(self.image_ids[count:].tolist()),
+            **dict(zip(_OF_BOXES, parts, strict=True)),
+        )
+
+
+_OF_BOXES = "images", "labels", "ltwh", "areas", "crowd"
+
+
+def make_truth(classes, images, boxes, other_ids=()):
+    """Makes a Truth.
+
+    Args:
+        classes: {id: name}.
+        images: [(id, filename, width, height)]; equal scores are ranked in this order.
+        boxes: [(image id, class id, (left, top, width, height), area or None, crowd)].
+        other_ids: of images that are known but not scored.
+    """
+    class_ids = tuple(sorted(classes))
+    places = {image[0]: place for place, image in enumerate(images)}
+    labels = {number: place for place, number in enumerate(class_ids)}
+    ltwh = np.array([box[2] for box in boxes], float).reshape(-1, 4)
+    areas = ltwh[:, 2] * ltwh[:, 3]
+    given = [place for place, box in enumerate(boxes) if box[3] is not None]
+    areas[given] = [boxes[place][3] for place in given]
+    return Truth(
+        class_ids,
+        tuple(classes[number] for number in class_ids),
+        tuple(image[1] for image in images),
+        np.array([image[0] for image in images], np.int64),
+        np.array([image[2:] for image in images], np.int64).reshape(-1, 2),
+        np.array([places[box[0]] for box in boxes], np.int64),
+        np.array([labels[box[1]] for box in boxes], np.int64),
+        ltwh,
+        areas,
+        np.array([box[4] for box in boxes], bool),
+        frozenset(other_ids),
+    )
+
+
+def read_truth_of_tables(data_dir, split=None):
+    """Reads the ground truth of a part of a data set from its csv files.
+
+    Args:
+        data_dir: the folder with images.csv and annotations.csv, and split.csv where a split is
+            asked for.
+        split: "train", "val" or "test"; None takes all images.
+
+    Returns:
+        Truth; ids as `coco.format_coco` gives them.
+
+    Raises:
+        DataError: a table that is missing or wrong, or a split without images.
+    """
+    data_dir = existing_dir(data_dir, "data_dir")
+    classes = dict(enumerate(read_classes(data_dir), 1))
+    entries = read_tables(data_dir, classes.values())
+    chosen = {image.filename for image, _ in entries}
+    if split is not None:
+        rows = split_by_file(chosen, data_dir / "split.csv")
+        chosen = {row.filename for row in rows if row.split == split}
+        if not chosen:
+            parts = name_some(sorted({row.split for row in rows}))
+            raise DataError(
+                f"{data_dir / 'split.csv'}: no image is in {split!r}; there are: {parts}.\n"
+                "  Choose another --split; --split=all takes all images."
+            )
+    if not chosen:
+        raise DataError(f"{data_dir / 'images.csv'}: holds no image.\n  Check --data_dir.")
+    ids = {image.filename: number for number, (image, _) in enumerate(entries, 1)}
+    label_of = {name: number for number, name in classes.items()}
+    here = [entry for entry in entries if entry[0].filename in chosen]
+    images = [(ids[i.filename], i.filename, i.width, i.height) for i, _ in here]
+    boxes = [
+        (ids[b.filename], label_of[b.class_name], _ltwh(b), None, False)
+        for _, bs in here
+        for b in bs
+    ]
+    others = set(ids.values()) - {image[0] for image in images}
+    return make_truth(classes, images, boxes, others)
+
+
+def _ltwh(box):
+    return box.xmin, box.ymin, box.xmax - box.xmin, box.ymax - box.ymin
+
+
+def read_truth_of_coco(path):
+    """Reads the ground truth from a COCO file of object detection, crowds and areas included.
+
+    Raises:
+        DataError: no such file, not of this form, or without images.
+    """
+    path = existing_file(path, "Check --truth: a COCO file of object detection.")
+    coco = parse_coco(path.read_bytes(), path)
+    if not coco.images:
+        raise DataError(f"{path}: holds no image.\n  Check --truth.")
+    images = [(n, i.file_name, i.width, i.height) for n, i in sorted(coco.images.items())]
+    boxes = [(b.image_id, b.category_id, b.pixel_ltwh, b.area, b.crowd) for b in coco.boxes]
+    return make_truth(coco.categories, images, boxes)
+
+
+def truth_of_records(records, names, place, ids=None):
+    """Makes the ground truth from records, sorted by filename as TFOD's evaluator sorts.
+
+    Box edges that float32 fractions moved off their whole pixels are put back.
+
+    Args:
+        records: [(filename, width, height, unit_yxyx [N, 4], class ids [N])].
+        names: {class id: name}.
+        place: how a message names the records.
+        ids: {filename: id}; by default they count from 1.
+
+    Raises:
+        DataError: no record, a class that the label map lacks, or an image twice.
+    """
+    records = sorted(records, key=lambda record: record[0])
+    if not records:
+        raise DataError(f"{place}: holds no image.\n  make_tfrecords.py writes records.")
+    filenames = [record[0] for record in records]
+    if len(set(filenames)) < len(filenames):
+        name = next(a for a, b in zip(filenames, filenames[1:], strict=False) if a == b)
+        raise DataError(f"{place}: {name} stands here twice.\n  Name each record file once.")
+    if ids is None or not set(filenames) <= set(ids):
+        ids = {name: number for number, name in enumerate(filenames, 1)}
+    images, boxes = [], []
+    for filename, width, height, unit_yxyx, class_ids in records:
+        unknown = sorted(set(np.asarray(class_ids).tolist()) - set(names))
+        if unknown:
+            raise DataError(
+                f"{place}: {filename} has class {unknown[0]}, which the label map lacks.\n"
+                "  Give the label map that the records were written with."
+            )
+        images.append((ids[filename], filename, width, height))
+        for box, number in zip(_pixels(unit_yxyx, width, height), class_ids, strict=True):
+            boxes.append((ids[filename], int(number), box, None, False))
+    others = set(ids.values()) - {image[0] for image in images}
+    return make_truth(names, images, boxes, others)
+
+
+def _pixels(unit_yxyx, width, height):
+    """Returns ltwh in pixels, [N, 4]; an edge within 1/100 of a whole pixel is that pixel."""
+    edges = np.asarray(unit_yxyx, float).reshape(-1, 4) * [height, width, height, width]
+    whole = np.round(edges)
+    top, left, bottom, right = np.where(np.abs(edges - whole) < 0.01, whole, edges).T
+    return np.stack([left, top, right - left, bottom - top], axis=1)
+
+
+def format_truth(truth, facts=None):
+    """Returns the ground truth as the text of a COCO file that `read_truth_of_coco` reads.
+
+    Args:
+        truth: Truth.
+        facts: a JSON value for each image, kept with it under "facts"; None for none.
+    """
+    images = [
+        {"id": int(n), "file_name": name, "width": int(w), "height": int(h)}
+        for n, name, (w, h) in zip(truth.image_ids, truth.filenames, truth.sizes, strict=True)
+    ]
+    for image, values in zip(images, facts or (), strict=False):
+        image["facts"] = values
+    annotations = [
+        {
+            "id": number,
+            "image_id": int(truth.image_ids[truth.images[box]]),
+            "category_id": int(truth.class_ids[truth.labels[box]]),
+            "bbox": [_plain(edge) for edge in truth.ltwh[box]],
+            "area": _plain(truth.areas[box]),
+            "iscrowd": int(truth.crowd[box]),
+        }
+        for number, box in enumerate(range(len(truth.images)), 1)
+    ]
+    pairs = zip(truth.class_ids, truth.names, strict=True)
+    categories = [{"id": number, "name": name} for number, name in pairs]
+    whole = {"images": images, "annotations": annotations, "categories": categories}
+    return json.dumps(whole, ensure_ascii=False) + "\n"
+
+
+def _plain(value):
+    """Returns a whole number as an int, which JSON writes shorter."""
+    return int(value) if value == int(value) else float(value)
+
+
+def stem(filename):
+    """Returns an image's name without folder and extension, which other tools call it by."""
+    return PurePosixPath(filename).stem
+
+
+def ids_of_tables(data_dir):
+    """Returns {filename: id} as in `read_truth_of_tables`, None where there is no images.csv."""
+    if not (Path(data_dir) / "images.csv").is_file():
+        return None
+    rows = read_tables(data_dir, read_classes(data_dir))
+    return {image.filename: number for number, (image, _) in enumerate(rows, 1)}

@@ -1,0 +1,1 @@
+"""How a picture is read, written and drawn on, and all box arithmetic."""

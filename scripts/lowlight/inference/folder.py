@@ -1,0 +1,228 @@
+"""Finds objects in many images, several steps at a time, and keeps what was found."""
+
+import contextlib
+import itertools
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lowlight.core.errors import DataError, join_errors
+from lowlight.core.log import DetectionLog
+from lowlight.core.progress import Progress
+from lowlight.core.run_lock import locked
+from lowlight.core.threads import map_in_threads
+from lowlight.inference.inputs import read_upright
+from lowlight.inference.pictures import Saver
+from lowlight.inference.results import PARTS, entry_of, print_entry, write_files
+
+LOG = ".detections.jsonl"
+_AHEAD = 2  # images a thread that wait for it: enough for no thread to wait, and few in memory
+
+
+class Job(NamedTuple):
+    """What is to be done with each image."""
+
+    detector: object  # detector.Detector
+    names: dict  # {class id: name}
+    thresholds: dict  # {class id: lowest score}; other classes are left out
+    save_dir: Path | None = None  # an existing folder; None prints what is found
+    facts: dict = {}  # what detections.json begins with
+    options: dict = {}  # of Saver
+    format: str = "json"  # or "coco", which adds coco_results.json
+    quiet: bool = False  # show no progress
+
+
+class Item:
+    """An image on its way; at its end it holds an `entry`, or an `error`.
+
+    The entry is `entry_of`'s, with the file's size and time of change under "seen".
+    """
+
+    def __init__(self, file):
+        self.file, self.error = file, None
+        self.image = self.prepared = self.raw = self.entry = None
+
+
+def detect_files(files, job):
+    """Detects on each image, in its upright form, and keeps or prints what was found.
+
+    Decoding, the network, and drawing and writing go on at the same time in threads of their own.
+    With a `save_dir`, a run that was interrupted is gone on with: its log names the images that are
+    done, by the same model with the same settings, and unchanged since. A run that came to its end
+    leaves no log; the next begins anew.
+
+    Args:
+        files: [SourceFile] of `inputs.find_images`.
+        job: Job.
+
+    Returns:
+        (number of detections, number of images that an earlier run had done).
+
+    Raises:
+        DataError: images that can't be read, all of them named, after the others are done; another
+            process writes the folder.
+    """
+    if job.save_dir is None:
+        with Progress(len(files), "image", stream=progress_stream(job)) as progress:
+            counts, errors = _run(files, job, None, print_entry, progress)
+        _raise(errors, len(counts))
+        return sum(counts), 0
+    saver = Saver(job.save_dir, job.names, **job.options)
+    path, done, errors = job.save_dir / LOG, False, []
+    lock = locked(job.save_dir, "written", "save_path")
+    with lock, DetectionLog(path, _identity(job)) as log:
+        known = {file.name for file in files if _is_done(file, log.images, saver)}
+        rest = [file for file in files if file.name not in known]
+        try:
+            with Progress(len(files), "image", len(known), stream=progress_stream(job)) as progress:
+                _, errors = _run(rest, job, saver, log.add, progress)
+            done = True
+        finally:  # also after Ctrl-C: what is done is kept, and the log to go on with
+            entries = [log.images[f.name] for f in files if f.name in log.images]
+            write_files(job.save_dir, entries, job, saver)
+    if done:
+        path.unlink()
+    _raise(errors, len(entries))
+    return sum(len(entry["detections"]) for entry in entries), len(known)
+
+
+def _raise(errors, others):
+    if errors:
+        raise join_errors(errors, f"The other {others} images are done." if others else "")
+
+
+def progress_stream(job):
+    """Returns where progress is shown."""
+    return _Nowhere() if job.quiet else sys.stderr
+
+
+class _Nowhere:
+    """A stream that shows nothing."""
+
+    def write(self, text):
+        """Takes text."""
+
+    def flush(self):
+        """Does nothing."""
+
+    def isatty(self):
+        """Says that it is no terminal."""
+        return False
+
+
+def _identity(job):
+    """Returns what a log's detections depend on, a JSON value."""
+    thresholds = sorted(job.thresholds.items())
+    names = sorted(job.names.items())
+    return [job.facts, thresholds, names, sorted(job.options.items())]
+
+
+def _is_done(file, entries, saver):
+    entry = entries.get(file.name)
+    is_same = entry is not None and entry.get("seen") == seen(file)
+    return is_same and saver.path_of(file.name).is_file()
+
+
+def seen(file):
+    """Returns an input's size and time of change, None of an archive's member."""
+    with contextlib.suppress(OSError):
+        status = Path(file.place).stat()
+        return [status.st_size, status.st_mtime_ns]
+    return None
+
+
+def _run(files, job, saver, add, progress):
+    """Runs all steps on all files; returns (numbers of detections, errors)."""
+    counts, errors = [], []
+    with contextlib.closing(detect_each(files, job, saver)) as items:
+        for item in items:
+            if item.error is None:
+                add(item.entry)
+                counts.append(len(item.entry[PARTS]))
+            else:
+                errors.append(item.error)
+            progress.update()
+    return counts, errors
+
+
+def detect_each(files, job, saver=None):
+    """Yields the Item of each file, in the files' order, as soon as it is done.
+
+    Args:
+        files: [SourceFile].
+        job: Job.
+        saver: saving.Saver, which writes the pictures; None writes none.
+    """
+    detector = job.detector
+
+    def load(item):
+        item.image = read_upright(item.file)
+        item.prepared = detector.prepare(np.asarray(item.image))
+
+    def run(items):
+        _detect(detector, items)
+        return items
+
+    def finish(item):
+        found = choose(detector.finish(item.raw, item.prepared), job.thresholds)
+        item.entry = entry_of({"file": item.file.name}, item.image.size, found, job.names)
+        item.entry["seen"] = seen(item.file)
+        if saver is not None:
+            saver.save(item.image, found, item.file.name)
+        item.image = item.prepared = item.raw = None
+
+    items = map_in_threads(_guarded(load), map(Item, files), ahead=_AHEAD)
+    groups = in_groups(items, detector.batch_size)
+    groups = map_in_threads(run, groups, detector.parallel, ahead=_AHEAD)
+    items = itertools.chain.from_iterable(groups)
+    yield from map_in_threads(_guarded(finish), items, ahead=_AHEAD)
+
+
+def in_groups(items, size):
+    """Yields lists of so many items, at the end of fewer."""
+    while group := list(itertools.islice(items, size)):
+        yield group
+
+
+def _detect(detector, items):
+    """Runs the network on the items whose image could be read."""
+    items = [item for item in items if item.error is None]
+    try:
+        raws = detector.run_many([item.prepared for item in items])
+    except ValueError as error:
+        if len(items) == 1:
+            items[0].error = _cannot_be_resized(items[0], error)
+        else:
+            for item in items:
+                _detect(detector, [item])
+        return
+    for item, raw in zip(items, raws, strict=True):
+        item.raw = raw
+
+
+def _guarded(step):
+    """Returns a step that keeps what is wrong with an image in its item, and lets others go on."""
+
+    def run(item):
+        if item.error is None:
+            try:
+                step(item)
+            except DataError as error:
+                item.error = error
+            except ValueError as error:
+                item.error = _cannot_be_resized(item, error)
+        return item
+
+    return run
+
+
+def _cannot_be_resized(item, error):
+    return DataError(f"{item.file.place}: {error}.\n  Crop or remove it.")
+
+
+def choose(found, thresholds):
+    """Returns the Detections of the chosen classes that score enough, of thresholds by class id."""
+    limits = [thresholds.get(number, np.inf) for number in found.classes.tolist()]
+    return found.where(found.scores >= np.array(limits, np.float32))

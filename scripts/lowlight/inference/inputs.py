@@ -1,0 +1,187 @@
+"""Finds the images that a command names, in a folder, an archive, a pattern or a list."""
+
+import glob
+import importlib
+import os
+import sys
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import ImageOps
+
+from lowlight.core.errors import DataError, join_errors, name_some
+from lowlight.core.sources import SourceFile, is_stray, list_files
+from lowlight.images.reading import EXTENSIONS, open_image, to_rgb
+from lowlight.inference.video import is_video_name
+
+_HEIF = frozenset((".heic", ".heif"))
+_READ = EXTENSIONS | _HEIF | {".mpo", ".jfif", ".avif"}
+STANDARD_INPUT = "-"
+
+
+def find_images(source, recursive=False, lines=None, flag="images_folder_dir"):
+    """Lists the images that a command names.
+
+    Args:
+        source: a folder, a file, a zip archive, a pattern with * or ?, or "-": a list of paths, one
+            a line, on standard input.
+        recursive: search a folder's folders too; in a pattern, ** does.
+        lines: what standard input gives, for "-".
+        flag: the flag that names the source, for the messages.
+
+    Returns:
+        [SourceFile], sorted, in a list's order for "-". A file's name is its path in the folder, in
+        the archive, or below the deepest folder that all of a pattern's or list's files lie in.
+
+    Raises:
+        DataError: no such source, or no image in it; names that aren't text; two images of one
+            name.
+    """
+    if source == STANDARD_INPUT:
+        found = _of_list(sys.stdin if lines is None else lines)
+    elif Path(source).is_dir():
+        found = _of_folder(Path(source), recursive, flag)
+    elif Path(source).is_file():
+        found = _of_file(Path(source), flag)
+    elif glob.has_magic(str(source)):
+        found = _of_paths(sorted(p for p in glob.glob(str(source), recursive=True) if _is_named(p)))
+    else:
+        raise DataError(f"{source}: no such folder, file or archive.\n  Check --{flag}.")
+    if not found:
+        raise _no_image(source, recursive, flag)
+    _check_names(found)
+    return found
+
+
+def read_upright(file):
+    """Returns an image as people look at it: RGB, with its EXIF rotation applied.
+
+    Of several pictures in a file it is the first. Levels of 16 bits become 8, CMYK becomes RGB,
+    and transparency lies on black.
+
+    Returns:
+        A Pillow image.
+
+    Raises:
+        DataError: it can't be read or isn't an image.
+    """
+    if PurePosixPath(file.name).suffix.lower() in _HEIF:
+        _read_heif(file.place)
+    try:
+        image = open_image(file.read(), file.place)
+        image = ImageOps.exif_transpose(image)
+    except OSError as error:
+        raise DataError(f"{file.place}: {error.strerror or error}.\n  Check the file.") from error
+    if image.mode in ("I", "F"):
+        image = _grey_of_numbers(image)
+    return to_rgb(image)
+
+
+def _grey_of_numbers(image):
+    """Returns a grey image from one of 32-bit numbers, which hold 8 or 16 bits mostly."""
+    from PIL import Image
+
+    values = np.asarray(image)
+    values = values / 256 if values.max(initial=0) > 255 else values
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+
+
+def _read_heif(place):
+    """Teaches Pillow to read HEIC; raises DataError where the plug-in isn't installed."""
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError as error:
+        raise DataError(
+            f"{place}: HEIC needs Pillow's plug-in.\n"
+            "  pip install pillow-heif, or convert it to JPEG."
+        ) from error
+
+
+def _is_named(name):
+    """Says whether a file's name is that of an image that isn't a stray one."""
+    name = os.fspath(name)
+    return Path(name).suffix.lower() in _READ and not is_stray(Path(name).name)
+
+
+def _of_folder(folder, recursive, flag):
+    if recursive:
+        files = list_files(folder, flag)
+        return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
+    paths = sorted(p for p in folder.iterdir() if _is_named(p.name) and not p.is_dir())
+    return [SourceFile(path.name, str(path), path.read_bytes) for path in paths]
+
+
+def _of_file(path, flag):
+    if path.suffix.lower() == ".zip":
+        files = list_files(path, flag)
+        return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
+    return [SourceFile(path.name, str(path), path.read_bytes)]
+
+
+def _of_list(lines):
+    names = [line.rstrip("\r\n") for line in lines]
+    return _of_paths([name for name in names if name.strip()])
+
+
+def _of_paths(names):
+    """Returns files by their paths, named below the deepest folder that holds them all."""
+    if not names:
+        return []
+    paths = [Path(name) for name in names]
+    top = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
+    return [
+        SourceFile(
+            Path(os.path.relpath(os.path.abspath(path), top)).as_posix(), str(path), path.read_bytes
+        )
+        for path in paths
+    ]
+
+
+def _no_image(source, recursive, flag):
+    kinds = ", ".join(sorted(kind[1:] for kind in _READ))
+    if source == STANDARD_INPUT:
+        return DataError(
+            "standard input: names no image.\n  Give paths, one a line: find photos | ..."
+        )
+    where = ""
+    if Path(source).is_dir() and not recursive:
+        where = "; its folders aren't searched without --recursive"
+    if any(is_video_name(path) for path in _near(source)):
+        where += "; a video is given by itself"
+    return DataError(f"{source}: holds no image ({kinds}){where}.\n  Check --{flag}.")
+
+
+def _near(source):
+    """Returns the paths in a folder, or of a pattern."""
+    if Path(source).is_dir():
+        return Path(source).iterdir()
+    return glob.glob(str(source), recursive=True)
+
+
+def _check_names(files):
+    """Raises DataError for names that can't be written down, or that two files have."""
+    odd = [file for file in files if not _is_text(file.name) or not _is_text(file.place)]
+    errors = [
+        DataError(
+            f"{os.fsencode(file.place).decode('utf-8', 'backslashreplace')}: a name that isn't "
+            "UTF-8.\n  Rename it, by hand or with convmv."
+        )
+        for file in odd
+    ]
+    if errors:
+        raise join_errors(errors)
+    twice = [name for name, count in Counter(file.name for file in files).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{name_some(twice)}: given twice, so that two inputs would write the same output.\n"
+            "  Name each image once."
+        )
+
+
+def _is_text(name):
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,117 @@
+"""Writes what was found as JSON, as a table, in COCO's form, and as a page."""
+
+import csv
+import io
+import itertools
+import json
+
+from lowlight.core.files import write_texts
+from lowlight.inference.detection_page import format_gallery
+
+PARTS = "detections"
+COLUMNS = "class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"
+JSON_END = "\n]}\n"
+_FILE_FACTS = "file", "width", "height", PARTS
+
+
+def entry_of(place, size, found, names):
+    """Returns what detections.json says of one image.
+
+    Args:
+        place: what tells it from others: {"file": name}, or {"frame": number, "time": seconds}.
+        size: (width, height).
+        found: Detections.
+        names: {class id: name}.
+    """
+    detections = [
+        {
+            "class": names.get(int(number), f"class {int(number)}"),
+            "class_id": int(number),
+            "score": round(float(score), 4),
+            "box": [round(float(edge), 1) for edge in box],
+        }
+        for box, number, score in zip(*found, strict=True)
+    ]
+    return {**place, "width": size[0], "height": size[1], PARTS: detections}
+
+
+def print_entry(entry):
+    """Prints an image's entry for people."""
+    name = entry["file"] if "file" in entry else f"frame {entry['frame']}, {entry['time']:.3f} s"
+    print(f"{name} ({entry['width']}x{entry['height']}):")
+    for one in entry[PARTS]:
+        xmin, ymin, xmax, ymax = one["box"]
+        place = f"x {xmin:.0f} to {xmax:.0f}, y {ymin:.0f} to {ymax:.0f}"
+        print(f"  {one['class']:<10} {one['score']:.2f}  {place}")
+    if not entry[PARTS]:
+        print("  nothing")
+
+
+def write_files(save_dir, entries, job, saver):
+    """Writes detections.json, detections.csv and what else is asked for, all or none.
+
+    Args:
+        save_dir: a folder.
+        entries: as of `entry_of`, with other facts that are left out.
+        job: inference.Job, whose `facts` detections.json begins with.
+        saver: saving.Saver.
+    """
+    entries = [{key: entry[key] for key in _FILE_FACTS} for entry in entries]
+    texts = {
+        save_dir / "detections.json": format_json(job.facts, entries),
+        save_dir / "detections.csv": format_csv(entries),
+    }
+    if job.format == "coco":
+        texts[save_dir / "coco_results.json"] = format_coco(entries)
+    if saver.gallery:
+        texts[save_dir / "index.html"] = format_gallery(entries, job, saver)
+    write_texts(texts)
+
+
+def format_json(facts, entries):
+    """Returns detections.json's text, an image a line."""
+    lines = ",\n".join(json.dumps(entry) for entry in entries)
+    return f"{format_head(facts, 'images')}\n{lines}{JSON_END}"
+
+
+def format_head(facts, list_name):
+    """Returns what detections.json begins with, down to the list of this name; JSON_END ends it."""
+    head = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in facts.items())
+    return f"{{{head}{json.dumps(list_name)}: ["
+
+
+def format_csv(entries):
+    """Returns detections.csv's text, a row a detection, with the file and COLUMNS."""
+    rows = itertools.chain.from_iterable(map(rows_of, entries))
+    return format_rows([("file", *COLUMNS), *rows])
+
+
+def rows_of(entry):
+    """Returns an entry's rows of detections.csv: what tells the image from others, and COLUMNS."""
+    place = [entry[key] for key in ("file", "frame", "time") if key in entry]
+    return [
+        (*place, one["class"], one["class_id"], one["score"], *one["box"]) for one in entry[PARTS]
+    ]
+
+
+def format_rows(rows):
+    """Returns rows as csv text."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
+
+
+def format_coco(entries):
+    """Returns a list of COCO results as text, one a line, with the file's name as image_id."""
+    lines = []
+    for entry in entries:
+        for one in entry[PARTS]:
+            xmin, ymin, xmax, ymax = one["box"]
+            result = {
+                "image_id": entry["file"],
+                "category_id": one["class_id"],
+                "bbox": [xmin, ymin, round(xmax - xmin, 1), round(ymax - ymin, 1)],
+                "score": one["score"],
+            }
+            lines.append(json.dumps(result))
+    return "[" + ",\n".join(lines) + "]\n"

@@ -1,0 +1,162 @@
+"""Writes an annotated video as MP4: H.264 where the encoder is there, and the sound as it was."""
+
+import contextlib
+from fractions import Fraction
+
+import numpy as np
+
+from lowlight.core.errors import DataError
+from lowlight.inference.video import load_av
+
+_ENCODERS = "libx264", "libopenh264", "mpeg4"
+_X264 = {"preset": "veryfast", "crf": "20"}
+_BITS = 0.2  # of the other encoders, for a pixel
+_MOST_UNITS = 65535  # in a second, for MPEG-4
+_FINE = Fraction(1, 60000)  # seconds: a multiple of most frame rates' periods
+# What players take in an MP4; other sound is encoded anew.
+_SOUNDS = frozenset(("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"))
+_AAC_RATES, _AAC_FRAME = (8000, 16000, 22050, 24000, 32000, 44100, 48000), 1024
+_BT709, _LIMITED = 1, 1  # FFmpeg's numbers
+
+
+def to_picture(pixels):
+    """Returns RGB pixels, uint8 [H, W, 3], as the encoder takes them: an av.VideoFrame.
+
+    It is yuv420p, whose sides are even: an odd one gets its last row or column twice.
+    """
+    height, width = pixels.shape[:2]
+    if height % 2 or width % 2:
+        pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+    picture = load_av().VideoFrame.from_ndarray(pixels, "rgb24")
+    return picture.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
+
+
+@contextlib.contextmanager
+def plain_errors(source):
+    """Turns what FFmpeg refuses to write, as odd sound, into a DataError that names the source."""
+    try:
+        yield
+    except load_av().error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise  # the operating system's
+        raise DataError(
+            f"{source}: its pictures or sound can't be written as MP4 ({error.strerror}).\n"
+            "  Convert it to MP4 first, for example with ffmpeg."
+        ) from error
+
+
+class VideoWriter:
+    """An MP4 file that is being written."""
+
+    def __init__(self, path, video, size):
+        """Opens the file.
+
+        Args:
+            path: the file, whatever its extension.
+            video: the video.Video that the frames are of.
+            size: (width, height) of its pictures, even.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        self._av = load_av()
+        self._container = self._av.open(str(path), "w", format="mp4")
+        name = next(name for name in _ENCODERS if name in self._av.codecs_available)
+        self._film = self._container.add_stream(
+            name, rate=Fraction(video.rate).limit_denominator(1001), options=_options(name)
+        )
+        self._set_up(self._film.codec_context, name, video, size)
+        self._size, self._last = size, -1
+        self._sound = _Sound(self._av, self._container, video.sound) if video.sound else None
+
+    def _set_up(self, context, name, video, size):
+        context.width, context.height, context.pix_fmt = *size, "yuv420p"
+        context.colorspace, context.color_range = _BT709, _LIMITED
+        context.color_primaries = context.color_trc = _BT709
+        unit = video.time_base
+        if name == "mpeg4" and unit.denominator > _MOST_UNITS:
+            unit = _FINE
+        self._unit = context.time_base = unit
+        if name != "libx264":
+            context.bit_rate = round(size[0] * size[1] * video.rate * _BITS)
+        if video.pixel_aspect:
+            context.sample_aspect_ratio = video.pixel_aspect
+
+    def write(self, picture, seconds, sound=()):
+        """Adds a frame, and the sound that came before it.
+
+        Args:
+            picture: av.VideoFrame of `to_picture`; one of another size is scaled.
+            seconds: when it is shown, later than the frame before.
+            sound: packets of sound.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self.write_sound(sound)
+        if (picture.width, picture.height) != self._size:
+            picture = picture.reformat(*self._size)
+        self._last = max(round(seconds / self._unit), self._last + 1)
+        picture.pts, picture.time_base = self._last, self._unit
+        self._container.mux(self._film.encode(picture))
+
+    def write_sound(self, packets):
+        """Adds packets of sound, those that the file can hold."""
+        if self._sound is not None:
+            for packet in packets:
+                self._sound.write(packet)
+
+    def close(self):
+        """Writes what the encoder still holds, and closes the file; raises as `write`."""
+        try:
+            self._container.mux(self._film.encode(None))
+            if self._sound is not None:
+                self._sound.finish()
+        finally:
+            self._container.close()
+
+    def discard(self):
+        """Closes the file, which isn't whole."""
+        with contextlib.suppress(self._av.error.FFmpegError):
+            self._container.close()
+
+
+def _options(name):
+    return dict(_X264) if name == "libx264" else {}
+
+
+class _Sound:
+    """The sound of an MP4 file: the packets as they are, or encoded as AAC."""
+
+    def __init__(self, av, container, source):
+        """Takes the module av, the open file, and the stream that the packets are of."""
+        self._av, self._container, self._last = av, container, None
+        self._copies = source.codec_context.codec.canonical_name in _SOUNDS
+        if self._copies:
+            self._stream = container.add_stream_from_template(source)
+            return
+        context = source.codec_context
+        rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48000
+        layout = "mono" if context.channels == 1 else "stereo"
+        self._stream = container.add_stream("aac", rate=rate, layout=layout)
+        self._resampler = av.AudioResampler("fltp", layout, rate, _AAC_FRAME)
+
+    def write(self, packet):
+        """Adds a packet; one that is damaged, or isn't later than the one before, is left out."""
+        if not self._copies:
+            with contextlib.suppress(self._av.error.InvalidDataError):
+                self._encode(packet.decode())
+        elif packet.dts is not None and (self._last is None or packet.dts > self._last):
+            self._last, packet.stream = packet.dts, self._stream
+            self._container.mux(packet)
+
+    def finish(self):
+        """Adds what the encoder still holds."""
+        if not self._copies:
+            self._encode([None])
+            self._container.mux(self._stream.encode(None))
+
+    def _encode(self, frames):
+        for frame in frames:
+            for part in self._resampler.resample(frame):
+                self._container.mux(self._stream.encode(part))

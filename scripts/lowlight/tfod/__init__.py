@@ -1,0 +1,1 @@
+"""What TFOD needs and gives: its repairs, models, configs and start checkpoints."""

@@ -1,0 +1,136 @@
+"""Which architectures of TFOD can be trained here, and what of a model config they can't do."""
+
+import difflib
+
+from lowlight.core.errors import DataError, name_some
+from lowlight.tfod import model as tfod
+
+# What each may find besides boxes, which a data set of boxes can't teach it.
+_MORE_THAN_BOXES = {
+    "ssd": ("mask_head_config",),
+    "faster_rcnn": ("context_config",),
+    "center_net": (
+        "keypoint_estimation_task",
+        "mask_estimation_task",
+        "densepose_estimation_task",
+        "track_estimation_task",
+        "temporal_offset_task",
+        "deepmac_mask_estimation",
+    ),
+}
+# It calls tf.contrib, which left TensorFlow with 2.0.
+_BROKEN_AUGMENTATIONS = ("autoaugment_image",)
+# These refuse smaller images (`check_min_image_dim` in object_detection/models/).
+_NO_SMALL_SIDE, _SMALL_SIDE = ("ssd_efficientnet", "ssd_resnet"), 129
+
+
+def model_of(config, path):
+    """Returns the message of a config's architecture: its ssd, faster_rcnn or center_net.
+
+    Args:
+        config: TrainEvalPipelineConfig.
+        path: the config's, for messages.
+
+    Raises:
+        DataError: it has none of these.
+    """
+    kind = config.model.WhichOneof("model")
+    if kind not in _MORE_THAN_BOXES:
+        raise DataError(
+            f"{path}: no model, or not one of {', '.join(_MORE_THAN_BOXES)}.\n"
+            "  Take one of these, as in the configs of the model zoo for TF 2."
+        )
+    return getattr(config.model, kind)
+
+
+def check_model(config, path):
+    """Returns what `model_of` does, of an architecture that can be trained here on boxes.
+
+    Raises:
+        DataError: as `model_of`; an architecture that needs more than boxes or TensorFlow 1, or an
+            input size or augmentation that its part of TFOD fails with.
+    """
+    model = model_of(config, path)
+    _check_extractor(model.feature_extractor.type, path)
+    _check_boxes_only(config.model.WhichOneof("model"), model, path)
+    _check_side(model, path)
+    for option in config.train_config.data_augmentation_options:
+        if option.WhichOneof("preprocessing_step") in _BROKEN_AUGMENTATIONS:
+            raise DataError(
+                f"{path}: {option.WhichOneof('preprocessing_step')} needs TensorFlow 1.\n"
+                "  Remove these data_augmentation_options."
+            )
+    return model
+
+
+def needs_network(model):
+    """Returns whether TFOD fetches ImageNet weights whenever it builds a model anew.
+
+    It does for CenterNet's MobileNets (`weights="imagenet"` in
+    object_detection/models/center_net_mobilenet_v2*), even where a checkpoint follows. Keras keeps
+    them in ~/.keras/models.
+    """
+    extractor = model.feature_extractor
+    return extractor.type.startswith("mobilenet_v2") and extractor.depth_multiplier == 1.0
+
+
+def _check_extractor(name, path):
+    known = tfod.feature_extractors()
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, 3, 0.6)
+    raise DataError(
+        f"{path}: feature_extractor type {name!r} isn't one that TFOD has for TensorFlow 2.\n"
+        f"  Take {' or '.join(near) if near else 'one of ' + name_some(known, 40)}."
+    )
+
+
+def _check_boxes_only(kind, model, path):
+    found = [name for name in _MORE_THAN_BOXES[kind] if _is_set(model, name)]
+    if kind == "faster_rcnn":
+        head = model.second_stage_box_predictor.mask_rcnn_box_predictor
+        found += ["predict_instance_masks"] if head.predict_instance_masks else []
+        found += [f"number_of_stages: {model.number_of_stages}"] * (model.number_of_stages != 2)
+    if found:
+        raise DataError(
+            f"{path}: {found[0]} needs more than the boxes that the records hold.\n"
+            "  Take the config of a model that finds boxes alone."
+        )
+
+
+def _is_set(message, name):
+    """Returns whether a field, single or repeated, has a value of its own."""
+    return any(field.name == name for field, _ in message.ListFields())
+
+
+def _check_side(model, path):
+    """Raises DataError where a side is too small, or a BiFPN's levels don't halve it evenly."""
+    name = model.feature_extractor.type
+    if name.startswith(_NO_SMALL_SIDE) and 0 < min(image_sides(model)) < _SMALL_SIDE:
+        raise DataError(
+            f"{path}: images of {min(image_sides(model))} pixels; {name} takes none under "
+            f"{_SMALL_SIDE}.\n  Set both sides of the image_resizer to 256 or more."
+        )
+    if not _is_set(model.feature_extractor, "bifpn"):
+        return
+    divisor = 2**model.feature_extractor.bifpn.max_level
+    for side in image_sides(model):
+        if side % divisor:
+            near = max(round(side / divisor), 1) * divisor
+            raise DataError(
+                f"{path}: images of {side} pixels; a BiFPN with max_level: "
+                f"{model.feature_extractor.bifpn.max_level} needs sides that {divisor} divides.\n"
+                f"  Set both sides of the image_resizer to {near}."
+            )
+
+
+def image_sides(model):
+    """Returns (height, width) that every image is brought to; 0 where it differs by image."""
+    kind = model.image_resizer.WhichOneof("image_resizer_oneof")
+    if kind == "fixed_shape_resizer":
+        fixed = model.image_resizer.fixed_shape_resizer
+        return fixed.height, fixed.width
+    kept = model.image_resizer.keep_aspect_ratio_resizer
+    if kept.pad_to_max_dimension:
+        return kept.max_dimension, kept.max_dimension
+    return 0, 0

@@ -1,0 +1,200 @@
+"""The one door to TFOD 2: what the scripts need of `object_detection`, on today's TensorFlow.
+
+Importing this module repairs TFOD first (see `repairs`) and then imports it, which takes about
+five seconds; whoever can do without TFOD doesn't import it. What only training needs of TFOD is in
+`tfod_training`, `tfod_trainee` and `tfod_images`; no other module imports `object_detection`.
+"""
+
+import contextlib
+import difflib
+import io
+import re
+import warnings
+from pathlib import Path
+
+from lowlight.tfod import repairs
+
+repairs.apply()
+
+import tensorflow as tf  # noqa: E402
+from google.protobuf import descriptor_pool, text_format  # noqa: E402
+from object_detection import exporter_lib_v2  # noqa: E402
+from object_detection.builders import model_builder, optimizer_builder  # noqa: E402
+from object_detection.core import standard_fields  # noqa: E402
+from object_detection.metrics import coco_evaluation  # noqa: E402
+from object_detection.protos import pipeline_pb2, train_pb2  # noqa: E402
+from object_detection.utils import config_util  # noqa: E402
+
+from lowlight.core.errors import DataError  # noqa: E402
+from lowlight.core.files import existing_file  # noqa: E402
+
+CHECKPOINT_V2 = train_pb2.CheckpointVersion.V2
+
+# TFOD sets Keras's learning phase as Keras 2 once wanted it; it works, and warns at each trace.
+warnings.filterwarnings("ignore", message=r".*set_learning_phase. is deprecated")
+
+
+def read_config(path):
+    """Reads a pipeline config (protobuf text) as a TrainEvalPipelineConfig message.
+
+    Raises:
+        DataError: no such file, or not a pipeline config; the message names line and column, and
+            for an unknown name the known one that is nearest.
+    """
+    data = existing_file(path, "Check --pipeline_config_path.").read_bytes()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not a text file in UTF-8 ({error}).\n  configs/ holds configs that work."
+        ) from error
+    try:
+        return text_format.Parse(text, pipeline_pb2.TrainEvalPipelineConfig())
+    except text_format.ParseError as error:
+        place = f"{path}:{error.GetLine() or 1}:{error.GetColumn() or 1}"
+        detail = str(error).split(" : ", 1)[-1].strip("'")
+        detail = re.sub(r"^.*': (?=Enum type)", "", detail)  # the line once more
+        raise DataError(
+            f"{place}: {detail}{_nearest_name(detail)}\n"
+            "  Correct the config; configs/ holds one that works."
+        ) from error
+
+
+def _nearest_name(detail):
+    """Returns " The nearest is ..." for a parse error that is about an unknown name, else ""."""
+    found = re.match(r'(Message|Enum) type "([\w.]+)" has no (?:field|value) named "?(\w+)', detail)
+    if not found:
+        return ""
+    pool = descriptor_pool.Default()
+    if found[1] == "Message":
+        names = pool.FindMessageTypeByName(found[2]).fields_by_name
+    else:
+        names = pool.FindEnumTypeByName(found[2]).values_by_name
+    near = difflib.get_close_matches(found[3], list(names), 1)
+    return f" The nearest is {near[0]}." if near else ""
+
+
+def feature_extractors():
+    """Returns the names of the feature extractors that TFOD has for TensorFlow 2, sorted."""
+    return sorted(name for names in model_builder.FEATURE_EXTRACTOR_MAPS for name in names)
+
+
+def learning_rate(train_config, step):
+    """Returns the learning rate, a float, that TFOD trains with at a step (an int64 tensor)."""
+    _, (rate,) = optimizer_builder.build(train_config.optimizer, global_step=step)
+    return float(rate() if callable(rate) else rate)
+
+
+def build_model(config, is_training=False):
+    """Returns the Keras detection model of a pipeline config, with its layers not yet built."""
+    return model_builder.build(config.model, is_training=is_training)
+
+
+def detection_module(config, checkpoint):
+    """Returns TFOD's inference module with the weights of a checkpoint.
+
+    Args:
+        config: TrainEvalPipelineConfig.
+        checkpoint: prefix of a training checkpoint (".../ckpt-7").
+
+    Returns:
+        A tf.Module whose `__call__` has one signature, uint8 [1, H, W, 3] RGB, and returns a dict
+        of float32 tensors: detection_boxes [1, N, 4] unit yxyx, detection_classes [1, N] from 1,
+        detection_scores [1, N], num_detections [1] and the raw ones.
+
+    Raises:
+        DataError: the checkpoint is of another model than the config's.
+    """
+    tf.keras.backend.set_learning_phase(False)  # training, in the same process, sets it to True
+    model = build_model(config)
+    status = tf.train.Checkpoint(model=model).restore(str(checkpoint)).expect_partial()
+    module = exporter_lib_v2.DETECTION_MODULE_MAP["image_tensor"](model)
+    module.__call__.get_concrete_function()  # makes the variables, which restores them
+    try:
+        status.assert_existing_objects_matched()
+    except AssertionError as error:
+        raise DataError(
+            f"{checkpoint}: holds another model than its config describes.\n"
+            f"  Check that the folder's pipeline.config is the one it was trained with."
+        ) from error
+    return module
+
+
+def detection_function(config_path, checkpoint):
+    """Returns the `__call__` of `detection_module`, given the config's path."""
+    return detection_module(read_config(config_path), checkpoint).__call__
+
+
+def export(config_path, checkpoint, step, output_dir):
+    """Writes what TFOD's exporter_main_v2 writes: saved_model/, checkpoint/ and pipeline.config.
+
+    The SavedModel has the signature of `detection_module`. It is saved without the Keras layers
+    inside, only the traced function and its variables: TFOD's exporter traces each layer anew.
+
+    Args:
+        config_path: the run's pipeline config.
+        checkpoint: prefix of the training checkpoint; `step`: the training steps behind it, which
+            the exported checkpoint keeps.
+        output_dir: an existing folder.
+
+    Returns:
+        The signature's ConcreteFunction.
+
+    Raises:
+        DataError: as `read_config` and `detection_module`.
+    """
+    config = read_config(config_path)
+    module = detection_module(config, checkpoint)
+    function = module.__call__.get_concrete_function()
+    exported = tf.Module()
+    exported.variables_ = list(module._model.variables)
+    exported.__call__ = module.__call__
+    output_dir = Path(output_dir)
+    tf.saved_model.save(exported, str(output_dir / "saved_model"), signatures=function)
+    step = tf.Variable(step, dtype=tf.int64, trainable=False)
+    checkpoint = tf.train.Checkpoint(model=module._model, step=step)
+    manager = tf.train.CheckpointManager(checkpoint, str(output_dir / "checkpoint"), max_to_keep=1)
+    manager.save(checkpoint_number=0)
+    config_util.save_pipeline_config(config, str(output_dir))
+    return function
+
+
+class CocoScore:
+    """TFOD's own COCO box evaluator, fed image by image."""
+
+    def __init__(self, names):
+        """Takes {id: name}, ids from 1."""
+        categories = [{"id": number, "name": name} for number, name in names.items()]
+        self._evaluator = coco_evaluation.CocoDetectionEvaluator(categories)
+
+    def add(self, image_id, truth_boxes, truth_classes, detections):
+        """Adds an image.
+
+        Args:
+            image_id: any string, once.
+            truth_boxes: float32 [M, 4], pixel yxyx; truth_classes: int [M], from 1.
+            detections: boxes float32 [N, 4] pixel yxyx, classes int [N] from 1, scores float32 [N].
+        """
+        fields, results = standard_fields.InputDataFields, standard_fields.DetectionResultFields
+        boxes, classes, scores = detections
+        self._evaluator.add_single_ground_truth_image_info(
+            image_id,
+            {fields.groundtruth_boxes: truth_boxes, fields.groundtruth_classes: truth_classes},
+        )
+        self._evaluator.add_single_detected_image_info(
+            image_id,
+            {
+                results.detection_boxes: boxes,
+                results.detection_classes: classes,
+                results.detection_scores: scores,
+            },
+        )
+
+    def metrics(self):
+        """Returns the twelve COCO numbers, {"DetectionBoxes_Precision/mAP": 0.37, ...}.
+
+        A number is -1 where no object has the size it is about, as in pycocotools.
+        """
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its own table
+            metrics = self._evaluator.evaluate()
+        return {name: float(value) for name, value in metrics.items()}

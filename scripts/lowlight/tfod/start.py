@@ -1,0 +1,206 @@
+"""What a fine-tune checkpoint gives a model: which of its variables it restores, and which not."""
+
+import collections
+import glob
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+from tensorflow.python.framework import op_callbacks
+
+from lowlight.core.errors import DataError, name_some
+from lowlight.tfod import model as tfod
+from lowlight.tfod import zoo
+
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_TRIAL_SIDE = 256  # pixels; every architecture takes it, and variables don't depend on it
+
+
+class TrialModel(NamedTuple):
+    """A model whose variables were made by one small image."""
+
+    model: tf.Module  # TFOD's DetectionModel
+    per_pixel: float  # bytes of activations that grow with the image, for each of its pixels
+    per_image: int  # bytes of the others
+
+
+def build_trial(config, path):
+    """Builds the model of a config on the CPU and makes its variables with one small image.
+
+    Args:
+        config: TrainEvalPipelineConfig.
+        path: the config's, for messages.
+
+    Raises:
+        DataError: TFOD can't build it.
+    """
+    sizes = collections.Counter()
+
+    def count(op_type, inputs, attrs, outputs, op_name=None, graph=None):
+        for output in outputs:
+            if graph is None and output.shape.rank == 4:
+                grows = output.shape[0] == 1  # crops of regions have their number there
+                sizes[grows] += output.shape.num_elements() * output.dtype.size
+
+    image, shape = tf.zeros([1, _TRIAL_SIDE, _TRIAL_SIDE, 3]), [[_TRIAL_SIDE, _TRIAL_SIDE, 3]]
+    op_callbacks.add_op_callback(count)
+    try:
+        with tf.device("/CPU:0"):
+            model = tfod.build_model(config)
+            sizes.clear()
+            model.predict(image, tf.constant(shape))
+    except Exception as error:  # TFOD raises every kind for a config that it can't follow
+        raise DataError(_not_built(path, str(error))) from error
+    finally:
+        op_callbacks.remove_op_callback(count)
+    return TrialModel(model, sizes[True] / _TRIAL_SIDE**2, sizes[False])
+
+
+def _not_built(path, detail):
+    first = detail.strip().splitlines()[0] if detail.strip() else "no reason given"
+    remedy = "Correct the model, or take one of make_config.py's."
+    if "URL fetch failure" in detail:
+        remedy = (
+            "TFOD fetches ImageNet weights to build this model: run it once with a network, or "
+            "copy ~/.keras/models from a machine that has."
+        )
+    return f"{path}: TFOD can't build this model ({first}).\n  {remedy}"
+
+
+def variable_shapes(root):
+    """Returns {name: shape} of the variables below a trackable object, named as in a checkpoint."""
+    view, shapes, seen, queue = tf.train.TrackableView(root), {}, {id(root)}, [(root, ())]
+    for owner, parts in queue:  # breadth first, as tf.train.Checkpoint names them
+        if isinstance(owner, tf.Variable):
+            shapes["/".join(parts) + _VALUE] = list(owner.shape)
+        for name, child in view.children(owner).items():
+            if id(child) not in seen:
+                seen.add(id(child))
+                queue.append((child, (*parts, name.replace(".", "..").replace("/", ".S"))))
+    return shapes
+
+
+def check_start(model, train_config, path):
+    """Holds a fine-tune checkpoint against the part of a model that TFOD restores from it.
+
+    Args:
+        model: TFOD's DetectionModel with its variables.
+        train_config: the config's train_config, with a fine_tune_checkpoint.
+        path: the config's, for messages.
+
+    Returns:
+        A line that says how many variables are restored and how many begin anew.
+
+    Raises:
+        DataError: as `restored_names`; the checkpoint's weights are missing or damaged.
+    """
+    prefix = train_config.fine_tune_checkpoint
+    names = restored_names(model, train_config, path)
+    _read_all(prefix, names, path)
+    total = len(model.variables)
+    rest = f"; the other {total - len(names)} begin anew" if total > len(names) else ""
+    return f"{prefix} restores {len(names)} of {total} variables{rest}"
+
+
+def restored_names(model, train_config, path):
+    """Returns the names in a fine-tune checkpoint of the variables that a model takes from it.
+
+    Arguments as `check_start`; the checkpoint's index is enough.
+
+    Raises:
+        DataError: no checkpoint; an index that is damaged, or of another architecture; a
+            fine_tune_checkpoint_type or _version that TFOD 2 refuses for this one.
+    """
+    prefix, kind = train_config.fine_tune_checkpoint, _kind(train_config)
+    if train_config.fine_tune_checkpoint_version != tfod.CHECKPOINT_V2:
+        raise DataError(f"{path}: fine_tune_checkpoint_version isn't V2.\n  Set it to V2.")
+    try:
+        parts = model.restore_from_objects(fine_tune_checkpoint_type=kind)
+    except ValueError as error:
+        raise DataError(
+            f'{path}: fine_tune_checkpoint_type: "{kind}" ({error}).\n  Set it to "detection".'
+        ) from error
+    wanted = variable_shapes(tf.train.Checkpoint(**parts))
+    found = read_shapes(prefix, path)
+    differing = [name for name in wanted if name in found and found[name] != wanted[name]]
+    missing = [name for name in wanted if name not in found]
+    if (differing or missing) and not _restores(parts, prefix):
+        examples = [f"{_short(n)} {found[n]}, not {wanted[n]}" for n in differing]
+        examples += [f"{_short(name)} isn't in it" for name in missing]
+        raise DataError(
+            f"{path}: {prefix} is a checkpoint of another architecture: of the {len(wanted)} "
+            f"variables that it should restore ({kind}) {len(missing)} are missing and "
+            f"{len(differing)} have another shape.\n  {name_some(examples, 3)}.\n"
+            f"  {_remedy(kind, found, len(missing) == len(wanted))}, or remove "
+            "fine_tune_checkpoint to start from random weights."
+        )
+    return [name for name in wanted if name in found]
+
+
+def _restores(parts, prefix):
+    """Returns whether TensorFlow finds all in a checkpoint, whatever names it was saved under."""
+    try:
+        status = tf.train.Checkpoint(**parts).restore(str(prefix)).expect_partial()
+        status.assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError):
+        return False
+    return True
+
+
+def _remedy(kind, found, lacks_all):
+    """Returns what to do about a checkpoint, by the names found in one that lacks all."""
+    other, start = ("detection", "model/_feature_extractor")
+    if kind == "detection":
+        other, start = "classification", "feature_extractor/"
+    if lacks_all and any(name.startswith(start) for name in found):
+        return f'Set fine_tune_checkpoint_type: "{other}", which its names are of'
+    return "Name a checkpoint of this config's architecture"
+
+
+def _kind(train_config):
+    """Returns the checkpoint type as TFOD takes it (`update_fine_tune_checkpoint_type`)."""
+    old = "detection" if train_config.from_detection_checkpoint else "classification"
+    return train_config.fine_tune_checkpoint_type or old
+
+
+def read_shapes(prefix, path=None):
+    """Returns {name: shape} of what a checkpoint's index names.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    if not Path(f"{prefix}.index").is_file():
+        raise DataError(
+            f"{path}: no checkpoint {prefix}.index to start from (fine_tune_checkpoint).\n"
+            f"  {zoo.how_to_get_checkpoint(prefix)}"
+        )
+    try:
+        return tf.train.load_checkpoint(str(prefix)).get_variable_to_shape_map()
+    except Exception as error:  # TensorFlow raises several kinds, RuntimeError among them
+        raise _damaged(prefix, path, error) from error
+
+
+def _damaged(prefix, path, error):
+    return DataError(
+        f"{path}: the checkpoint {prefix} is damaged ({str(error).splitlines()[0]}).\n"
+        f"  Remove it. {zoo.how_to_get_checkpoint(prefix)}"
+    )
+
+
+def _short(name):
+    return name.removesuffix(_VALUE)
+
+
+def _read_all(prefix, names, path):
+    """Reads the values, which TensorFlow checks against their checksums."""
+    if not glob.glob(f"{glob.escape(str(prefix))}.data-*"):
+        raise DataError(
+            f"{path}: {prefix} has an index, but no weights ({prefix}.data-*).\n"
+            f"  {zoo.how_to_get_checkpoint(prefix)}"
+        )
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        for name in names:
+            reader.get_tensor(name)
+    except Exception as error:
+        raise _damaged(prefix, path, error) from error

@@ -1,0 +1,176 @@
+"""Keeps a run's checkpoints: finds the newest whole one, writes new ones, and keeps the best."""
+
+import re
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from lowlight.core.errors import DataError
+from lowlight.core.files import output_dir, whole_files
+from lowlight.detector.runs import BEST, CONFIG
+
+MOST_KEPT = 7  # as TFOD's loop keeps
+_NAME = "ckpt"
+# What TensorFlow raises, in any step that needs them all, where one of several workers has gone.
+LOST_WORKER = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+
+
+def damage_of(prefix):
+    """Reads every tensor of a checkpoint, whose format holds a checksum of each.
+
+    Args:
+        prefix: the checkpoint's, ".../ckpt-7".
+
+    Returns:
+        What is wrong with it, or None where it is whole.
+    """
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def newest_whole_checkpoint(run_dir):
+    """Finds the checkpoint that a run goes on from, and makes the run's `checkpoint` file name it.
+
+    It is the one that the file names. Where that one is damaged or the file is, it is the newest
+    whole one before, and a warning says so. What a killed process left half-written is removed.
+
+    Args:
+        run_dir: the run's folder.
+
+    Returns:
+        Its prefix, None for a run without checkpoints.
+
+    Raises:
+        DataError: there are checkpoints, but none is whole.
+    """
+    run_dir = Path(run_dir)
+    for partial in run_dir.glob(f"{_NAME}-*_temp"):
+        shutil.rmtree(partial, ignore_errors=True)
+    named, candidates = _named(run_dir), _candidates(run_dir)
+    if named in candidates:
+        candidates = candidates[candidates.index(named) :]
+    bad = [] if named in candidates or not candidates else [f"{run_dir}/checkpoint: names none"]
+    for position, prefix in enumerate(candidates):
+        damage = damage_of(prefix)
+        if damage is None:
+            if bad:
+                _take_instead(run_dir, candidates[position:], bad)
+            return prefix
+        bad.append(f"{prefix}: {damage}")
+    if candidates:
+        raise DataError(
+            "\n".join([*bad, f"  No checkpoint of {run_dir} is whole: begin anew elsewhere."])
+        )
+    return None
+
+
+def _take_instead(run_dir, prefixes, bad):
+    """Names the first of the prefixes, newest first, in a run's `checkpoint` file, and says why."""
+    for line in bad:
+        print(f"warning: {line}")
+    print(f"warning: {Path(prefixes[0]).name}, the newest whole one before, is taken instead.")
+    tf.compat.v1.train.update_checkpoint_state(str(run_dir), prefixes[0], prefixes[::-1])
+
+
+def _named(run_dir):
+    """Returns the prefix that a run's `checkpoint` file names, None where it names none."""
+    try:
+        state = tf.train.get_checkpoint_state(str(run_dir))
+    except ValueError:  # the file is of another form
+        state = None
+    return str(run_dir / Path(state.model_checkpoint_path).name) if state else None
+
+
+def _candidates(run_dir):
+    """Returns the prefixes of a run's checkpoints, newest first."""
+    found = (re.fullmatch(rf"({_NAME}-(\d+))\.index", path.name) for path in run_dir.glob("*"))
+    numbered = sorted(((int(f[2]), f[1]) for f in found if f), reverse=True)
+    return [str(run_dir / name) for _, name in numbered]
+
+
+class Checkpoints:
+    """Writes a run's checkpoints in the form and folder in which TFOD's loop keeps them."""
+
+    def __init__(self, run_dir, objects, write_dir, most_kept=MOST_KEPT):
+        """Keeps the objects of a tf.train.Checkpoint.
+
+        Args:
+            run_dir: the run's folder.
+            objects: tf.train.Checkpoint with TFOD's names: step, model, optimizer.
+            write_dir: where to; the run's folder but for workers whose checkpoints nobody needs.
+            most_kept: older ones are removed.
+        """
+        self.run_dir, self._objects = Path(run_dir), objects
+        self._manager = tf.train.CheckpointManager(objects, str(write_dir), most_kept)
+        self.newest = self._manager.latest_checkpoint
+        self.saved_step = None  # None until one was restored or saved
+
+    def restore(self, prefix):
+        """Gives the objects the values of a checkpoint."""
+        self._objects.restore(prefix)
+        self.newest, self.saved_step = prefix, int(self._objects.step.numpy())
+
+    def save(self):
+        """Saves the objects, unless that was done at this step.
+
+        Returns:
+            The checkpoint's prefix.
+
+        Raises:
+            DataError: the disk is full, or refuses for another reason. Earlier checkpoints stay.
+        """
+        step = int(self._objects.step.numpy())
+        if step != self.saved_step:
+            try:
+                self.newest = self._manager.save()
+            except tf.errors.OpError as error:
+                if isinstance(error, LOST_WORKER):
+                    raise
+                raise self._refusal(step, error) from error
+            self.saved_step = step
+        return self.newest
+
+    def _refusal(self, step, error):
+        for partial in Path(self._manager.directory).glob(f"{_NAME}-*_temp"):
+            shutil.rmtree(partial, ignore_errors=True)
+        last = self._manager.latest_checkpoint
+        kept = f"{last} (step {self.saved_step}) is kept" if last else "None was saved before"
+        return DataError(
+            f"{self.run_dir}: the checkpoint of step {step} can't be written "
+            f"({str(error).splitlines()[0]}).\n"
+            f"  {kept}. Make room on the disk and run the same command again."
+        )
+
+
+def keep_best(run_dir, prefix, metrics_path):
+    """Copies a checkpoint to a run's best/, with the run's config and what it scored.
+
+    Whatever interrupts it, best/ names a whole checkpoint: the new one or the one before.
+
+    Args:
+        run_dir: the run's folder.
+        prefix: the checkpoint's.
+        metrics_path: the metrics.json of its evaluation.
+    """
+    best, prefix = output_dir(Path(run_dir) / BEST), Path(prefix)
+    sources = [*sorted(prefix.parent.glob(f"{prefix.name}.*")), Path(run_dir) / CONFIG]
+    sources.append(Path(metrics_path))
+    with whole_files(*(best / source.name for source in sources)) as partials:
+        for source, partial in zip(sources, partials, strict=True):
+            shutil.copyfile(source, partial)
+    tf.compat.v1.train.update_checkpoint_state(str(best), str(best / prefix.name))
+    for old in best.glob(f"{_NAME}-*"):
+        if not old.name.startswith(f"{prefix.name}."):
+            old.unlink()

@@ -1,0 +1,196 @@
+import ast
+import functools
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TAKES_ARGUMENTS = "compare_runs.py"
+SCRIPTS = [path.name for path in sorted((ROOT / "scripts").glob("*.py"))] + ["run_inference.py"]
+
+
+def docstring_of(name):
+    path = ROOT / name if name == "run_inference.py" else ROOT / "scripts" / name
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def command_of(name):
+    """Returns the words of the first command in a script's docstring."""
+    text = docstring_of(name).replace("\\\n", " ")
+    return shlex.split(next(line for line in text.splitlines() if line.startswith("  python ")))
+
+
+def message_of(run):
+    """Returns the error that a script ended with, after the log lines of its work."""
+    assert run.returncode == 1, run.stderr
+    assert "Traceback" not in run.stderr
+    return run.stderr[run.stderr.index("error: ") :]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_tensorflow(tmp_path_factory):
+    """Makes the import of TensorFlow an error: nothing that is asked of a script here needs it."""
+    folder = tmp_path_factory.mktemp("no_tensorflow")
+    (folder / "tensorflow.py").write_text("raise ImportError('TensorFlow was imported')")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        yield
+
+
+@pytest.fixture(scope="module")
+def help_of(run_script):
+    """Returns what a script prints with --help, on both streams, as a CompletedProcess."""
+    return functools.cache(lambda name: run_script(name, "--help"))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_is_the_docstring_and_then_the_scripts_own_flags_alone(name, help_of):
+    run = help_of(name)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith(docstring_of(name).splitlines()[0])
+    assert re.findall(r"^(\S+):$", run.stdout, re.MULTILINE) == ["flags", command_of(name)[1]]
+    assert re.search(r"^  --(\[no\])?\w+: \S", run.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["run_inference.py", "evaluate.py"])
+def test_help_holds_the_flags_that_commands_share(name, help_of):
+    assert re.search(r"^  --engine: ", help_of(name).stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_shows_a_command_in_lines_as_it_is_typed(name, help_of):
+    assert [line for line in help_of(name).stdout.splitlines() if len(line) > 100] == []
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != TAKES_ARGUMENTS])
+def test_every_flag_of_the_docstrings_command_is_known_and_a_stray_argument_is_not(
+    name, run_script, tmp_path
+):
+    python, script, *arguments = command_of(name)
+    assert python == "python"
+    assert script == (name if name == "run_inference.py" else f"scripts/{name}")
+    message = message_of(run_script(name, *arguments, "stray", cwd=tmp_path))
+    assert message.startswith("error: unexpected argument 'stray'; every input is a flag.\n  See: ")
+    assert message.endswith(f"{script} --help\n")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_missing_flag_is_named(name, run_script):
+    message = message_of(run_script(name))
+    missing = r"missing flag --\w+|nothing to draw\.|two evaluations at least are needed"
+    assert re.match(rf"error: ({missing}).*\n  \S", message)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_an_unknown_flag_is_named(name, run_script):
+    message = message_of(run_script(name, "--unheard_of=1"))
+    assert message.startswith("error: Unknown command line flag 'unheard_of'")
+    assert message.endswith(" --help\n")
+
+
+# How the run of a main ends. ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_main(tmp_path):
+    """Runs a script with this main and returns the CompletedProcess."""
+
+    def run(statement, *arguments, **options):
+        script = tmp_path / "script.py"
+        script.write_text(
+            "import sys\n"
+            f"sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
+            "from absl import flags\n"
+            "from lowlight.core import command\n"
+            "from lowlight.core.errors import DataError\n"
+            "flags.DEFINE_integer('steps', 1, 'Steps.', 1)\n"
+            f"def main():\n    {statement}\n"
+            "command.run(main)\n"
+        )
+        given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+        return subprocess.run([sys.executable, script, *arguments], **given, check=False)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "stderr"),
+    [
+        pytest.param("pass", 0, "", id="success"),
+        pytest.param("raise DataError('a.txt:2: odd.')", 1, "error: a.txt:2: odd.\n", id="data"),
+        pytest.param(
+            "raise OSError(28, 'No space left on device', 'a.csv')",
+            1,
+            "error: a.csv: No space left on device.\n"
+            "  The disk is full. Make room and run the same command again.\n",
+            id="disk full",
+        ),
+        pytest.param(
+            "raise RuntimeError('a.tfrecord; No space left on device\\n\\t [[trace]]')",
+            1,
+            "error: a.tfrecord; No space left on device.\n"
+            "  The disk is full. Make room and run the same command again.\n",
+            id="disk full, as TensorFlow tells it",
+        ),
+        pytest.param(
+            "open('/missing/a.csv', 'w')",
+            1,
+            "error: /missing/a.csv: No such file or directory.\n"
+            "  No such file or folder. Check the path.\n",
+            id="no folder",
+        ),
+        pytest.param(
+            "raise OSError(30, 'Read-only file system', 'a.csv')",
+            1,
+            "error: a.csv: Read-only file system.\n"
+            "  The file system is read-only. Choose another folder.\n",
+            id="read-only",
+        ),
+    ],
+)
+def test_a_run_ends_with_a_status_and_a_plain_message(run_main, statement, status, stderr):
+    run = run_main(statement)
+    assert (run.returncode, run.stdout, run.stderr) == (status, "", stderr)
+
+
+def test_an_interrupted_run_ends_with_130_and_no_traceback(run_main):
+    run = run_main("raise KeyboardInterrupt")
+    assert run.returncode == 130
+    assert run.stderr.startswith("\ninterrupted; ")
+    assert run.stderr.count("\n") == 2
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_run_that_kept_what_it_had_made_ends_with_the_signals_status(run_main, name, status):
+    statement = "import signal; from lowlight.core.interruption import Interrupted; "
+    run = run_main(f"{statement}raise Interrupted(signal.{name}, 'Kept: ckpt-2.')")
+    message = f"\ninterrupted by {name}. Kept: ckpt-2. Run the same command again to go on.\n"
+    assert (run.returncode, run.stdout, run.stderr) == (status, "", message)
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_output_that_nobody_reads_any_more_ends_a_run_in_silence(run_main, lines):
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = run_main(f"for i in range({lines}): print(i)", stdout=writing)
+    os.close(writing)
+    assert (run.returncode, run.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("statement", ["1 / 0", "raise OSError('of a decoder')"])
+def test_a_bug_keeps_its_traceback(run_main, statement):
+    run = run_main(statement)
+    assert run.returncode == 1
+    assert "Traceback" in run.stderr
+    assert statement in run.stderr
+
+
+@pytest.mark.parametrize("value", ["0", "many"])
+def test_a_flags_value_out_of_range_is_named(run_main, value):
+    message = message_of(run_main("pass", f"--steps={value}"))
+    assert message.startswith(f"error: flag --steps={value}: ")

@@ -1,0 +1,171 @@
+"""Work is shared by processes in order, and ends plainly whatever happens to one of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lowlight.core import processes
+from lowlight.core.errors import DataError
+from lowlight.core.processes import map_in_processes
+
+SCRIPTS = Path(processes.__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Lets it fork whatever other tests have loaded into this process."""
+    monkeypatch.setattr(processes, "_can_fork", lambda: True)
+
+
+def with_process(item):
+    time.sleep(0.02 * (item % 7 == 0))
+    return item, os.getpid()
+
+
+@pytest.mark.parametrize("jobs", [None, 2, 3])
+@pytest.mark.parametrize("chunk", [1, 16, 1000])
+def test_results_come_in_the_order_of_the_items(forked, jobs, chunk):
+    found = list(map_in_processes(with_process, iter(range(100)), jobs, chunk))
+    assert [item for item, _ in found] == list(range(100))
+
+
+def test_the_items_are_shared_by_other_processes(forked):
+    found = {process for _, process in map_in_processes(with_process, range(200), 2)}
+    assert len(found) == 2
+    assert os.getpid() not in found
+
+
+@pytest.mark.parametrize(("count", "jobs"), [(0, 2), (31, 2), (100, 1)])
+def test_little_work_stays_in_this_process(forked, count, jobs):
+    found = list(map_in_processes(with_process, range(count), jobs))
+    assert found == [(item, os.getpid()) for item in range(count)]
+
+
+def test_a_process_with_other_threads_is_not_forked():
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    try:
+        found = {process for _, process in map_in_processes(with_process, range(100), 2)}
+    finally:
+        ended.set()
+        thread.join()
+    assert found == {os.getpid()}
+
+
+def refuse(item):
+    if item == 50:
+        raise DataError("50: bad.")
+    return item
+
+
+def test_what_the_function_raises_is_raised_behind_the_results_before_it(forked):
+    results = map_in_processes(refuse, range(100), 2)
+    assert [next(results) for _ in range(50)] == list(range(50))
+    with pytest.raises(DataError, match=r"^50: bad\.$"):
+        next(results)
+
+
+def divide(item):
+    return 1 / (item - 50)
+
+
+def test_a_bug_tells_where_it_was(forked):
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(map_in_processes(divide, range(100), 2))
+    assert "in divide" in caught.value.__notes__[0]
+
+
+def full_disk(item):
+    raise OSError(28, os.strerror(28), "a.jpg")
+
+
+def test_an_error_of_the_operating_system_keeps_its_file(forked):
+    with pytest.raises(OSError, match="No space left") as caught:
+        list(map_in_processes(full_disk, range(100), 2))
+    assert (caught.value.errno, caught.value.filename) == (28, "a.jpg")
+
+
+def killed(item):
+    if item == 50:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def test_a_process_that_is_killed_is_told(forked):
+    with pytest.raises(DataError, match=r"was killed by SIGKILL\.\n  Most often the memory is"):
+        list(map_in_processes(killed, range(100), 2))
+
+
+def test_no_process_is_left_when_the_results_are_not_taken(forked):
+    results = map_in_processes(with_process, range(1000), 2)
+    _, process = next(results)
+    results.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def start(code, folder):
+    """Runs a program that shares endless work, and returns it once two processes work."""
+    program = textwrap.dedent(f"""
+        import os, sys, time
+        sys.path.insert(0, {str(SCRIPTS)!r})
+        from lowlight.core.processes import map_in_processes
+        def work(item):
+            open(os.path.join({str(folder)!r}, str(os.getpid())), "w").close()
+            time.sleep(0.05)
+        {code}
+    """)
+    running = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while len(list(folder.iterdir())) < 2:
+        time.sleep(0.01)
+    return running, [int(path.name) for path in folder.iterdir()]
+
+
+def wait_for_the_end(workers):
+    """Waits until none of these processes is left; a zombie counts as ended."""
+    for process in workers:
+        for _ in range(500):
+            try:
+                state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                break
+            if state == "Z":
+                break
+            time.sleep(0.01)
+        else:
+            pytest.fail(f"process {process} is left")
+
+
+WORK = "list(map_in_processes(work, range(100_000), 2))"
+
+
+def test_ctrl_c_ends_all_processes_with_one_traceback(tmp_path):
+    running, workers = start(WORK, tmp_path)
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=20)
+    assert errors.count("Traceback") == 1
+    assert errors.endswith("KeyboardInterrupt\n")
+    wait_for_the_end(workers)
+
+
+def test_processes_end_when_their_caller_is_killed(tmp_path):
+    running, workers = start(WORK, tmp_path)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    wait_for_the_end(workers)
+    running.communicate()

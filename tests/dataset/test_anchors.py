@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from lowlight.core.errors import DataError
+from lowlight.dataset.anchors import read_anchors
+
+D1 = Path(__file__).parents[2] / "configs" / "ssd_efficientdet_d1_640x640_coco17_tpu-8.config"
+
+
+def test_the_d1_configs_anchors_are_three_an_octave_from_32_pixels():
+    anchors = read_anchors(D1)
+    assert len(anchors.sizes) == 15
+    assert [round(size, 2) for size in anchors.sizes[:4]] == [32.0, 40.32, 50.8, 64.0]
+    assert round(anchors.sizes[-1], 2) == 812.75
+    assert anchors.ratios == (0.5, 1.0, 2.0)
+    assert (anchors.min_dimension, anchors.max_dimension) == (640, 640)
+
+
+CONFIG = """\
+image_resizer {{ keep_aspect_ratio_resizer {{ min_dimension: 300 max_dimension: 600 }} }}
+# multiscale_anchor_generator { min_level: 9 }
+anchor_generator {{ multiscale_anchor_generator {{ {} }} }}
+""".replace("generator { min_level: 9 }", "generator {{ min_level: 9 }}")
+
+
+def read_fields(folder, fields):
+    path = folder / "a.config"
+    path.write_text(CONFIG.format(fields))
+    return read_anchors(path)
+
+
+def test_what_a_config_leaves_out_is_as_in_tfod(tmp_path):
+    anchors = read_fields(tmp_path, "max_level: 3 aspect_ratios: 2 aspect_ratios: 1.0")
+    assert [round(size, 2) for size in anchors.sizes] == [32.0, 45.25]
+    assert anchors.ratios == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"),
+    [
+        pytest.param((400, 300), 1.0, id="the shorter side decides"),
+        pytest.param((1200, 300), 0.5, id="the longer side decides"),
+        pytest.param((100, 100), 3.0, id="enlarged"),
+    ],
+)
+def test_an_image_is_resized_as_by_tfod(tmp_path, size, scale):
+    assert read_fields(tmp_path, "aspect_ratios: 1").resize_scale(*size) == scale
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("min_level: three", ":3: min_level is 'three', not a number"),
+        ("aspect_ratios: [1.0, wide]", ":3: aspect_ratios is "),
+        ("", ":3: the anchors have no size or no aspect_ratios"),
+        ("aspect_ratios: 1 scales_per_octave: 0", ":3: the anchors have no size"),
+    ],
+)
+def test_anchors_of_no_use_are_refused(tmp_path, fields, message):
+    with pytest.raises(DataError) as caught:
+        read_fields(tmp_path, fields)
+    assert str(caught.value).startswith(f"{tmp_path}/a.config{message}")
+    assert "\n  --config is " in str(caught.value)
+
+
+def test_a_config_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "a.config").write_text("model { faster_rcnn {} }")
+    with pytest.raises(DataError, match=r"a\.config: no multiscale_anchor_generator\."):
+        read_anchors(tmp_path / "a.config")

@@ -1,0 +1,193 @@
+"""A whole JPEG is passed through unread, and what isn't whole is decoded, completed or refused."""
+
+import contextlib
+import io
+import os
+import zipfile
+
+import pytest
+from PIL import Image
+
+from lowlight.core import processes
+from lowlight.core.errors import DataError
+from lowlight.dataset.conversion import convert_images
+from lowlight.images import rgb_jpegs
+from lowlight.images.rgb_jpegs import to_rgb_jpeg
+
+ORIENTATION = 0x0112
+
+
+def jpeg(mode="RGB", size=(48, 32), **options):
+    stream = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert(mode).save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+def turned():
+    tags = Image.Exif()
+    tags[ORIENTATION] = 6
+    return jpeg(exif=tags)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """A list of what is decoded whole: the value of `whole` at each call of open_image."""
+    calls = []
+    original = rgb_jpegs.open_image
+
+    def spy(data, place, whole=True):
+        calls.append(whole)
+        return original(data, place, whole)
+
+    monkeypatch.setattr(rgb_jpegs, "open_image", spy)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("data", "verify", "how", "calls"),
+    [
+        pytest.param(jpeg(), False, "kept", [False], id="its header alone"),
+        pytest.param(jpeg(progressive=True), False, "kept", [False], id="progressive"),
+        pytest.param(jpeg() + bytes(9), False, "kept", [False], id="padded"),
+        pytest.param(
+            jpeg().replace(b"\xff\xdb", b"\0\xff\xff\xdb", 1), False, "kept", [False], id="odd gaps"
+        ),
+        pytest.param(turned(), False, "unrotated", [False], id="turned"),
+        pytest.param(jpeg(), True, "kept", [True], id="verified"),
+        pytest.param(jpeg("L"), False, "encoded", [False, True], id="grey"),
+        pytest.param(jpeg("L"), True, "encoded", [True], id="grey, verified"),
+        pytest.param(jpeg()[:-2], False, "completed", [True] * 4, id="no end marker"),
+    ],
+)
+def test_an_image_is_decoded_whole_only_where_that_is_needed(decoded, data, verify, how, calls):
+    assert to_rgb_jpeg(data, "a.jpg", verify).how == how
+    assert decoded == calls
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"], ids=["without end", "with an end"])
+@pytest.mark.parametrize("verify", [False, True])
+def test_a_turned_jpeg_is_written_unturned(end, verify):
+    data = turned()[:-2]
+    converted, how, orientation = to_rgb_jpeg(data + end, "a.jpg", verify)
+    assert (how, orientation) == ("unrotated" if end else "completed", 6)
+    with Image.open(io.BytesIO(converted)) as image:
+        assert image.getexif()[ORIENTATION] == 1
+    assert sum(a != b for a, b in zip(data, converted, strict=False)) == 1
+    assert converted[len(data) :] == b"\xff\xd9"
+
+
+def test_a_jpeg_with_a_damaged_middle_is_found_where_it_is_verified():
+    data = bytearray(jpeg())
+    place = data.index(b"\xff\xc4") + 5  # how many codes a Huffman table has of each length
+    data[place : place + 16] = b"\xff" * 16
+    assert to_rgb_jpeg(bytes(data), "a.jpg").how == "kept"
+    with pytest.raises(DataError, match=r"^a\.jpg: damaged or cut short"):
+        to_rgb_jpeg(bytes(data), "a.jpg", verify=True)
+
+
+def test_an_image_with_a_damaged_middle_has_no_hash(tmp_path):
+    data = bytearray(jpeg())
+    place = data.index(b"\xff\xc4") + 5
+    data[place : place + 16] = b"\xff" * 16
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jpg").write_bytes(data)
+    (row,) = convert_images(tmp_path / "in", tmp_path / "out").rows
+    assert (row.how, row.phash) == ("kept", "")
+
+
+def many_images(folder, count=80):
+    for number in range(count):
+        kind = ("png", "jpg")[number % 5 > 0]
+        (folder / f"{number % 3}").mkdir(parents=True, exist_ok=True)
+        image = Image.effect_noise((60, 40), 20 + number).convert("RGB")
+        image.save(folder / f"{number % 3}/{number:03}.{kind}")
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_processes_write_the_bytes_that_threads_write(tmp_path, monkeypatch, packed):
+    source = tmp_path / "in"
+    many_images(source)
+    if packed:
+        with zipfile.ZipFile(tmp_path / "in.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in source.rglob("*.*"):
+                archive.write(file, file.relative_to(source))
+        source = tmp_path / "in.zip"
+    contents = []
+    for is_safe in (False, True):
+        monkeypatch.setattr(processes, "_can_fork", lambda is_safe=is_safe: is_safe)
+        out = tmp_path / f"out-{is_safe}"
+        convert_images(source, out, jobs=3)
+        contents.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 82
+
+
+@pytest.mark.parametrize("frame", [0xC3, 0xC9], ids=["lossless", "arithmetic"])
+def test_a_jpeg_of_an_uncommon_form_is_decoded_or_refused(decoded, frame):
+    data = jpeg().replace(b"\xff\xc0", bytes([0xFF, frame]), 1)
+    with contextlib.suppress(DataError):
+        to_rgb_jpeg(data, "a.jpg")
+    assert decoded[0]
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_a_faulty_colour_profile_stops_no_jpeg(verify):
+    data = jpeg(icc_profile=b"no profile")
+    assert to_rgb_jpeg(data, "a.jpg", verify) == (data, "kept", 1)
+
+
+def test_a_jpeg_with_too_many_pixels_is_refused_by_its_header(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match=r"^a\.jpg: Image size \(1536 pixels\) exceeds limit"):
+        to_rgb_jpeg(jpeg(), "a.jpg")
+
+
+@pytest.mark.parametrize("options", [{}, {"jobs": 1}, {"jobs": 3}, {"verify": True}], ids=str)
+def test_jobs_and_verify_change_no_byte(tiny_exdark, tmp_path, options):
+    results = []
+    for folder, given in (("a", {}), ("b", options)):
+        done = convert_images(tiny_exdark / "ExDark", tmp_path / folder, **given)
+        results.append((done, {p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()}))
+    assert results[0] == results[1]
+
+
+def test_the_kinds_add_up_to_the_files_that_were_found(tiny_exdark, tmp_path):
+    done = convert_images(tiny_exdark / "ExDark", tmp_path / "images")
+    found = sum(len(names) for _, _, names in os.walk(tiny_exdark / "ExDark"))
+    assert len(done.rows) + len(done.strays) == found == 11
+
+
+def test_an_archive_nested_one_deeper_with_a_macs_strays_gives_the_same_images(
+    tiny_exdark, tmp_path
+):
+    path = tmp_path / "ExDark.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in (tiny_exdark / "ExDark").rglob("*.*"):
+            name = file.relative_to(tiny_exdark / "ExDark")
+            archive.writestr(f"__MACOSX/ExDark/{name.parent}/._{name.name}", b"\0\5\x16\7")
+            archive.write(file, f"ExDark/ExDark/{name}")
+    from_zip = convert_images(path, tmp_path / "zip")
+    convert_images(tiny_exdark / "ExDark", tmp_path / "folder")
+    assert (len(from_zip.rows), len(from_zip.strays)) == (8, 3 + 11)
+    for image in (tmp_path / "folder").glob("*.jpg"):
+        assert (tmp_path / "zip" / image.name).read_bytes() == image.read_bytes()
+
+
+def test_all_refused_images_are_in_problems_however_many(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(30):
+        (tmp_path / "in" / f"{number:02}.jpg").write_bytes(b"text")
+    with pytest.raises(DataError, match=r"\.\.\. and 10 more like these"):
+        convert_images(tmp_path / "in", tmp_path / "out")
+    lines = (tmp_path / "out/problems.csv").read_text().splitlines()
+    assert len(lines) == 31
+    assert lines[-1] == '29.jpg,not converted,"not an image, whatever its name says."'
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two"])
+def test_a_number_of_jobs_that_makes_no_sense_is_a_flag_error(run_script, tmp_path, jobs):
+    run = run_script(
+        "convert_images.py", f"--input_dir={tmp_path}", f"--output_dir={tmp_path}", f"--jobs={jobs}"
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"error: flag --jobs={jobs}: ")

@@ -1,0 +1,209 @@
+"""Copies of a photograph are found, and different dark photographs are not taken for copies."""
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lowlight.core.errors import DataError
+from lowlight.dataset import duplicates
+from lowlight.dataset.conversion import convert_images
+from lowlight.dataset.duplicates import (
+    close_pairs,
+    describe_duplicates,
+    find_duplicates,
+    find_leaks,
+)
+from lowlight.dataset.perceptual_hash import hash_image, hash_thumbnail, is_hash, parse_hash
+from lowlight.dataset.sample import write_sample
+from lowlight.dataset.tables import SplitRow
+from lowlight.images.reading import grey_thumbnail
+
+
+def photograph(seed, brightest=60):
+    """Returns a dark image, 160x120: soft forms with some grain."""
+    rng = np.random.default_rng(seed)
+    forms = Image.fromarray(rng.integers(0, brightest, (15, 20, 3), np.uint8))
+    pixels = np.asarray(forms.resize((160, 120), Image.Resampling.BICUBIC), np.int16)
+    return Image.fromarray((pixels + rng.integers(0, 4, pixels.shape)).astype(np.uint8))
+
+
+def encoded_again(image):
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=20)
+    return Image.open(stream)
+
+
+def save(folder, **images):
+    for name, image in images.items():
+        image.save(folder / f"{name}.jpg", quality=95)
+    return [f"{name}.jpg" for name in images]
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        pytest.param(lambda image: image, id="the same"),
+        pytest.param(encoded_again, id="encoded at quality 20"),
+        pytest.param(lambda image: image.resize((80, 60)), id="half as large"),
+        pytest.param(lambda image: image.convert("L").convert("RGB"), id="grey"),
+        pytest.param(lambda image: image.point(lambda v: v * 1.3), id="brightened"),
+        pytest.param(lambda image: image.point(lambda v: v * 0.6), id="darkened"),
+        pytest.param(lambda image: image.crop((2, 1, 160, 120)), id="cropped by a hundredth"),
+    ],
+)
+def test_a_copy_is_found(tmp_path, copy):
+    names = save(tmp_path, a=photograph(0), b=photograph(1), c=copy(photograph(0)))
+    assert find_duplicates(names, tmp_path) == [["a.jpg", "c.jpg"]]
+
+
+def test_copies_of_one_photograph_are_one_group(tmp_path):
+    images = {f"{kind}{n}": photograph(kind == "b") for kind in "ab" for n in range(3)}
+    names = save(tmp_path, **images, c=photograph(2))
+    assert find_duplicates(reversed(names), tmp_path) == [
+        ["a0.jpg", "a1.jpg", "a2.jpg"],
+        ["b0.jpg", "b1.jpg", "b2.jpg"],
+    ]
+
+
+@pytest.mark.parametrize("brightest", [255, 60, 12])
+def test_different_photographs_are_not_taken_for_copies_however_dark(tmp_path, brightest):
+    names = save(tmp_path, **{f"n{seed}": photograph(seed, brightest) for seed in range(40)})
+    assert find_duplicates(names, tmp_path) == []
+
+
+def test_images_without_anything_to_see_belong_to_no_group(tmp_path):
+    flat = {f"flat{level}": Image.new("RGB", (40, 30), (level,) * 3) for level in range(4)}
+    assert find_duplicates(save(tmp_path, **flat), tmp_path) == []
+
+
+def test_drawn_night_scenes_are_not_taken_for_copies(tmp_path):
+    write_sample(tmp_path / "sample", 60, 0, 160, 120)
+    convert_images(tmp_path / "sample/ExDark", tmp_path / "images")
+    names = [path.name for path in (tmp_path / "images").glob("*.jpg")]
+    assert (len(names), find_duplicates(names, tmp_path / "images")) == (60, [])
+
+
+def test_no_image_has_no_group(tmp_path):
+    assert find_duplicates([], tmp_path) == []
+
+
+def test_a_hash_tells_whether_each_wave_is_stronger_than_half_of_them():
+    found = hash_thumbnail(np.asarray(photograph(0).convert("L").resize((32, 32))))
+    assert (found.dtype, found.shape) == (np.uint64, (4,))
+    assert int(np.bitwise_count(found).sum()) == 127  # the strongest of 255
+
+
+def test_pairs_are_those_that_differ_in_few_bits_in_any_block():
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**64, (600, 4), np.uint64)
+    hashes[599] = hashes[3] ^ np.array([0xFFFF, 0, 0, 0], np.uint64)
+    hashes[301] = hashes[300]
+    assert list(close_pairs(hashes, 16)) == [(3, 599), (300, 301)]
+    assert list(close_pairs(hashes, 15)) == [(300, 301)]
+
+
+def test_all_pairs_of_equal_hashes_are_given():
+    pairs = list(close_pairs(np.zeros((5, 4), np.uint64)))
+    assert pairs == list(itertools.combinations(range(5), 2))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(None, r"a\.jpg: no such file\.\n  Run convert_images\.py"), (b"x", r"a\.jpg: not an image")],
+)
+def test_an_image_that_cannot_be_read_is_named(tmp_path, data, message):
+    if data:
+        (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        find_duplicates(["a.jpg"], tmp_path)
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """A list of the images that are decoded to be hashed."""
+    calls = []
+    hash_image = duplicates.hash_image
+    monkeypatch.setattr(
+        duplicates,
+        "hash_image",
+        lambda data, place: calls.append(place.name) or hash_image(data, place),
+    )
+    return calls
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """A folder of three converted images, of which two are copies of each other."""
+    (tmp_path / "in").mkdir()
+    names = save(tmp_path / "in", a=photograph(0), b=photograph(1), c=photograph(0))
+    convert_images(tmp_path / "in", tmp_path / "images")
+    return tmp_path / "images", names
+
+
+def test_hashes_of_the_conversion_are_used(converted, hashed):
+    folder, names = converted
+    assert find_duplicates(names, folder) == [["a.jpg", "c.jpg"]]
+    assert hashed == []
+
+
+def test_an_image_that_changed_behind_the_conversion_is_hashed_again(converted, hashed):
+    folder, names = converted
+    photograph(2).save(folder / "c.jpg", quality=95)
+    assert find_duplicates(names, folder) == []
+    assert hashed == ["c.jpg"]
+
+
+@pytest.mark.parametrize("text", ["", "flatter", "0" * 63, "G" * 64])
+def test_a_hash_of_another_form_is_not_used(converted, hashed, text):
+    folder, names = converted
+    table = (folder / "converted.csv").read_text().splitlines()
+    lines = [line.rpartition(",")[0] + f",{text}" for line in table[1:]]
+    (folder / "converted.csv").write_text("\n".join([table[0], *lines]) + "\n")
+    assert find_duplicates(names, folder) == [["a.jpg", "c.jpg"]]
+    assert sorted(hashed) == names
+
+
+def test_without_a_conversion_all_images_are_hashed(converted, hashed):
+    folder, names = converted
+    (folder / "converted.csv").unlink()
+    assert find_duplicates(names, folder) == [["a.jpg", "c.jpg"]]
+    assert sorted(hashed) == names
+
+
+@pytest.mark.parametrize("image", [photograph(0), Image.new("RGB", (40, 30))], ids=["any", "flat"])
+def test_a_hash_as_text_is_the_same_hash(image):
+    stream = io.BytesIO()
+    image.save(stream, "JPEG")
+    text = hash_image(stream.getvalue(), "a.jpg")
+    assert is_hash(text)
+    expected = hash_thumbnail(grey_thumbnail(stream.getvalue(), "a.jpg", 32))
+    assert np.array_equal(parse_hash(text), expected)
+
+
+ROWS = [
+    SplitRow(f"{name}.jpg", part)
+    for name, part in zip("abcd", ("train", "val", "test", "test"), strict=True)
+]
+
+
+def test_a_leak_is_a_group_in_several_parts():
+    assert find_leaks([["a.jpg", "b.jpg"], ["c.jpg", "d.jpg"]], ROWS) == [
+        {"a.jpg": "train", "b.jpg": "val"}
+    ]
+
+
+def test_a_summary_counts_groups_and_names_the_first_leaks():
+    groups = [["a.jpg", "b.jpg"], ["c.jpg", "d.jpg"]]
+    assert describe_duplicates([], []) == ["near-duplicates: none"]
+    assert describe_duplicates(groups, []) == [
+        "near-duplicates: 2 groups of 4 images, each in one part"
+    ]
+    leak = {"a.jpg": "train", "b.jpg": "val"}
+    assert describe_duplicates(groups, [leak, leak], most=1) == [
+        "near-duplicates: 2 groups of 4 images, 2 of them in several parts",
+        "  a.jpg (train), b.jpg (val)",
+        "  and 1 more in several parts",
+    ]

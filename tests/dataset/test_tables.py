@@ -1,0 +1,154 @@
+import pytest
+
+from lowlight.core.errors import DataError
+from lowlight.dataset.classes import CLASSES
+from lowlight.dataset.tables import (
+    AnnotationRow,
+    ImageRow,
+    SplitRow,
+    format_table,
+    read_table,
+    read_tables,
+)
+
+REMEDY = "Make it."
+BOX = AnnotationRow("a.jpg", 40, 30, "Cat", 4, 5, 24, 20)
+IMAGE = ImageRow("a.jpg", "Cat/a.png", 40, 30, "Cat", "Low", "Indoor", "val", 1)
+NAMELESS = ImageRow("b.jpg", "Dog/b.jpg", 40, 30, "", "", "", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "row_type", "text"),
+    [
+        pytest.param(
+            [BOX],
+            AnnotationRow,
+            "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,40,30,Cat,4,5,24,20\n",
+            id="annotations.csv",
+        ),
+        pytest.param(
+            [IMAGE, NAMELESS],
+            ImageRow,
+            "filename,source,width,height,folder_class,lighting,location,official_split,boxes\n"
+            "a.jpg,Cat/a.png,40,30,Cat,Low,Indoor,val,1\n"
+            "b.jpg,Dog/b.jpg,40,30,,,,,0\n",
+            id="images.csv",
+        ),
+        pytest.param([SplitRow("a.jpg", "test")], SplitRow, "filename,split\na.jpg,test\n"),
+        pytest.param([], SplitRow, "filename,split\n", id="no row"),
+        pytest.param(
+            [SplitRow('a, "b".jpg', "test")],
+            SplitRow,
+            'filename,split\n"a, ""b"".jpg",test\n',
+            id="a name with a comma and quotes",
+        ),
+    ],
+)
+def test_a_table_is_csv_and_reads_back_as_it_was(tmp_path, rows, row_type, text):
+    assert format_table(rows, row_type) == text
+    (tmp_path / "a.csv").write_text(text)
+    assert [row for _, row in read_table(tmp_path / "a.csv", row_type, REMEDY)] == rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"split,filename\nval,a.jpg\n", id="other order"),
+        pytest.param(b"filename,note,split\na.jpg,x,val\n", id="one column more"),
+        pytest.param(b"\xef\xbb\xbffilename,split\r\na.jpg,val\r\n", id="as Excel writes it"),
+        pytest.param(b"filename,split\n\na.jpg,val", id="an empty line"),
+    ],
+)
+def test_a_table_by_another_hand_is_read(tmp_path, text):
+    (tmp_path / "a.csv").write_bytes(text)
+    assert [row for _, row in read_table(tmp_path / "a.csv", SplitRow, REMEDY)] == [
+        SplitRow("a.jpg", "val")
+    ]
+
+
+def test_a_row_has_the_line_it_stands_on(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("filename,split\na.jpg,val\n\nb.jpg,test\n")
+    assert [place for place, _ in read_table(path, SplitRow, REMEDY)] == [f"{path}:2", f"{path}:4"]
+
+
+GOOD = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("", ":1: no column filename, width, height, class, xmin", id="empty"),
+        pytest.param("filename,width,height,class,xmin,ymin\n", ":1: no column xmax, ymax.\n"),
+        pytest.param(GOOD + "a.jpg,40,30,Cat,4,5,24\n", ":2: no field for column ymax."),
+        pytest.param(
+            GOOD + "a.jpg,40,30,Cat,4,5,24,20\na.jpg,40,30,Cat,4,5,24,1.5\n",
+            ":3: ymax is '1.5', not a whole number.",
+        ),
+        pytest.param(GOOD + "a.jpg,,30,Cat,4,5,24,20\n", ":2: width is '', not a whole number."),
+        pytest.param(GOOD + 'a.jpg,40,30,"Cat,4,5,24,20\n', ": not a csv file in UTF-8"),
+        pytest.param(b"\xff\xfe\x00", ": not a csv file in UTF-8"),
+    ],
+    ids=["empty", "columns missing", "field missing", "a fraction", "no number", "quote", "UTF-16"],
+)
+def test_a_bad_table_is_told_with_its_place(tmp_path, text, message):
+    path = tmp_path / "a.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError) as caught:
+        read_table(path, AnnotationRow, REMEDY)
+    assert str(caught.value).startswith(f"{path}{message}")
+    assert "\n  " in str(caught.value)
+
+
+def test_a_missing_table_is_told_with_the_remedy(tmp_path):
+    with pytest.raises(DataError, match=r"a\.csv: no such file\.\n  Make it\.$"):
+        read_table(tmp_path / "a.csv", SplitRow, REMEDY)
+
+
+CAT = ImageRow("a.jpg", "Cat/a.jpg", 80, 40, "Cat", "Low", "Indoor", "train", 2)
+BOXES = [
+    AnnotationRow("a.jpg", 80, 40, "Cat", 8, 10, 40, 20),
+    AnnotationRow("a.jpg", 80, 40, "Table", 0, 0, 80, 40),
+]
+
+
+def write_tables(folder, images=(CAT,), boxes=BOXES):
+    (folder / "images.csv").write_text(format_table(images, ImageRow))
+    (folder / "annotations.csv").write_text(format_table(boxes, AnnotationRow))
+
+
+def test_tables_are_read_as_images_with_their_boxes(tmp_path):
+    write_tables(tmp_path)
+    assert read_tables(tmp_path, CLASSES) == [(CAT, BOXES)]
+
+
+BAD_TABLES = {
+    "unknown image": ([CAT], [BOXES[0]._replace(filename="b.jpg")], r"annotations\.csv:2: b\.jpg"),
+    "unknown class": (
+        [CAT],
+        [BOXES[0], BOXES[0]._replace(class_name="Sofa")],
+        r"csv:3: unknown class",
+    ),
+    "another size": ([CAT], [BOXES[0]._replace(width=81)], r"annotations\.csv:2: 81x40 pixels"),
+    "outside": ([CAT], [BOXES[0]._replace(xmax=81)], r"csv:2: the box \(8, 10, 81, 20\)"),
+    "no area": ([CAT], [BOXES[0]._replace(xmax=8)], r"csv:2: the box \(8, 10, 8, 20\)"),
+    "image twice": ([IMAGE, CAT], [], r"images\.csv:3: a\.jpg stands here twice"),
+}
+
+
+@pytest.mark.parametrize(("images", "boxes", "message"), BAD_TABLES.values(), ids=BAD_TABLES)
+def test_tables_that_contradict_themselves_are_refused(tmp_path, images, boxes, message):
+    write_tables(tmp_path, images, boxes)
+    with pytest.raises(DataError, match=message):
+        read_tables(tmp_path, CLASSES)
+
+
+def test_an_unknown_class_is_told_with_the_known_ones_and_where_to_name_it(tmp_path):
+    write_tables(tmp_path)
+    with pytest.raises(DataError) as caught:
+        read_tables(tmp_path, ("Cat", "Cup"))
+    assert str(caught.value) == (
+        f"{tmp_path}/annotations.csv:3: unknown class 'Table'.\n"
+        "  Known classes: Cat, Cup. Correct the line, or name all classes in "
+        f"{tmp_path}/classes.txt, one a line."
+    )

@@ -1,0 +1,173 @@
+"""All 7363 images of ExDark, of their true sizes and forms, go through every data step.
+
+The images are blank but for the genuine ones that EXDARK_ROOT holds; names, sizes, boxes and the
+image list are the real ones.
+"""
+
+import csv
+import functools
+import io
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lowlight.dataset.records import read_records
+from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, SplitRow, read_table
+
+TURNED = "Dog/2015_05337.jpeg"
+ENDLESS = "2015_01610", "2015_03362", "2015_05339"  # three of the nine are known by name
+STRAYS = ".DS_Store", "Chair/2015_03019.png~", "Dog/._2015_05337.jpeg"
+
+
+@functools.cache
+def blank(form, mode, size, turned=False):
+    """Returns the bytes of a black image."""
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6
+    stream = io.BytesIO()
+    Image.new(mode, size).save(
+        stream, form, exif=exif, **({"quality": 1} if form == "JPEG" else {})
+    )
+    return stream.getvalue()
+
+
+def mode_of(name, pngs, jpegs):
+    """Returns the colour mode to draw an image in: 64 RGBA, 35 grey, one with a palette."""
+    if name.endswith(".png"):
+        return "RGBA" if name in pngs[:64] else "P" if name == pngs[64] else "RGB"
+    return "L" if name in jpegs[:35] else "RGB"
+
+
+@pytest.fixture(scope="module")
+def whole(exdark_root, tmp_path_factory):
+    """A folder with ExDark/ of 7363 images and three stray files, converted to images/."""
+    folder = tmp_path_factory.mktemp("whole")
+    with open(exdark_root / "image_sizes.csv", newline="") as file:
+        sizes = {
+            f"{row['class_folder']}/{row['image']}": (int(row["width"]), int(row["height"]))
+            for row in csv.DictReader(file)
+        }
+    drawn = [name for name in sizes if not (exdark_root / "ExDark" / name).exists()]
+    pngs = [name for name in drawn if name.endswith(".png")]
+    jpegs = [name for name in drawn if not name.endswith(".png") and name != TURNED]
+    for name, size in sizes.items():
+        path = folder / "ExDark" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name not in drawn:
+            shutil.copy(exdark_root / "ExDark" / name, path)
+            continue
+        form = "PNG" if name.endswith(".png") else "JPEG"
+        data = blank(form, mode_of(name, pngs, jpegs), size, name == TURNED)
+        path.write_bytes(data[:-2] if path.stem in ENDLESS else data)
+    for name in STRAYS:
+        (folder / "ExDark" / name).write_bytes(b"stray")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted(whole, run_script):
+    return run_script(
+        "convert_images.py", f"--input_dir={whole}/ExDark", f"--output_dir={whole}/images"
+    )
+
+
+@pytest.fixture(scope="module")
+def gathered(whole, converted, exdark_root, run_script):
+    return run_script(
+        "make_annotations_csv.py",
+        f"--annotations={exdark_root}/ExDark_Annno.zip",
+        f"--images_dir={whole}/images",
+        f"--image_list={exdark_root}/imageclasslist.txt",
+        f"--output_dir={whole}",
+    )
+
+
+@pytest.fixture(scope="module")
+def split_officially(whole, gathered, run_script):
+    return run_script(
+        "make_tfrecords.py",
+        *(f"--data_dir={whole}", f"--images_dir={whole}/images", f"--output_dir={whole}/official"),
+        *("--split=official", "--shards=2", "--verify"),
+    )
+
+
+def test_the_conversion_accounts_for_every_file(whole, converted):
+    assert converted.returncode == 0
+    assert converted.stdout == (
+        f"7363 images in {whole}/images\n"
+        "  RGB JPEGs kept byte for byte: 6828\n"
+        f"  EXIF rotation switched off: 1 ({TURNED})\n"
+        "  given their end marker: 3 "
+        "(Bottle/2015_01610.jpg, Cat/2015_03362.jpg, Dog/2015_05339.jpg)\n"
+        "  encoded as RGB JPEG: 531\n"
+        f"  other files left alone: 3 ({', '.join(STRAYS)})\n"
+        "  files found: 7366\n"
+        f"  named in {whole}/images/problems.csv: 7\n"
+    )
+
+
+def test_the_tables_hold_every_box_and_image_with_the_known_counts(whole, gathered):
+    assert (gathered.returncode, gathered.stderr) == (0, "")
+    assert gathered.stdout.startswith(f"7363 images with 23710 boxes in {whole}/annotations.csv\n")
+    assert "  boxes clipped to the image: 50 (" in gathered.stdout
+    assert (
+        "  images without boxes: 1 (ExDark_Annno/Motorbike/2015_05894.jpg.txt)\n" in gathered.stdout
+    )
+    assert "  images without a box of their folder's class: 10 (" in gathered.stdout
+    assert "  files found: 7363, of them 7363 used\n" in gathered.stdout
+    images = [row for _, row in read_table(whole / "images.csv", ImageRow, "")]
+    boxes = [row for _, row in read_table(whole / "annotations.csv", AnnotationRow, "")]
+    assert Counter(box.class_name for box in boxes) == {
+        **{"Bicycle": 1120, "Boat": 1389, "Bottle": 1593, "Bus": 706, "Car": 2927, "Cat": 909},
+        **{"Chair": 2377, "Cup": 1656, "Dog": 1018, "Motorbike": 1072, "People": 7460},
+        **{"Table": 1483},
+    }
+    assert Counter(image.lighting for image in images) == {
+        **{"Low": 241, "Ambient": 2098, "Object": 498, "Single": 762, "Weak": 705},
+        **{"Strong": 2059, "Screen": 165, "Window": 363, "Shadow": 56, "Twilight": 416},
+    }
+    assert Counter(image.location for image in images) == {"Indoor": 2822, "Outdoor": 4541}
+    assert all(0 <= b.xmin < b.xmax <= b.width and 0 <= b.ymin < b.ymax <= b.height for b in boxes)
+
+
+def test_the_problems_are_the_known_irregularities(whole, gathered):
+    problems = [row for _, row in read_table(whole / "problems.csv", ProblemRow, "")]
+    assert Counter(row.problem for row in problems) == {
+        "boxes clipped": 48,
+        "no boxes": 1,
+        "no box of its folder's class": 10,
+    }
+    details = {
+        Path(row.file).name: row.detail for row in problems if row.problem == "boxes clipped"
+    }
+    assert details["2015_06933.jpg.txt"].startswith("1, by ")
+    assert max(int(text.split(" by ")[1].split()[0]) for text in details.values()) == 15
+
+
+def test_the_official_records_hold_every_image_and_box(whole, split_officially):
+    folder = whole / "official"
+    assert split_officially.returncode == 0
+    assert split_officially.stdout.startswith(
+        f"{folder}/train.tfrecord-?????-of-00002: 3000 images, 10381 boxes in 2 files\n"
+        f"{folder}/val.tfrecord-?????-of-00002: 1800 images, 6212 boxes in 2 files\n"
+        f"{folder}/test.tfrecord-?????-of-00002: 2563 images, 7117 boxes in 2 files\n"
+        f"{folder}/label_map.txt: 12 classes\n"
+        "verified: 7363 records hold what the tables and the images say\n"
+    )
+    records = list(read_records(sorted(folder.glob("test.tfrecord-*"))))
+    assert (len(records), sum(len(record.classes) for record in records)) == (2563, 7117)
+
+
+def test_a_random_split_puts_three_quarters_into_train(whole, gathered, run_script):
+    run = run_script(
+        "make_tfrecords.py",
+        *(f"--data_dir={whole}", f"--images_dir={whole}/images", f"--output_dir={whole}/random"),
+        "--nokeep_duplicates_together",
+    )
+    assert run.returncode == 0
+    rows = [row for _, row in read_table(whole / "random/split.csv", SplitRow, "")]
+    assert Counter(row.split for row in rows) == {"train": 5522, "test": 1841}

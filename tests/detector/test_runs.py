@@ -1,0 +1,143 @@
+"""A model is found in whatever folder a user points at."""
+
+import os
+
+import pytest
+
+from lowlight.core.errors import DataError
+
+pytestmark = pytest.mark.slow
+
+CONFIG_TEXT = "model {\n  ssd {\n    num_classes: 12  # of ExDark\n  }\n}\n"
+
+
+def make_run(folder, *steps):
+    """Writes checkpoints as TFOD's training loop names them, and a pipeline.config."""
+    import tensorflow as tf
+
+    folder.mkdir(parents=True)
+    (folder / "pipeline.config").write_text(CONFIG_TEXT)
+    step = tf.Variable(0, dtype=tf.int64)
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(step=step), str(folder), 7)
+    for number in steps:
+        step.assign(number)
+        manager.save()
+    return folder
+
+
+def make_export(folder, step, key="step"):
+    """Writes the outside of an export: enough to be found."""
+    import tensorflow as tf
+
+    (folder / "saved_model").mkdir(parents=True)
+    (folder / "saved_model" / "saved_model.pb").write_bytes(b"")
+    (folder / "pipeline.config").write_text(CONFIG_TEXT)
+    step = tf.Variable(step, dtype=tf.int64)
+    tf.train.Checkpoint(**{key: step}).save(str(folder / "checkpoint" / "ckpt"))
+    return folder
+
+
+def test_a_runs_newest_checkpoint_is_taken(tmp_path):
+    from lowlight.detector.runs import find_model
+
+    run = make_run(tmp_path / "run", 100, 200)
+    model = find_model(run)
+    assert (model.path, model.step(), model.is_exported) == (run / "ckpt-2", 200, False)
+    assert (model.run_dir, model.num_classes()) == (run, 12)
+
+
+def test_an_export_of_the_newest_step_is_taken_instead_of_the_checkpoint(tmp_path):
+    from lowlight.detector.runs import find_model
+
+    run = make_run(tmp_path / "run", 200)
+    make_export(run / "exported", 200)
+    model = find_model(run)
+    assert (model.path, model.is_exported) == (run / "exported" / "saved_model", True)
+    assert (model.run_dir, model.step()) == (run, 200)
+
+
+def test_an_export_of_an_older_step_is_not_taken(tmp_path):
+    from lowlight.detector.runs import find_model
+
+    run = make_run(tmp_path / "run", 200, 300)
+    make_export(run / "exported", 200)
+    assert find_model(run).path == run / "ckpt-2"
+
+
+@pytest.mark.parametrize("part", ["", "saved_model"], ids=["its folder", "its saved_model"])
+def test_an_export_by_itself_is_taken(tmp_path, part):
+    from lowlight.detector.runs import find_model
+
+    export = make_export(tmp_path / "model", 7)
+    model = find_model(export / part)
+    assert (model.path, model.run_dir) == (export / "saved_model", export)
+    assert (model.step(), model.num_classes()) == (7, 12)
+
+
+def test_the_run_trained_last_is_found_below_a_folder(tmp_path):
+    from lowlight.detector.runs import find_checkpoint, find_model
+
+    for name, age in (("a", 10), ("b", 0), ("c", 20)):
+        state = make_run(tmp_path / "runs" / name, 5) / "checkpoint"
+        os.utime(state, (2e9 - age, 2e9 - age))
+    assert find_model(tmp_path / "runs").run_dir.name == "b"
+    assert find_checkpoint(tmp_path / "runs").run_dir.name == "b"
+
+
+def test_the_model_zoos_archive_is_no_run(tmp_path):
+    from lowlight.detector.runs import find_model
+
+    make_run(tmp_path / "runs" / "zoo" / "checkpoint", 0)
+    (tmp_path / "runs" / "zoo" / "checkpoint" / "pipeline.config").unlink()
+    with pytest.raises(DataError, match="holds no checkpoint"):
+        find_model(tmp_path / "runs")
+
+
+@pytest.mark.parametrize("finder", ["find_model", "find_checkpoint"])
+def test_a_folder_without_a_model_is_refused_by_name(tmp_path, finder):
+    from lowlight.detector import runs
+
+    with pytest.raises(DataError, match=r"no checkpoint \(ckpt-\*\.index\)") as caught:
+        getattr(runs, finder)(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "--model_dir" in str(caught.value)
+
+
+def test_a_checkpoint_whose_data_is_gone_is_named(tmp_path):
+    from lowlight.detector.runs import find_model
+
+    run = make_run(tmp_path / "run", 5)
+    (run / "ckpt-1.data-00000-of-00001").write_bytes(b"")
+    with pytest.raises(DataError, match=r"ckpt-1: damaged"):
+        find_model(run).step()
+
+
+def test_an_export_by_tfod_itself_which_keeps_no_step_is_at_step_0(tmp_path):
+    from lowlight.detector.runs import find_model
+
+    assert find_model(make_export(tmp_path / "model", 7, key="weight")).step() == 0
+
+
+@pytest.mark.parametrize("state", [None, "", 'all_model_checkpoint_paths: "ckpt-1"\n'])
+def test_a_run_whose_newest_checkpoint_was_removed_is_told_how_to_go_back(tmp_path, state):
+    from lowlight.detector.runs import find_model
+
+    run = make_run(tmp_path / "run", 5, 6)
+    for path in run.glob("ckpt-2.*"):
+        path.unlink()
+    if state is not None:
+        (run / "checkpoint").write_text(state)
+    with pytest.raises(DataError) as caught:
+        find_model(run)
+    command = str(caught.value).splitlines()[-1].strip()
+    assert command == f"echo 'model_checkpoint_path: \"ckpt-1\"' > {run}/checkpoint"
+    (run / "checkpoint").write_text('model_checkpoint_path: "ckpt-1"\n')
+    assert find_model(run).step() == 5
+
+
+def test_a_label_map_of_another_size_is_refused(tmp_path):
+    from lowlight.detector.runs import check_classes, find_model
+
+    model = find_model(make_run(tmp_path / "run", 5))
+    with pytest.raises(DataError, match=r"map\.txt: ids up to 2, but .* has 12 classes"):
+        check_classes(model, {1: "Cat", 2: "Dog"}, "map.txt")

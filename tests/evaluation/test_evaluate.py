@@ -1,0 +1,202 @@
+"""evaluate.py scores a file of results as a user has it do, without TensorFlow."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scored import CLASSES, evaluate, make_data, make_results, score_by_pycocotools
+
+from lowlight.dataset.classes import format_label_map
+from lowlight.dataset.records import write_records
+from lowlight.dataset.tables import read_tables
+from lowlight.evaluation.metrics import COCO_METRICS
+from lowlight.evaluation.results import read_results
+from lowlight.evaluation.truth import format_truth, read_truth_of_tables
+
+FILES = {
+    "detections.json",
+    "ground_truth.json",
+    "metrics.json",
+    "metrics.txt",
+    "report.html",
+    "slices.csv",
+}
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return make_data(tmp_path / "some data")
+
+
+@pytest.fixture
+def results(data_dir):
+    return make_results(data_dir)
+
+
+def numbers(folder):
+    return list(json.loads((folder / "metrics.json").read_text()).values())[:12]
+
+
+def test_results_are_scored_and_everything_is_written_beside_them(data_dir, results, run_script):
+    done = evaluate(
+        run_script, f"--detections={results}", f"--data_dir={data_dir}", "--bootstrap=50"
+    )
+    out = data_dir / "results_eval"
+    assert {path.name for path in out.iterdir()} == FILES
+    truth = read_truth_of_tables(data_dir, "test")
+    theirs = score_by_pycocotools(truth, read_results(results, truth)[0])
+    assert numbers(out) == pytest.approx(list(theirs), abs=1e-9)
+    assert f"{results} on 30 images with 45 boxes of {data_dir} (split test):" in done.stdout
+    values = json.loads((out / "metrics.json").read_text())
+    assert list(values)[:12] == list(COCO_METRICS)
+    assert (values["images"], values["boxes"], values["bootstrap"]) == (30, 45, 50)
+    with open(out / "slices.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    families = dict.fromkeys(row["family"] for row in rows)
+    assert list(families) == [
+        "All",
+        "Class",
+        "Lighting",
+        "Location",
+        "Box size, COCO's",
+        "Box size, quartiles",
+        "Image brightness",
+        "Box brightness",
+        "Crowding",
+    ]
+    assert float(rows[0]["AP"]) == pytest.approx(theirs[0], abs=1e-6)
+
+
+def test_tables_records_and_coco_score_alike_and_what_is_written_scores_the_same_again(
+    data_dir, results, run_script
+):
+    entries = read_tables(data_dir, CLASSES)
+    ids = {name: number for number, name in enumerate(CLASSES, 1)}
+    write_records(data_dir / "x.tfrecord", entries, data_dir / "images", ids, lambda: None)
+    (data_dir / "truth.json").write_text(format_truth(read_truth_of_tables(data_dir)))
+    sources = (
+        [f"--data_dir={data_dir}", "--split=all"],
+        [f"--records={data_dir / 'x.tfrecord'}"],
+        [f"--truth={data_dir / 'truth.json'}"],
+    )
+    scores = []
+    for number, source in enumerate(sources):
+        out, plain = data_dir / f"out{number}", ("--bootstrap=0", "--noreport")
+        evaluate(run_script, f"--detections={results}", *source, f"--output_dir={out}", *plain)
+        scores.append(numbers(out))
+    written = data_dir / "out0" / "detections.json"
+    truth = data_dir / "out0" / "ground_truth.json"
+    evaluate(run_script, f"--detections={written}", f"--truth={truth}", *plain)
+    scores.append(numbers(data_dir / "out0" / "detections_eval"))
+    assert scores[1:] == [scores[0]] * 3
+
+
+def test_thresholds_and_limits_leave_out_what_they_say(data_dir, results, run_script):
+    arguments = "--score_threshold=0.5", "--max_detections=1", "--limit=10", "--bootstrap=0"
+    out = data_dir / "out"
+    evaluate(
+        run_script,
+        f"--detections={results}",
+        f"--data_dir={data_dir}",
+        f"--output_dir={out}",
+        *arguments,
+    )
+    found = json.loads((out / "detections.json").read_text())
+    assert min(one["score"] for one in found) >= 0.5
+    assert len({one["image_id"] for one in found}) == len(found) <= 10
+    assert json.loads((out / "metrics.json").read_text())["images"] == 10
+
+
+def test_tensorflow_is_not_loaded(data_dir, results):
+    script = Path(__file__).parents[2] / "scripts" / "evaluate.py"
+    code = f"""
+import runpy, sys
+sys.path.insert(0, {str(script.parent)!r})
+sys.argv = [{str(script)!r}, "--detections={results}", "--data_dir={data_dir}", "--bootstrap=9"]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+assert "lowlight.evaluation.report" in sys.modules
+assert "tensorflow" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_images_csv_or_images_the_report_says_what_it_leaves_out(
+    data_dir, results, run_script
+):
+    truth = data_dir / "alone" / "truth.json"
+    truth.parent.mkdir()
+    truth.write_text(format_truth(read_truth_of_tables(data_dir)))
+    evaluate(
+        run_script, f"--detections={results}", f"--truth={truth}", f"--output_dir={truth.parent}"
+    )
+    page = (truth.parent / "report.html").read_text()
+    assert "so nothing is said of lighting" in page
+    assert "so nothing is said of brightness" in page
+    assert "The images aren't there to be shown." in page
+
+
+def test_no_detection_at_all_is_scored_and_reported(data_dir, run_script):
+    path = data_dir / "none.json"
+    path.write_text("[]")
+    evaluate(run_script, f"--detections={path}", f"--data_dir={data_dir}", "--bootstrap=20")
+    assert numbers(data_dir / "none_eval")[:3] == [0, 0, 0]
+
+
+def cut(data_dir):
+    path = data_dir / "results.json"
+    path.write_text(path.read_text()[:-30])
+
+
+def lack_images(data_dir):
+    path = data_dir / "images.csv"
+    lines = path.read_text().splitlines()
+    (data_dir / "truth.json").write_text(format_truth(read_truth_of_tables(data_dir)))
+    path.write_text("\n".join(lines[:-2]) + "\n")
+    return [f"--truth={data_dir / 'truth.json'}"]
+
+
+def empty_split(data_dir):
+    return [f"--data_dir={data_dir}", "--split=val"]
+
+
+def other_label_map(data_dir):
+    ids = {name: number for number, name in enumerate(CLASSES, 1)}
+    entries = read_tables(data_dir, CLASSES)
+    write_records(data_dir / "x.tfrecord", entries, data_dir / "images", ids, lambda: None)
+    (data_dir / "label_map.txt").write_text(format_label_map(["Cat"]))
+    return [f"--records={data_dir / 'x.tfrecord'}"]
+
+
+BAD = {
+    "results cut short": (cut, "results.json: not JSON, or cut short"),
+    "images.csv lacks images": (lack_images, "images.csv: lacks 2 of the 30 scored images"),
+    "an empty split": (empty_split, "split.csv: no image is in 'val'"),
+    "another label map": (other_label_map, "x.tfrecord: 01.jpg has class 2, which the label map"),
+    "no ground truth": (lambda _: ["--split=test"], "no ground truth to score --detections"),
+    "nowhere": (lambda _: ["--data_dir=nowhere"], "nowhere: no such folder"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_plain_message(data_dir, results, run_script, spoil, message):
+    source = spoil(data_dir) or [f"--data_dir={data_dir}"]
+    out = f"--output_dir={data_dir / 'out'}"
+    done = run_script("evaluate.py", f"--detections={results}", *source, out)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (data_dir / "out" / "metrics.json").exists()
+
+
+def test_either_a_model_or_results_are_scored(run_script):
+    done = run_script("evaluate.py", "--model_dir=x", "--detections=y")
+    assert done.returncode == 1
+    assert "--model_dir and --detections: only one can be scored" in done.stderr

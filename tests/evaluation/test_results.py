@@ -1,0 +1,105 @@
+"""Results in COCO's form are read with every check, and a wrong file is told in one sentence."""
+
+import json
+
+import numpy as np
+import pytest
+from scored import random_case, small_case
+
+from lowlight.core.errors import DataError
+from lowlight.evaluation.results import format_results, keep, make_found, read_results
+
+TRUTH, _ = small_case([(0, 0, 10, 10, 50, 40)], [], images=2)
+GOOD = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 40], "score": 0.5}
+
+
+def write(folder, value):
+    path = folder / "results.json"
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def test_results_are_read_in_the_files_order(tmp_path):
+    items = [GOOD, {**GOOD, "image_id": 2, "category_id": 3, "score": 1}]
+    found, left_out = read_results(write(tmp_path, items), TRUTH)
+    assert found.images.tolist() == [0, 1]
+    assert found.labels.tolist() == [0, 2]
+    assert found.ltwh.tolist() == [[10, 10, 50, 40]] * 2
+    assert found.scores.tolist() == [0.5, 1]
+    assert left_out == 0
+
+
+@pytest.mark.parametrize("image", [2, "1.jpg", "1"])
+def test_an_image_is_told_by_its_id_its_name_or_its_stem(tmp_path, image):
+    found, _ = read_results(write(tmp_path, [{**GOOD, "image_id": image}]), TRUTH)
+    assert found.images.tolist() == [1]
+
+
+def test_an_empty_list_is_no_detection(tmp_path):
+    found, _ = read_results(write(tmp_path, []), TRUTH)
+    assert found.ltwh.shape == (0, 4)
+
+
+def test_detections_on_images_that_are_not_scored_are_left_out_and_counted(tmp_path):
+    items = [GOOD, {**GOOD, "image_id": 2}]
+    found, left_out = read_results(write(tmp_path, items), TRUTH.limited_to(1))
+    assert (found.images.tolist(), left_out) == ([0], 1)
+
+
+def test_what_is_written_reads_back(tmp_path):
+    truth, found = random_case(3)
+    back, _ = read_results(write(tmp_path, format_results(found, truth)), truth)
+    assert all(np.array_equal(a, b) for a, b in zip(found, back, strict=True))
+
+
+BAD_ITEMS = {
+    "no object": (17, "no 'image_id'"),
+    "no score": ({k: v for k, v in GOOD.items() if k != "score"}, "no 'score'"),
+    "unknown image": ({**GOOD, "image_id": 9}, "image_id 9 isn't among the 2 images"),
+    "image of another type": ({**GOOD, "image_id": [1]}, r"image_id \[1\] isn't among"),
+    "unknown class": ({**GOOD, "category_id": 0}, r"category_id 0 isn't among .*1 to 3"),
+    "three numbers": ({**GOOD, "bbox": [1, 2, 3]}, "isn't four numbers"),
+    "nan in the box": ({**GOOD, "bbox": [1, 2, 3, float("nan")]}, "isn't four numbers"),
+    "x2 under x1": ({**GOOD, "bbox": [60, 10, -50, 40]}, "a box -50 wide and 40 high"),
+    "negative score": ({**GOOD, "score": -0.1}, "score -0.1 isn't a number from 0 to 1"),
+    "score over 1": ({**GOOD, "score": 87}, "score 87 isn't a number from 0 to 1"),
+    "nan score": ({**GOOD, "score": float("nan")}, "score nan isn't a number from 0 to 1"),
+    "score as text": ({**GOOD, "score": "0.5"}, "score '0.5' isn't a number"),
+}
+
+
+@pytest.mark.parametrize(("item", "message"), BAD_ITEMS.values(), ids=BAD_ITEMS)
+def test_a_wrong_item_is_named_with_its_place_and_remedy(tmp_path, item, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read_results(write(tmp_path, [GOOD, item]), TRUTH)
+    assert f"{tmp_path}/results.json: item 1: " in str(caught.value)
+    assert "\n  " in str(caught.value)
+
+
+BAD_FILES = {
+    "cut short": (json.dumps([GOOD])[:-9], "not JSON, or cut short"),
+    "an object": ({"annotations": []}, "no list at the top"),
+    "run_inference.py's": ({"images": []}, "an object with images, not a list"),
+}
+
+
+@pytest.mark.parametrize(("value", "message"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_wrong_file_is_named(tmp_path, value, message):
+    with pytest.raises(DataError, match=message):
+        read_results(write(tmp_path, value), TRUTH)
+
+
+def test_the_first_errors_are_told_together(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read_results(write(tmp_path, [{}] * 50), TRUTH)
+    assert str(caught.value).count("item ") == 20
+    assert "and 30 more" in str(caught.value)
+
+
+def test_low_scores_and_the_rest_of_many_are_left_out():
+    scores = [0.9, 0.2, 0.5, 0.7]
+    found = make_found([0, 0, 0, 1], [0, 1, 0, 0], [[0, 0, 1, 1]] * 4, scores)
+    assert keep(found, 0.5).tolist() == [0, 2, 3]
+    assert keep(found, 0, 2).tolist() == [0, 2, 3]
+    assert keep(found, 0.6, 1).tolist() == [0, 3]
+    assert keep(found).tolist() == [0, 1, 2, 3]

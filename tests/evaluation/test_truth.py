@@ -1,0 +1,109 @@
+"""Ground truth is the same from tables, records and COCO's JSON."""
+
+import json
+
+import numpy as np
+import pytest
+from scored import random_case
+
+from lowlight.core.errors import DataError
+from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
+from lowlight.evaluation.facts import gather_facts
+from lowlight.evaluation.truth import (
+    format_truth,
+    read_truth_of_coco,
+    read_truth_of_tables,
+    truth_of_records,
+)
+
+IMAGES = [
+    ImageRow(name, name, 401, 299, "Cat", "Low", "Indoor", "test", boxes)
+    for name, boxes in (("a.jpg", 1), ("b.jpg", 2), ("c.jpg", 0))
+]
+BOXES = [
+    AnnotationRow("b.jpg", 401, 299, "Dog", 3, 7, 200, 299),
+    AnnotationRow("a.jpg", 401, 299, "Cat", 0, 0, 33, 35),
+    AnnotationRow("b.jpg", 401, 299, "Cat", 1, 1, 401, 298),
+]
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    (tmp_path / "images.csv").write_text(format_table(IMAGES, ImageRow))
+    (tmp_path / "annotations.csv").write_text(format_table(BOXES, AnnotationRow))
+    splits = [SplitRow("a.jpg", "train"), SplitRow("b.jpg", "test"), SplitRow("c.jpg", "test")]
+    (tmp_path / "split.csv").write_text(format_table(splits, SplitRow))
+    return tmp_path
+
+
+def test_tables_give_a_split_with_the_ids_of_the_whole_set(data_dir):
+    truth = read_truth_of_tables(data_dir, "test")
+    assert truth.filenames == ("b.jpg", "c.jpg")
+    assert truth.image_ids.tolist() == [2, 3]
+    assert truth.other_ids == {1}
+    assert [truth.names[label] for label in truth.labels] == ["Dog", "Cat"]
+    assert truth.ltwh.tolist() == [[3, 7, 197, 292], [1, 1, 400, 297]]
+    assert truth.images.tolist() == [0, 0]
+    assert truth.boxes == 2
+
+
+def test_all_images_need_no_split_file(data_dir):
+    (data_dir / "split.csv").unlink()
+    assert len(read_truth_of_tables(data_dir).filenames) == 3
+
+
+def test_a_split_without_images_is_named_with_those_that_there_are(data_dir):
+    with pytest.raises(DataError, match=r"no image is in 'val'; there are: test, train"):
+        read_truth_of_tables(data_dir, "val")
+
+
+def test_records_give_what_tables_give_though_they_hold_float32_fractions(data_dir):
+    truth = read_truth_of_tables(data_dir)
+    numbers = {name: number for number, name in zip(truth.class_ids, truth.names, strict=True)}
+    rows = []
+    for image in reversed(IMAGES):
+        of_image = [box for box in BOXES if box.filename == image.filename]
+        unit = [(b.ymin / 299, b.xmin / 401, b.ymax / 299, b.xmax / 401) for b in of_image]
+        ids = [numbers[box.class_name] for box in of_image]
+        rows.append((image.filename, 401, 299, np.array(unit, np.float32), ids))
+    names = dict(zip(truth.class_ids, truth.names, strict=True))
+    records = truth_of_records(rows, names, "test.tfrecord")
+    assert records.filenames == truth.filenames
+    assert records.ltwh.tolist() == truth.ltwh.tolist()
+    assert records.labels.tolist() == truth.labels.tolist()
+
+
+def test_records_whose_class_the_label_map_lacks_are_named():
+    rows = [("a.jpg", 9, 9, np.zeros((1, 4)), [5])]
+    with pytest.raises(DataError, match=r"test.tfrecord: a.jpg has class 5, which the label map"):
+        truth_of_records(rows, {1: "Cat"}, "test.tfrecord")
+
+
+@pytest.mark.parametrize(
+    ("count", "message"), [(0, "holds no image"), (2, "a.jpg stands here twice")]
+)
+def test_records_without_images_or_with_one_twice_are_named(count, message):
+    rows = [("a.jpg", 9, 9, np.zeros((0, 4)), [])] * count
+    with pytest.raises(DataError, match=message):
+        truth_of_records(rows, {1: "Cat"}, "test.tfrecord")
+
+
+def test_what_is_written_as_coco_reads_back_with_crowds_areas_and_facts(tmp_path):
+    truth, _ = random_case(4, crowds=0.2)
+    truth = truth._replace(areas=truth.areas / 2)
+    facts = [{"lighting": "Low", "measured brightness": 3.5}] * len(truth.filenames)
+    path = tmp_path / "truth.json"
+    path.write_text(format_truth(truth, facts))
+    back = read_truth_of_coco(path)
+    for one, other in zip(truth, back, strict=True):
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+    kept = gather_facts([image["facts"] for image in json.loads(path.read_text())["images"]])
+    assert kept.columns == {"lighting": ("Low",) * len(truth.filenames)}
+    assert kept.brightness.tolist() == [3.5] * len(truth.filenames)
+
+
+def test_a_coco_file_without_images_is_named(tmp_path):
+    path = tmp_path / "truth.json"
+    path.write_text('{"images": [], "annotations": [], "categories": []}')
+    with pytest.raises(DataError, match="holds no image"):
+        read_truth_of_coco(path)

@@ -1,0 +1,120 @@
+"""The page of detections in a real browser, where Chromium is installed."""
+
+import json
+
+import numpy as np
+import pytest
+from browser import COMMAND, Browser
+from PIL import Image
+
+from lowlight.inference.folder import Job
+from lowlight.inference.pictures import Saver
+from lowlight.inference.results import write_files
+
+pytestmark = pytest.mark.skipif(COMMAND is None, reason="needs chromium on the PATH")
+
+NAMES = {1: "Bicycle", 2: "Boat", 3: "</script><b>odd"}
+COUNT = 120
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """120 images; the n-th has a boat of score n / 200 + 0.3, and each fourth a bicycle of 0.9."""
+    folder = tmp_path_factory.mktemp("found here")
+    saver = Saver(folder, NAMES)
+    entries = []
+    for number in range(COUNT):
+        name = f"day 1/#{number:03}.png"
+        found = [(2, "Boat", number / 200 + 0.3, [10, 10, 60, 40])]
+        found += [(1, "Bicycle", 0.9, [50, 30, 90, 70])] if number % 4 == 0 else []
+        entries.append(
+            {
+                "file": name,
+                "width": 100,
+                "height": 80,
+                "detections": [
+                    {"class": kind, "class_id": n, "score": round(score, 4), "box": box}
+                    for n, kind, score, box in found
+                ],
+            }
+        )
+        for path in (saver.path_of(name), saver.small_path_of(name)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((80, 100, 3), 20, np.uint8)).save(path)
+    entries[-1]["detections"] = []
+    job = Job(None, NAMES, {}, facts={"model": "checkpoint/night/exported/saved_model"})
+    write_files(folder, entries, job, saver)
+    return folder / "index.html"
+
+
+@pytest.fixture
+def browser(tmp_path):
+    browser = Browser(tmp_path / "profile")
+    yield browser
+    browser.close()
+
+
+def shown(browser):
+    return browser.evaluate("document.getElementById('shown').textContent")
+
+
+def turn(browser, name, value):
+    browser.evaluate(
+        f"controls.{name}.value = {json.dumps(value)};"
+        f"controls.{name}.dispatchEvent(new Event('input', {{bubbles: true}}))"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_opens_quietly_and_shows_the_first_pictures(browser, page, width, scheme):
+    browser.open(page, width, scheme=scheme)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert shown(browser) == "149 objects in 120 of 120 images"
+    assert browser.evaluate("document.title") == "Detections"
+    assert 0 < browser.evaluate("document.images.length") < COUNT
+    assert browser.evaluate("document.images[0].naturalWidth") == 100
+    assert browser.complaints == []
+    assert all(url.startswith(("file:", "data:")) for url in browser.requests)
+
+
+def test_further_pictures_come_as_the_reader_comes_to_them(browser, page):
+    browser.open(page)
+    before = browser.evaluate("document.images.length")
+    browser.evaluate("document.getElementById('end').scrollIntoView()")
+    browser.call("Page.captureScreenshot")
+    assert browser.evaluate("document.images.length") > before
+
+
+def test_classes_and_scores_choose_what_is_shown(browser, page):
+    browser.open(page)
+    turn(browser, "score", "0.85")
+    assert shown(browser) == "39 objects in 120 of 120 images"
+    browser.evaluate("controls.empty.click() || 0")
+    assert shown(browser) == "39 objects in 37 of 120 images"
+    browser.evaluate("document.querySelector('[name=class][value=\"2\"]').click() || 0")
+    assert shown(browser) == "30 objects in 30 of 120 images"
+    assert browser.evaluate("document.querySelectorAll('rect.over').length") == 30
+    browser.evaluate("document.getElementById('none').click() || 0")
+    assert shown(browser) == "0 objects in 0 of 120 images"
+    browser.evaluate("document.getElementById('all').click() || 0")
+    turn(browser, "text", "#004")
+    assert shown(browser) == "1 objects in 1 of 120 images"
+
+
+def test_pictures_can_be_ordered_and_brightened(browser, page):
+    browser.open(page)
+    first = "document.querySelector('#pictures b').textContent"
+    assert browser.evaluate(first) == "day 1/#000.png"
+    turn(browser, "order", "score")
+    assert browser.evaluate(first) == "day 1/#000.png"
+    browser.evaluate("document.querySelector('[name=class][value=\"1\"]').click() || 0")
+    assert browser.evaluate(first) == "day 1/#118.png"
+    turn(browser, "light", "3")
+    assert browser.evaluate("getComputedStyle(document.images[0]).filter") == "brightness(3)"
+
+
+def test_a_picture_leads_to_its_drawn_image(browser, page):
+    browser.open(page)
+    link = browser.evaluate("document.querySelector('#pictures a').href")
+    assert link == (page.parent / "day 1" / "#000.png").as_uri()

@@ -1,0 +1,224 @@
+"""Many images go through all steps; what was found is kept whole, whatever happens."""
+
+import csv
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lowlight.core.errors import DataError
+from lowlight.detector.detections import Detections
+from lowlight.inference.folder import LOG, Job, detect_files
+from lowlight.inference.inputs import find_images
+from lowlight.inference.pictures import prepare_save_path, write_gif
+
+NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
+FOUND = Detections(
+    np.array([[1, 2, 9, 8], [2, 2, 6, 7], [0, 0, 3, 3]], np.float32),
+    np.array([2, 1, 3]),
+    np.array([0.75, 0.5, 0.25], np.float32),
+)
+
+
+class FakeDetector:
+    """Finds FOUND in each image, and remembers the widths of those it saw."""
+
+    parallel, batch_size = 1, 2
+
+    def __init__(self, stop_at=None):
+        """Takes the width of the image at which Ctrl-C is to be pressed."""
+        self.seen, self._stop_at = [], stop_at
+
+    def prepare(self, image):
+        if image.shape[1] == 1:
+            raise ValueError("1x9 pixels can't be resized for the model")
+        return image
+
+    def run_many(self, prepared):
+        self.seen.extend(image.shape[1] for image in prepared)
+        return [None] * len(prepared)
+
+    def finish(self, raw, prepared):
+        if prepared.shape[1] == self._stop_at:
+            raise KeyboardInterrupt
+        return FOUND
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six images, each a pixel wider than the one before."""
+    folder = tmp_path / "in"
+    (folder / "deep er").mkdir(parents=True)
+    for number, name in enumerate(("a.jpg", "b.png", "c.gif", "d.webp", "deep er/e.tif", "f.bmp")):
+        Image.new("RGB", (20 + number, 10), (9, 9, 9)).save(folder / name)
+    return folder
+
+
+def run(folder, tmp_path, detector=None, **options):
+    save_dir = tmp_path / "out"
+    save_dir.mkdir(exist_ok=True)
+    thresholds = options.pop("thresholds", dict.fromkeys(NAMES, 0.3))
+    job = Job(
+        detector or FakeDetector(), NAMES, thresholds, save_dir, {"model": "m/exported"}, quiet=True
+    )._replace(**options)
+    return detect_files(find_images(folder, recursive=True), job), save_dir
+
+
+def images_of(save_dir):
+    return json.loads((save_dir / "detections.json").read_text())["images"]
+
+
+def test_every_image_has_its_picture_its_entry_and_its_rows(folder, tmp_path):
+    (count, before), save_dir = run(folder, tmp_path)
+    assert (count, before) == (12, 0)
+    names = ["a.jpg", "b.png", "c.gif", "d.webp", "deep er/e.tif", "f.bmp"]
+    assert [one["file"] for one in images_of(save_dir)] == names
+    assert images_of(save_dir)[4] == {
+        "file": "deep er/e.tif",
+        "width": 24,
+        "height": 10,
+        "detections": [
+            {"class": "Boat", "class_id": 2, "score": 0.75, "box": [1.0, 2.0, 9.0, 8.0]},
+            {"class": "Bicycle", "class_id": 1, "score": 0.5, "box": [2.0, 2.0, 6.0, 7.0]},
+        ],
+    }
+    for number, name in enumerate(names):
+        with Image.open(save_dir / name) as picture, Image.open(folder / name) as image:
+            assert picture.size == (20 + number, 10)
+            assert picture.format == image.format
+    rows = list(csv.reader((save_dir / "detections.csv").open()))
+    assert len(rows) == 13
+    assert rows[1] == ["a.jpg", "Boat", "2", "0.75", "1.0", "2.0", "9.0", "8.0"]
+    assert not (save_dir / LOG).exists()
+
+
+def test_coco_results_name_files_and_hold_widths(folder, tmp_path):
+    _, save_dir = run(folder, tmp_path, format="coco")
+    results = json.loads((save_dir / "coco_results.json").read_text())
+    assert results[0] == {
+        "image_id": "a.jpg",
+        "category_id": 2,
+        "bbox": [1.0, 2.0, 8.0, 6.0],
+        "score": 0.75,
+    }
+
+
+def test_crops_hold_what_lies_in_the_boxes(folder, tmp_path):
+    _, save_dir = run(folder, tmp_path, options={"crops": True})
+    with Image.open(save_dir / "crops" / "Boat" / "deep er" / "e.tif_1.jpg") as crop:
+        assert crop.size == (8, 6)
+    assert len(list((save_dir / "crops" / "Bicycle").rglob("*.jpg"))) == 6
+
+
+def test_a_brightened_copy_is_drawn_on_and_the_detector_sees_the_original(folder, tmp_path):
+    _, save_dir = run(folder, tmp_path, options={"brightened": True})
+    with Image.open(save_dir / "b.png") as picture:
+        assert picture.getpixel((20, 9))[0] > 50
+
+
+def test_each_class_has_a_threshold_of_its_own(folder, tmp_path):
+    _, save_dir = run(folder, tmp_path, thresholds={2: 0.8, 3: 0.2})
+    assert {d["class"] for one in images_of(save_dir) for d in one["detections"]} == {"Bottle"}
+
+
+def test_a_broken_image_is_named_and_the_others_are_done(folder, tmp_path):
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:50])
+    Image.new("RGB", (1, 9)).save(folder / "thin.png")
+    with pytest.raises(DataError) as error:
+        run(folder, tmp_path)
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith(f"{folder}/b.png: damaged or cut short")
+    assert lines[2].startswith(f"{folder}/thin.png: 1x9 pixels can't be resized for the model")
+    assert lines[-1] == "The other 5 images are done."
+    assert len(images_of(tmp_path / "out")) == 5
+
+
+def test_ctrl_c_leaves_what_is_done_and_the_next_run_goes_on(folder, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path, FakeDetector(stop_at=24))
+    assert len(images_of(tmp_path / "out")) == 4
+    detector = FakeDetector()
+    (count, before), save_dir = run(folder, tmp_path, detector)
+    assert (count, before) == (12, 4)
+    assert detector.seen == [24, 25]
+    assert len(images_of(save_dir)) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        pytest.param(lambda folder, out: None, 0, id="nothing"),
+        pytest.param(lambda folder, out: (out / "a.jpg").unlink(), 1, id="a picture is gone"),
+        pytest.param(
+            lambda folder, out: Image.new("RGB", (30, 30)).save(folder / "a.jpg"),
+            1,
+            id="an image is another",
+        ),
+    ],
+)
+def test_what_has_changed_since_is_done_again(folder, tmp_path, change, again):
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path, FakeDetector(stop_at=24))
+    change(folder, tmp_path / "out")
+    detector = FakeDetector()
+    run(folder, tmp_path, detector)
+    assert len(detector.seen) == 2 + again
+
+
+def test_another_threshold_begins_anew(folder, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path, FakeDetector(stop_at=24))
+    detector = FakeDetector()
+    run(folder, tmp_path, detector, thresholds=dict.fromkeys(NAMES, 0.4))
+    assert len(detector.seen) == 6
+
+
+def test_few_images_are_held_however_many_there_are(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(60):
+        Image.new("RGB", (8, 8)).save(folder / f"{number:02}.png")
+    began, ended, most = [], [], []
+
+    class SlowDetector(FakeDetector):
+        def prepare(self, image):
+            began.append(1)
+            most.append(len(began) - len(ended))
+            return image
+
+        def finish(self, raw, prepared):
+            time.sleep(0.01)
+            ended.append(1)
+            return FOUND
+
+    run(folder, tmp_path, SlowDetector())
+    assert len(ended) == 60
+    assert max(most) <= 2 * (2 * os.cpu_count() + 1) + 3
+
+
+def test_pictures_are_never_drawn_over_images(folder, tmp_path):
+    files = find_images(folder)
+    for save_path, message in ((folder, "drawn over the images"), (folder / "out", "next time")):
+        with pytest.raises(DataError, match=message):
+            prepare_save_path(save_path, files, folder)
+    pattern = f"{folder}/*.jpg"
+    with pytest.raises(DataError, match=r"a\.jpg would be drawn over"):
+        prepare_save_path(folder, find_images(pattern), pattern)
+    assert prepare_save_path(tmp_path / "new" / "out", files, folder).is_dir()
+
+
+def test_two_images_that_would_become_one_picture_are_named(tmp_path):
+    for name in ("a.avif", "a.avif.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.avif and a\.avif\.jpg: would be written to the same"):
+        prepare_save_path(tmp_path / "out", find_images(f"{tmp_path}/*"), f"{tmp_path}/*")
+
+
+def test_the_animation_shows_each_picture(folder, tmp_path):
+    _, save_dir = run(folder, tmp_path)
+    write_gif(save_dir, find_images(folder, recursive=True))
+    with Image.open(save_dir / "detections.gif") as animation:
+        assert animation.n_frames >= 5

@@ -1,0 +1,169 @@
+"""Images are found in whatever names them, and read as people look at them."""
+
+import io
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lowlight.core.errors import DataError
+from lowlight.inference.inputs import find_images, read_upright
+
+DARK = (10, 20, 30)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with images and folders, with what else lies in such a folder."""
+    folder = tmp_path / "my photos"
+    for name in ("b.jpg", "a.PNG", "trip/c.webp", "trip/day 2/d.bmp"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6), DARK).save(folder / name)
+    for name in ("notes.txt", "._b.jpg", ".DS_Store", "trip/._c.webp"):
+        (folder / name).write_bytes(b"stray")
+    return folder
+
+
+def names(*arguments, **options):
+    return [file.name for file in find_images(*arguments, **options)]
+
+
+def test_a_folder_holds_its_own_images(photos):
+    assert names(photos) == ["a.PNG", "b.jpg"]
+
+
+def test_a_folder_is_searched_below_where_that_is_asked_for(photos):
+    expected = ["a.PNG", "b.jpg", "trip/c.webp", "trip/day 2/d.bmp"]
+    assert names(photos, recursive=True) == expected
+
+
+def test_a_file_is_taken_whatever_its_name(photos):
+    assert names(photos / "b.jpg") == ["b.jpg"]
+    assert names(photos / "notes.txt") == ["notes.txt"]
+
+
+def test_a_pattern_names_files_below_the_folder_that_holds_them_all(photos):
+    assert names(f"{photos}/*") == ["a.PNG", "b.jpg"]
+    assert names(f"{photos}/**/*.*") == ["a.PNG", "b.jpg", "trip/c.webp", "trip/day 2/d.bmp"]
+    assert names(f"{photos}/trip/*/d.*") == ["d.bmp"]
+
+
+def test_a_list_keeps_its_order(photos):
+    lines = [f"{photos}/trip/c.webp\n", "\n", f"{photos}/b.jpg\r\n"]
+    assert names("-", lines=lines) == ["trip/c.webp", "b.jpg"]
+
+
+def test_an_archive_holds_all_its_images(photos, tmp_path):
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("b.jpg", "trip/c.webp", "notes.txt", "trip/._c.webp"):
+            archive.write(photos / name, f"all/{name}")
+    files = find_images(path)
+    assert [file.name for file in files] == ["all/b.jpg", "all/trip/c.webp"]
+    assert read_upright(files[0]).size == (8, 6)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("nowhere", {}, "nowhere: no such folder, file or archive"),
+        (
+            "empty",
+            {},
+            r"holds no image \(avif, bmp, .*\); its folders aren't searched without --rec",
+        ),
+        ("empty", {"recursive": True}, "holds no image"),
+        ("*.nothing", {}, "holds no image"),
+        ("-", {"lines": ["\n"]}, "standard input: names no image"),
+        ("broken.zip", {}, "not a whole zip archive"),
+    ],
+)
+def test_where_no_image_is_that_is_said(tmp_path, source, options, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("dear")
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+    source = source if source == "-" else str(tmp_path / source)
+    with pytest.raises(DataError, match=message):
+        find_images(source, **options)
+
+
+def test_an_image_given_twice_is_named(photos):
+    lines = [f"{photos}/b.jpg", f"{photos}/trip/../b.jpg"]
+    with pytest.raises(DataError, match=r"b\.jpg: given twice"):
+        find_images("-", lines=lines)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
+def test_a_name_that_is_not_utf8_is_named(photos):
+    (photos / "b.jpg").rename(photos / "\udce9.jpg")
+    with pytest.raises(DataError, match=r"\\xe9\.jpg: a name that isn't UTF-8"):
+        find_images(photos)
+
+
+def read(image, name, **options):
+    """Returns what is read of an image that is saved in the form its name says."""
+    from lowlight.core.sources import SourceFile
+
+    stream = io.BytesIO()
+    image.save(stream, Image.registered_extensions()[f".{name.split('.')[1]}"], **options)
+    return read_upright(SourceFile(name, name, stream.getvalue))
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "bmp", "tif", "gif", "mpo"])
+def test_any_form_is_read_as_rgb(kind):
+    image = read(Image.new("RGB", (8, 6), DARK), f"a.{kind}")
+    assert (image.mode, image.size) == ("RGB", (8, 6))
+    np.testing.assert_allclose(image.getpixel((3, 3)), DARK, atol=3)
+
+
+def test_an_exif_rotation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert read(Image.new("RGB", (8, 6)), "a.jpg", exif=exif).size == (6, 8)
+
+
+@pytest.mark.parametrize(
+    ("image", "level"),
+    [
+        pytest.param(Image.fromarray(np.full((6, 8), 25700, np.uint16)), 100, id="16 bits"),
+        pytest.param(Image.fromarray(np.full((6, 8), 25700, np.int32)), 100, id="32-bit, of 16"),
+        pytest.param(Image.fromarray(np.full((6, 8), 100, np.float32)), 100, id="floats"),
+        pytest.param(Image.new("L", (8, 6), 100), 100, id="grey"),
+        pytest.param(Image.new("LA", (8, 6), (100, 0)), 0, id="transparent"),
+    ],
+)
+def test_levels_become_8_bits(image, level):
+    assert read(image, "a.tif").getpixel((0, 0)) == (level,) * 3
+
+
+def test_cmyk_becomes_rgb():
+    image = read(Image.new("CMYK", (8, 6), (0, 255, 255, 0)), "a.tif")
+    assert image.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_of_an_animation_the_first_picture_is_read():
+    frames = [Image.new("RGB", (8, 6), colour) for colour in (DARK, "white")]
+    image = read(frames[0], "a.gif", save_all=True, append_images=frames[1:])
+    assert image.getpixel((0, 0)) == DARK
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jpg", b"no image", "a.jpg: not an image, whatever its name says"),
+        ("a.heic", b"", "a.heic: (HEIC needs Pillow's plug-in|not an image)"),
+    ],
+)
+def test_what_cannot_be_read_is_named(name, data, message):
+    from lowlight.core.sources import SourceFile
+
+    with pytest.raises(DataError, match=message):
+        read_upright(SourceFile(name, name, lambda: data))
+
+
+def test_a_decompression_bomb_is_refused(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(DataError, match=r"a\.png: .*decompression bomb.*\n  Make it smaller"):
+        read(Image.new("RGB", (8, 6)), "a.png")

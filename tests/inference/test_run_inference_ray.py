@@ -1,0 +1,264 @@
+"""Workers of Ray find what run_inference.py finds, and lose nothing when they are killed."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lowlight.core.errors import DataError
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "run_inference_ray.py"
+NEEDS_RAY = "needs requirements-ray.txt"
+LISTS = ["class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"]
+NAMES = ["a b.png", "c.jpg", "turned.jpg"]
+MANY = 40
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A folder with three images and a broken one, and the path of an output folder."""
+    folder = tmp_path_factory.mktemp("in put")
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(NAMES):
+        image = Image.fromarray(rng.integers(0, 120, (90 + number, 140, 3), np.uint8))
+        exif = Image.Exif()
+        exif[0x0112] = 6 if name == "turned.jpg" else 1
+        image.save(folder / name, exif=exif)
+    (folder / "broken.jpg").write_bytes((folder / "c.jpg").read_bytes()[:300])
+    return folder, folder.parent / "out put"
+
+
+def arguments(folders, model_dir):
+    return [
+        f"--input_dir={folders[0]}",
+        f"--output_dir={folders[1]}",
+        f"--model_dir={model_dir}",
+        f"--label_map_path={model_dir.parent / 'label_map.txt'}",
+    ]
+
+
+@pytest.fixture(scope="module")
+def first(folders, saved_model, run_script):
+    """The first run, of three images and a broken one."""
+    pytest.importorskip("ray.data", reason=NEEDS_RAY)
+    return run_script("run_inference_ray.py", *arguments(folders, saved_model))
+
+
+@pytest.mark.slow
+def test_a_broken_image_is_named_and_the_others_are_done(folders, first):
+    assert first.returncode == 1, first.stderr
+    *progress, error, remedy, rest = first.stderr.splitlines()
+    assert error.startswith(f"error: {folders[0]}/broken.jpg: damaged or cut short")
+    assert rest == "The other 3 images are done."
+    assert all(line.startswith("image ") for line in progress)  # and nothing of Ray's
+    assert [line.split()[0] for line in first.stdout.splitlines()] == ["model:"]
+
+
+@pytest.mark.slow
+def test_what_is_found_is_what_run_inference_finds(
+    folders, first, saved_model, run_script, tmp_path
+):
+    done = run_script(
+        "run_inference.py",
+        f"--images_folder_dir={folders[0]}",
+        *arguments(folders, saved_model)[2:],
+        "--save_detection=True",
+        f"--save_path={tmp_path / 'drawn'}",
+        "--gallery=False",
+    )
+    images = json.loads((tmp_path / "drawn" / "detections.json").read_text())["images"]
+    assert [image["file"] for image in images] == NAMES, done.stderr
+    frame = pd.read_parquet(folders[1])
+    assert frame[["file", "width", "height"]].to_dict("records") == [
+        {key: image[key] for key in ("file", "width", "height")} for image in images
+    ]
+    for row, image in zip(frame.to_dict("records"), images, strict=True):
+        found = [
+            {**dict(zip(LISTS[:3], values[:3], strict=True)), "box": list(values[3:])}
+            for values in zip(*(row[name] for name in LISTS), strict=True)
+        ]
+        assert len(found) > 50
+        assert found == image["detections"]
+
+
+@pytest.mark.slow
+def test_the_next_run_does_what_is_left_and_survives_a_killed_worker(folders, first, saved_model):
+    folder, output = folders
+    before = {path: path.read_bytes() for path in output.glob("part-*")}
+    (folder / "broken.jpg").unlink()
+    large = Image.open(folder / "c.jpg").resize((2400, 1800))
+    large.save(folder / "large 0.jpg")
+    for number in range(1, MANY):
+        os.link(folder / "large 0.jpg", folder / f"large {number}.jpg")
+    command = [sys.executable, SCRIPT, *arguments(folders, saved_model)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stderr.readline().startswith(f"image 1/{MANY}")
+        os.kill(worker_of(process.pid), signal.SIGKILL)
+        stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert "3 of them by an earlier run" in stdout
+    assert "workers that died: 1; their images went to others" in stdout
+    assert all(path.read_bytes() == data for path, data in before.items())
+    frame = pd.read_parquet(output)
+    assert sorted(frame.file) == sorted(
+        [*NAMES, *(f"large {number}.jpg" for number in range(MANY))]
+    )
+    scores = frame[frame.file.str.startswith("large")].score
+    assert len({tuple(row) for row in scores}) == 1
+
+
+def worker_of(pid):
+    """Returns the id of the process that holds the model, of those that a process has started."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (place / "cmdline").read_bytes().startswith(b"ray::MapWorker") and pid in ancestors(
+                place
+            ):
+                return int(place.name)
+    raise AssertionError("no worker")
+
+
+def ancestors(place):
+    """Yields the ids of the processes that a process of /proc descends from."""
+    while place.name not in ("0", "1"):
+        parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
+        yield int(parent)
+        place = place.parent / parent
+
+
+BAD_INPUT = {
+    "no such folder": ({"input_dir": "nowhere"}, "nowhere: no such folder", "--input_dir"),
+    "no image": ({"input_dir": "empty"}, "empty: holds no image", "--input_dir"),
+    "output among the images": (
+        {"output_dir": "in/out"},
+        "in/out: lies in the folder of the images",
+        "--output_dir",
+    ),
+    "a video": ({"input_dir": "film.mp4"}, "film.mp4: is a video", "run_inference.py"),
+    "output below a file": ({"output_dir": "map.txt/x"}, "map.txt/x: Not a directory", "path"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message", "remedy"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_told_before_anything_is_loaded(
+    tmp_path, run_script, changes, message, remedy
+):
+    pytest.importorskip("ray.data", reason=NEEDS_RAY)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "empty").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "in" / "a.jpg")
+    (tmp_path / "film.mp4").write_bytes(b"")
+    (tmp_path / "map.txt").write_text("item {\n id: 1\n name: 'Cat'\n}\n")
+    flags = {
+        "input_dir": "in",
+        "output_dir": "out",
+        "model_dir": "nowhere",
+        "label_map_path": "map.txt",
+    } | changes
+    given = [f"--{name}={value}" for name, value in flags.items()]
+    done = run_script("run_inference_ray.py", *given, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {message}")
+    assert remedy in done.stderr.splitlines()[1]
+
+
+@pytest.mark.slow
+def test_a_model_of_other_classes_is_refused(folders, saved_model, run_script, tmp_path):
+    pytest.importorskip("ray.data", reason=NEEDS_RAY)
+    (tmp_path / "map.txt").write_text("item {\n id: 1\n name: 'Cat'\n}\n")
+    given = arguments((folders[0], tmp_path / "out"), saved_model)[:3]
+    done = run_script("run_inference_ray.py", *given, f"--label_map_path={tmp_path / 'map.txt'}")
+    assert done.returncode == 1
+    assert "has 3 classes" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_ray_the_command_that_installs_it_is_told(monkeypatch):
+    from lowlight.inference import ray_cluster
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(DataError, match=r"pip install -r requirements-ray\.txt"):
+        ray_cluster.load_ray()
+
+
+def test_a_cluster_that_does_not_answer_is_named():
+    pytest.importorskip("ray.data", reason=NEEDS_RAY)
+    from lowlight.inference import ray_cluster
+
+    with (
+        pytest.raises(
+            DataError, match="--address=127.0.0.1:9: no Ray cluster can be used .* refused"
+        ),
+        ray_cluster.connected("127.0.0.1:9"),
+    ):
+        pass
+
+
+def test_a_cluster_that_was_killed_is_not_waited_for_because_ray_noted_its_address(
+    tmp_path, monkeypatch
+):
+    pytest.importorskip("ray.data", reason=NEEDS_RAY)
+    from ray._private import services
+
+    from lowlight.inference import ray_cluster
+
+    monkeypatch.setattr(services, "find_gcs_addresses", set)  # another test's may run
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+
+    with (
+        pytest.raises(DataError, match="--address=auto: no Ray cluster can be used .* refused"),
+        ray_cluster.connected("auto"),
+    ):
+        pass
+
+
+SHARES = {
+    "two cores": ([(2, 0)], None, True, (1, 2, 0)),
+    "one core": ([(1, 0)], None, True, (1, 1, 0)),
+    "two cores for each of two": ([(4, 0)], None, True, (2, 2, 0)),
+    "all cores for one": ([(8, 0)], 1, True, (1, 8, 0)),
+    "a core for each": ([(8, 0)], 8, True, (8, 1, 0)),
+    "two machines that five don't fill evenly": ([(8, 0), (8, 0)], 5, True, (5, 2, 0)),
+    "a GPU each, and a share of the cores": ([(16, 4), (16, 4)], None, True, (8, 4, 1)),
+    "machines without a GPU are left out": ([(16, 2), (64, 0)], None, True, (2, 8, 1)),
+    "more GPUs than cores": ([(2, 4)], None, True, (2, 1, 1)),
+    "GPUs that are not to be used": ([(4, 1)], None, False, (2, 2, 0)),
+}
+
+
+@pytest.mark.parametrize(("nodes", "workers", "use_gpus", "share"), SHARES.values(), ids=SHARES)
+def test_cores_and_gpus_are_shared_out(nodes, workers, use_gpus, share):
+    from lowlight.inference.ray_cluster import share_out
+
+    assert tuple(share_out(nodes, workers, use_gpus)) == share
+
+
+def test_more_workers_than_there_is_room_for_are_refused():
+    from lowlight.inference.ray_cluster import share_out
+
+    with pytest.raises(DataError, match="--workers=3: too many for 2 cores"):
+        share_out([(2, 0)], 3)
+    with pytest.raises(DataError, match="--workers=3: too many for 2 GPUs and 64 cores"):
+        share_out([(64, 2)], 3)
+
+
+def test_an_address_of_ray_client_is_refused_with_one_that_would_do():
+    from lowlight.inference.ray_cluster import connected
+
+    with (
+        pytest.raises(DataError, match="ray://head:10001: Ray Client can't.*\n.*host:6379"),
+        connected("ray://head:10001"),
+    ):
+        pass

@@ -1,0 +1,118 @@
+"""The fast operations compute what TensorFlow's and TFOD's do, and so do their gradients."""
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def value_and_gradients(function, *inputs):
+    """Returns a function's value, and its gradients for upstream gradients that aren't all 1."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        value = function(*inputs)
+    upstream = tf.nest.map_structure(tf.sin, value)
+    return [*tf.nest.flatten(value), *tape.gradient(value, inputs, upstream)]
+
+
+def assert_same(function, stock, *shapes):
+    """Asserts that two functions of random tensors give the same values and gradients."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    inputs = [tf.constant(rng.normal(size=shape), tf.float32) for shape in shapes]
+    found, expected = (value_and_gradients(f, *inputs) for f in (function, stock))
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_swish_with_its_mean():
+    import tensorflow as tf
+
+    from lowlight.tfod.fast.features import swish, swish_and_mean
+
+    def stock(x):
+        y = tf.nn.silu(x)
+        return y, tf.reduce_mean(y, [1, 2])
+
+    assert_same(swish_and_mean, stock, [2, 5, 7, 3])
+    assert_same(swish, tf.nn.silu, [2, 5, 7, 3])
+
+
+def test_a_gated_feature_map():
+    from lowlight.tfod.fast.features import gated
+
+    assert_same(gated, lambda x, gate: x * gate, [2, 5, 7, 3], [2, 1, 1, 3])
+
+
+def test_a_convolution_with_a_single_tap():
+    import tensorflow as tf
+
+    from lowlight.tfod.fast.convolutions import pointwise
+
+    assert_same(pointwise, lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"), [2, 5, 7, 3], [1, 1, 3, 4])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "taps", "stride", "multiplier"),
+    [
+        (9, 11, 5, 1, 1),
+        (8, 8, 5, 2, 1),
+        (7, 9, 5, 2, 2),
+        (6, 6, 4, 1, 1),
+        (10, 9, 7, 2, 1),
+        (2, 2, 5, 2, 1),
+    ],
+)
+def test_a_wide_depthwise_filter_has_the_gradient_it_had(height, width, taps, stride, multiplier):
+    import tensorflow as tf
+
+    from lowlight.tfod.fast.convolutions import filter_gradient
+
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(2, height, width, 3)), tf.float32)
+    kernel = tf.constant(rng.normal(size=(taps, taps, 3, multiplier)), tf.float32)
+    strides = [1, stride, stride, 1]
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        y = tf.nn.depthwise_conv2d(x, kernel, strides, "SAME")
+        loss = tf.reduce_sum(y * y)
+    found = filter_gradient(x, kernel.shape, 2 * y, strides)
+    np.testing.assert_allclose(found, tape.gradient(loss, kernel), rtol=1e-4, atol=1e-3)
+
+
+def test_fast_attention_is_the_matrix_product_it_was():
+    import tensorflow as tf
+
+    from lowlight.tfod.fast.features import fast_attention
+
+    maps = [tf.constant([[[[1.0, -2.0]]]]), tf.constant([[[[3.0, 4.0]]]])]
+    found = fast_attention(maps, tf.constant([[3.0], [1.0]]))
+    np.testing.assert_allclose(found, [[[[1.5, -0.5]]]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_fast_upsampling_is_tfods_and_so_is_its_gradient(scale):
+    from lowlight.tfod import model as tfod  # noqa: F401  it repairs TFOD
+
+    # isort: split
+    import tensorflow as tf
+    from object_detection.utils import ops
+
+    from lowlight.tfod.fast.features import nearest_neighbor_upsampling
+
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(2, 3, 5, 4)), tf.float32)
+    upstream = tf.constant(rng.normal(size=(2, 3 * scale, 5 * scale, 4)), tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        theirs = ops.nearest_neighbor_upsampling(x, scale=scale)
+        ours = nearest_neighbor_upsampling(x, scale=scale)
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_allclose(
+        tape.gradient(ours, x, upstream), tape.gradient(theirs, x, upstream), rtol=1e-4, atol=1e-5
+    )

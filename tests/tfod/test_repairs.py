@@ -1,0 +1,316 @@
+import importlib.abc
+import importlib.util
+import inspect
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+
+from lowlight.tfod import repairs
+
+TESTS = Path(__file__).parents[1]
+SCRIPTS = TESTS.parent / "scripts"
+
+
+def run_python(code, path=SCRIPTS):
+    """Runs code in a new process, where nothing is repaired yet and TensorFlow isn't set up."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=TESTS,
+        env={**inherited, "PYTHONPATH": str(path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run
+
+
+class Unimportable(importlib.abc.MetaPathFinder):
+    """Makes packages look as if they weren't installed."""
+
+    def __init__(self, *names):
+        self._names = names
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname in self._names:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+
+# The least of TFOD that shows what each repair is for ---------------------------------------------
+
+
+def legacy_keras():
+    from object_detection.core import freezable_sync_batch_norm
+
+    freezable_sync_batch_norm.FreezableSyncBatchNorm()
+
+
+def old_protos():
+    from object_detection.protos import pipeline_pb2
+
+    pipeline_pb2.TrainEvalPipelineConfig().model.ssd.num_classes = 12
+
+
+def moved_control_flow():
+    import tensorflow as tf
+    from tf_slim import tfexample_decoder
+
+    png = tf.io.encode_png(tf.zeros([2, 2, 3], tf.uint8))
+    decoder = tfexample_decoder.Image("image", "format")
+    assert decoder.tensors_to_item({"image": png, "format": tf.constant("png")}).shape == (2, 2, 3)
+
+
+def removed_estimator():
+    from tensorflow.compat.v1 import estimator
+
+    assert estimator.ModeKeys.TRAIN == "train"
+
+
+def late_tensorflow_io():
+    with warnings.catch_warnings(action="error"):
+        import tensorflow_io  # noqa: F401
+
+
+def missing_lvis():
+    from object_detection.metrics import lvis_evaluation  # noqa: F401
+
+
+def removed_font_size():
+    from object_detection.utils import visualization_utils
+    from PIL import Image
+
+    image = Image.new("RGB", (64, 64))
+    visualization_utils.draw_bounding_box_on_image(image, 0, 0, 1, 1, display_str_list=["car"])
+
+
+def removed_numpy_names():
+    import numpy as np
+    from object_detection.utils import metrics
+
+    assert metrics.compute_average_precision(np.array([1.0]), np.array([1.0])) == 1.0
+    assert np.isnan(metrics.compute_average_precision(None, None))
+
+
+def private_resnet():
+    from object_detection.models.keras_models import resnet_v1
+
+    resnet_v1.resnet_v1_18(weights=None, include_top=False, input_shape=(32, 32, 3))
+
+
+# What fails without the repair, in the words of the error.
+BREAKAGES = {
+    legacy_keras: "keras.layers' has no attribute 'experimental'",
+    old_protos: "Descriptors cannot be created directly",
+    moved_control_flow: "control_flow_ops' has no attribute 'case'",
+    removed_estimator: "cannot import name 'estimator'",
+    late_tensorflow_io: "unable to load libtensorflow_io_plugins.so",
+    missing_lvis: "No module named 'cv2'",
+    removed_font_size: "no attribute 'getsize'",
+    removed_numpy_names: "module 'numpy' has no attribute",
+    private_resnet: "no attribute 'ResNet'",
+}
+
+
+def error_of(function):
+    try:
+        function()
+    except Exception as error:
+        return str(error)
+    return ""
+
+
+def try_repairs():
+    sys.meta_path.insert(0, Unimportable("cv2"))
+    tried = {}
+    for breakage in list(BREAKAGES)[1:]:
+        repair = getattr(repairs, breakage.__name__)
+        before, made = error_of(breakage), repair()
+        tried[breakage.__name__] = before, made, error_of(breakage), repair()
+    print(json.dumps(tried))
+
+
+@pytest.fixture(scope="module")
+def tried():
+    """{repair: (error without it, whether it was made, error with it, whether it was made again)}.
+
+    Of all but legacy_keras, which a process either begins with or can't make any more.
+    """
+    return json.loads(run_python("import test_repairs; test_repairs.try_repairs()").stdout)
+
+
+def test_there_is_a_breakage_for_every_repair():
+    assert [b.__name__ for b in BREAKAGES] == [repair.__name__ for repair in repairs.REPAIRS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [breakage.__name__ for breakage in list(BREAKAGES)[1:]])
+def test_a_repair_mends_what_breaks_without_it_and_then_steps_aside(tried, name):
+    before, made, after, made_again = tried[name]
+    assert BREAKAGES[globals()[name]] in before
+    assert made is True
+    assert after == ""
+    assert made_again is False
+
+
+@pytest.mark.slow
+def test_tfod_breaks_with_keras_3_and_it_is_then_too_late_to_repair():
+    run = run_python("""
+        import os, test_repairs
+        del os.environ["TF_USE_LEGACY_KERAS"]
+        print(test_repairs.error_of(test_repairs.legacy_keras))
+        print(test_repairs.error_of(test_repairs.repairs.legacy_keras))
+    """)
+    breakage, refusal = run.stdout.splitlines()
+    assert BREAKAGES[legacy_keras] in breakage
+    assert "import lowlight.tfod before anything else uses tf.keras" in refusal
+
+
+# All repairs together, where OpenCV, tensorflow-io and lvis can't be imported ---------------------
+
+
+def print_facts():
+    sys.meta_path.insert(0, Unimportable("cv2", "tensorflow_io", "lvis"))
+    from google.protobuf import text_format
+    from google.protobuf.internal import api_implementation
+
+    from lowlight.tfod import model as tfod
+
+    config = tfod.pipeline_pb2.TrainEvalPipelineConfig()
+    text_format.Parse(CONFIG, config)
+    lvis_tools = importlib.import_module("object_detection.metrics.lvis_tools")
+    facts = {
+        "made": repairs.apply(),
+        "made again": [repair.__name__ for repair in repairs.REPAIRS if repair()],
+        "keras": error_of(legacy_keras),
+        "protobuf": api_implementation.Type(),
+        "config": text_format.MessageToString(config.FromString(config.SerializeToString())),
+        "lvis": error_of(lambda: lvis_tools.LVISWrapper({})),
+        "tensorflow_io": error_of(lambda: sys.modules["tensorflow_io"].experimental),
+        "module": inspect.getmodule(tfod.read_config).__name__,
+    }
+    print(json.dumps(facts))
+
+
+CONFIG = """\
+model {
+  ssd {
+    num_classes: 12
+  }
+}
+eval_config {
+  metrics_set: "coco_detection_metrics"
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def facts():
+    """What `print_facts` finds."""
+    return json.loads(run_python("import test_repairs; test_repairs.print_facts()").stdout)
+
+
+@pytest.mark.slow
+def test_tfod_loads_without_opencv_tensorflow_io_and_lvis(facts):
+    assert facts["made"] == [repair.__name__ for repair in repairs.REPAIRS]
+
+
+@pytest.mark.slow
+def test_repairs_made_twice_do_no_harm(facts):
+    assert facts["made again"] == ["legacy_keras"]  # it only looks, and tf.keras is tf-keras still
+    assert facts["keras"] == ""
+
+
+@pytest.mark.slow
+def test_tfods_protos_are_on_the_fast_runtime_and_a_config_keeps_its_content(facts):
+    assert facts["protobuf"] == "upb"
+    assert facts["config"] == CONFIG
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", ["lvis", "tensorflow_io"])
+def test_using_a_missing_package_says_which_is_missing(facts, package):
+    assert f"No module named {package!r}" in facts[package]
+    assert "need" in facts[package]
+
+
+@pytest.mark.slow
+def test_inspect_works_with_the_stand_ins_loaded(facts):
+    assert facts["module"] == "lowlight.tfod.model"
+
+
+@pytest.mark.slow
+def test_importing_tfod_prints_nothing():
+    run = run_python("import lowlight.tfod")
+    assert (run.stdout, run.stderr) == ("", "")
+
+
+# What needs no TensorFlow -------------------------------------------------------------------------
+
+
+def test_a_stand_in_answers_only_to_its_own_names(monkeypatch):
+    stand_in = repairs.StandIn("gone", "It left with 2.16.", KEPT=1)
+    monkeypatch.setitem(sys.modules, "gone", stand_in)
+    assert stand_in.KEPT == 1
+    assert not hasattr(stand_in, "__file__")
+    assert not hasattr(stand_in, "__path__")
+    with pytest.raises(AttributeError, match="gone.Other: It left with 2.16."):
+        _ = stand_in.Other
+    assert inspect.getmodule(run_python).__name__ == __name__
+    assert importlib.util.find_spec("gone").name == "gone"
+
+
+def printed_with(files, folder, code):
+    """Returns what code prints where these files ({name: text}) are found before installed ones."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return run_python(code, f"{folder}{os.pathsep}{SCRIPTS}").stdout.split()
+
+
+# What the repairs look at, as TFOD 2.8 found it; its protos as today's protoc writes them.
+NOTHING_BROKEN = {
+    "tensorflow/__init__.py": "from tensorflow import compat, keras",
+    "tensorflow/keras/__init__.py": "from tensorflow.keras import layers; __version__ = '2.8.0'",
+    "tensorflow/keras/layers.py": "class Layer: __module__ = 'keras.engine.base_layer'",
+    "tensorflow/compat/__init__.py": "from tensorflow.compat import v1",
+    "tensorflow/compat/v1.py": "case = cond = while_loop = estimator = ...",
+    "tensorflow/python/ops/control_flow_ops.py": "case = cond = while_loop = ...",
+    "tensorflow_io.py": "",
+    "object_detection/__init__.py": "",
+    "object_detection/protos/__init__.py": "",
+    "object_detection/protos/pipeline_pb2.py": "DESCRIPTOR = pool.AddSerializedFile(b'...')",
+    "lvis.py": "",
+    "PIL/__init__.py": "",
+    "PIL/ImageFont.py": "class ImageFont: getsize = ...\nclass FreeTypeFont: getsize = ...",
+    "numpy.py": "bool = float = int = object = nan = NAN = bytes_ = string_ = ...",
+    "keras/__init__.py": "",
+    "keras/applications/__init__.py": "",
+    "keras/applications/resnet.py": "ResNet = ...",
+}
+
+
+def test_every_repair_steps_aside_where_nothing_is_broken(tmp_path):
+    code = "import tensorflow_io; from lowlight.tfod import repairs; print(repairs.apply())"
+    assert printed_with(NOTHING_BROKEN, tmp_path, code) == ["()"]
+
+
+def test_the_real_tensorflow_io_is_loaded_when_it_is_used_and_once(tmp_path):
+    code = """
+        from lowlight.tfod import repairs
+        print(repairs.late_tensorflow_io())
+        import tensorflow_io
+        print("imported")
+        print(tensorflow_io.experimental, tensorflow_io.experimental)
+    """
+    files = {"tensorflow_io.py": "print('loaded')\nexperimental = 'real'"}
+    printed = printed_with(files, tmp_path, code)
+    assert printed == ["True", "imported", "loaded", "real", "real"]

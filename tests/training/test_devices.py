@@ -1,0 +1,124 @@
+"""A run is the same on one device and on two, in one go and in two, and on several machines."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_training import (
+    free_addresses,
+    losses_of,
+    scalars_of,
+    start_training,
+    write_tiny_data,
+)
+
+pytestmark = pytest.mark.slow
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+TRAIN_ALL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from lowlight.core.tensorflow import prepare_tensorflow
+
+prepare_tensorflow()
+import tensorflow as tf
+
+from lowlight.training.train import Options, train_run
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+config, folder = sys.argv[2:]
+one, two = ["CPU:0"], ["CPU:0", "CPU:1"]
+for name, devices, steps in (
+    ("in one go", one, 20), ("in two", one, 10), ("in two", one, 20), ("two devices", two, 20)
+):
+    options = Options(steps, seed=5, summarize_every_n=1, record_summaries=False)
+    train_run(
+        config, f"{folder}/{name}", lambda: tf.distribute.MirroredStrategy(devices), options
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The losses of three runs of 20 steps, {name: [20 floats]}, and their folder."""
+    folder = tmp_path_factory.mktemp("devices")
+    config = write_tiny_data(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN_ALL, str(SCRIPTS), str(config), str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = "in one go", "in two", "two devices"
+    losses = {name: losses_of(folder / name) for name in names}
+    assert all(sorted(run) == list(range(1, 21)) for run in losses.values())
+    losses = {name: [run[step] for step in sorted(run)] for name, run in losses.items()}
+    return {"folder": folder, **losses}
+
+
+def test_with_a_seed_a_run_gone_on_with_has_the_losses_of_one_in_one_go_bit_by_bit(runs):
+    assert runs["in two"] == runs["in one go"]
+
+
+def test_two_devices_learn_what_one_learns_of_the_same_batches(runs):
+    np.testing.assert_allclose(runs["two devices"], runs["in one go"], rtol=1e-4)
+    assert runs["in one go"][-1] < 0.5 * runs["in one go"][0]
+
+
+def test_the_gradient_norm_of_two_devices_is_that_of_one_or_a_little_more(runs):
+    one, two = (
+        np.array(list(scalars_of(runs["folder"] / name / "train", "gradient_norm").values()))
+        for name in ("in one go", "two devices")
+    )
+    assert len(one) == len(two) == 20
+    assert np.all(two > 0.999 * one)
+    assert np.all(two < 1.9 * one)  # 2 where their gradients have nothing in common
+
+
+def wait_for(path, process, log):
+    """Waits until a file is there."""
+    deadline = time.monotonic() + 400
+    while not path.exists():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
+def test_when_the_first_of_two_workers_is_killed_the_other_ends_and_both_go_on_together(tmp_path):
+    config, run_dir = write_tiny_data(tmp_path), tmp_path / "run"
+    assert len(list(tmp_path.glob("train.tfrecord*"))) == 1  # the workers share one file
+    logs = [tmp_path / f"worker {index}.log" for index in (0, 1)]
+
+    def start(*flags):
+        addresses = free_addresses(2)
+        return [
+            start_training(config, run_dir, log, *flags, workers=(*addresses, index))
+            for index, log in enumerate(logs)
+        ]
+
+    workers = start("--num_train_steps=100000", "--checkpoint_every_n=5")
+    try:
+        wait_for(run_dir / "ckpt-2.index", workers[0], logs[0])
+        workers[0].send_signal(signal.SIGKILL)
+        assert workers[1].wait(timeout=200) == 1
+        text = logs[1].read_text()
+        assert f"error: {run_dir}: another worker has gone" in text
+        assert "Traceback" not in text
+        step = json.loads((run_dir / "run.json").read_text())["sessions"][-1]["to_step"]
+        workers = start(f"--num_train_steps={step + 10}")
+        assert workers[0].wait(timeout=400) == 0, logs[0].read_text()
+        assert workers[1].wait(timeout=60) == 0, logs[1].read_text()
+    finally:
+        for process in workers:
+            process.kill()
+            process.wait()
+    assert f"to {step + 10}, batch 4, 2 devices" in logs[0].read_text()
+    assert "step 0 to" not in logs[0].read_text()
+    assert not list(run_dir.glob("temp_worker_*"))

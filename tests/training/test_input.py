@@ -1,0 +1,133 @@
+"""Training batches follow from seed and step, and hold what TFOD's own input would."""
+
+import itertools
+
+import numpy as np
+import pytest
+from noise_records import SIZES, make_config, write_shards
+
+from lowlight.core.errors import DataError
+
+pytestmark = pytest.mark.slow
+
+BATCH = 2
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two shards")
+    write_shards(folder)
+    return make_config(folder, BATCH)
+
+
+@pytest.fixture(scope="module")
+def model(config):
+    from lowlight.tfod import model as tfod
+
+    return tfod.build_model(config, is_training=True)
+
+
+class OneOfSeveral:
+    """Stands for a tf.distribute strategy as one of its workers sees it."""
+
+    def __init__(self, workers=1, index=0):
+        self._place = workers, index
+
+    def distribute_datasets_from_function(self, make_dataset):
+        import tensorflow as tf
+
+        workers, index = self._place
+        return make_dataset(tf.distribute.InputContext(workers, index, workers))
+
+
+def batches(config, model, count, seed=1, start=0, place=()):
+    """Returns the first batches, each {name: array} of features and labels."""
+    from lowlight.training.input import training_batches
+
+    dataset = training_batches(config, OneOfSeveral(*place), seed, start, model)
+    return [{**f, **lab} for f, lab in itertools.islice(dataset.as_numpy_iterator(), count)]
+
+
+def hashes(found):
+    """Returns which images the batches hold."""
+    return [int(number) for batch in found for number in batch["hash"]]
+
+
+def assert_same(some, others):
+    for one, other in zip(some, others, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def ten(config, model):
+    """Ten batches of two: four epochs of five images."""
+    return batches(config, model, 10)
+
+
+def test_each_epoch_takes_every_image_of_all_shards_once_in_its_own_order(ten):
+    order = hashes(ten)
+    epochs = [order[first : first + len(SIZES)] for first in range(0, 20, len(SIZES))]
+    assert {len(set(epoch)) for epoch in epochs} == {len(SIZES)}
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_training_gone_on_with_has_the_batches_it_would_have_had(config, model, ten):
+    assert_same(batches(config, model, 3, start=7), ten[7:])
+
+
+def test_another_seed_gives_another_order(config, model, ten):
+    assert hashes(batches(config, model, 10, seed=2)) != hashes(ten)
+
+
+def test_an_image_is_augmented_anew_in_each_epoch(ten):
+    images = [image for batch in ten for image in batch["image"]]
+    first = hashes(ten)[0]
+    same = [image for image, number in zip(images, hashes(ten), strict=True) if number == first]
+    assert len(same) == 4
+    assert not any(np.array_equal(a, b) for a, b in itertools.combinations(same, 2))
+
+
+def test_two_workers_share_each_batch_in_order(config, model, ten):
+    shares = [batches(config, model, 4, place=(2, index)) for index in (0, 1)]
+    whole = [
+        {name: np.concatenate([a[name], b[name]]) for name in a}
+        for a, b in zip(*shares, strict=True)
+    ]
+    assert_same(whole, ten[:4])
+
+
+def test_an_image_is_prepared_bit_by_bit_as_tfod_does(config, model):
+    import tensorflow as tf
+
+    from lowlight.tfod import training as tfod_training
+    from lowlight.tfod.fast.images import image_preparer
+
+    (path, *_) = sorted(
+        tf.io.gfile.glob(config.train_input_reader.tf_record_input_reader.input_path[0])
+    )
+    dataset = tf.data.TFRecordDataset(path).repeat(3).enumerate()
+    stock, ours = (
+        dataset.map(lambda n, record, read=read: read(record, tf.stack([n, 5])))
+        for read in (
+            tfod_training.example_reader(config, prepare)
+            for prepare in (model.preprocess, image_preparer(model))
+        )
+    )
+    for (one, one_labels), (other, other_labels) in zip(stock, ours, strict=True):
+        assert_same([{**one, **one_labels}], [{**other, **other_labels}])
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [(0, "no record"), (5, "ends within the record at byte 0"), (-1, "ends within the record")],
+    ids=["empty", "cut in a head", "last byte missing"],
+)
+def test_a_cut_file_is_named(tmp_path, kept, message):
+    from lowlight.training.input import index_records
+
+    write_shards(tmp_path)
+    path = tmp_path / "train.tfrecord-0"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=message):
+        index_records([str(path)])
