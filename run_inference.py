@@ -93,7 +93,7 @@ def detect_on_images(source, job_for):
 
 def detect_on_video(source, job_for):
     """Detects on a video; returns as `detect_on_images`."""
-    from lowlight.inference import video_files, video_inference
+    from lowlight.inference import video_inference, video_output
 
     asked = {"--crops": FLAGS.crops, "--gif": FLAGS.gif, "--recursive": FLAGS.recursive}
     asked["--format=coco"] = FLAGS.format == "coco"
@@ -102,7 +102,7 @@ def detect_on_video(source, job_for):
     with video.Video(source) as film:
         save_dir = None
         if FLAGS.save_detection:
-            save_dir = video_files.prepare_video_path(FLAGS.save_path, source)
+            save_dir = video_output.prepare_video_path(FLAGS.save_path, source)
         counts = video_inference.detect_on_video(film, job_for(save_dir), FLAGS.every)
     of = f" of {counts.frames}" if FLAGS.every != 1 else ""
     return f"{counts.objects} objects in {counts.seen}{of} frames", save_dir

@@ -15,8 +15,8 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.errors import DataError
-from lowlight.evaluation.score_files import Options, score_file
-from lowlight.inference.detector_flags import define_detector_flags, detector_options
+from lowlight.evaluation.scoring import Options, score_file
+from lowlight.inference.flags import define_detector_flags, detector_options
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model_dir", None, "A run, an exported model, or a folder of runs.")

@@ -15,13 +15,17 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.files import existing_dir, output_dir
-from lowlight.dataset.balance import labels_of
 from lowlight.dataset.classes import read_classes
 from lowlight.dataset.duplicates import describe_duplicates, find_duplicates, find_leaks
-from lowlight.dataset.shards import number_of_workers
-from lowlight.dataset.split import check_fraction, split_by_file, split_officially, split_randomly
+from lowlight.dataset.split import (
+    check_fraction,
+    labels_of,
+    split_by_file,
+    split_officially,
+    split_randomly,
+)
 from lowlight.dataset.tables import read_tables
-from lowlight.dataset.writing import write_dataset
+from lowlight.dataset.writing import number_of_workers, write_dataset
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Where the two csv files are.", required=True)

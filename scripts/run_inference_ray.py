@@ -21,10 +21,9 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.errors import DataError, join_errors
-from lowlight.core.files import is_inside, output_dir
+from lowlight.core.files import is_inside, locked, output_dir
 from lowlight.core.log import fingerprint
-from lowlight.core.progress import Progress
-from lowlight.core.run_lock import locked
+from lowlight.core.parallel import Progress
 from lowlight.inference import inputs, video
 from lowlight.inference.flags import (
     define_inference_flags,

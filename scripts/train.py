@@ -72,7 +72,6 @@ def main():
         )
         return
     from lowlight.training import train as training
-    from lowlight.training import workers
 
     options = training.Options(
         num_steps=FLAGS.num_train_steps,
@@ -92,7 +91,7 @@ def main():
     training.train_run(
         FLAGS.pipeline_config_path,
         FLAGS.model_dir,
-        lambda: workers.choose_strategy(FLAGS.num_workers, FLAGS.use_tpu, FLAGS.tpu_name),
+        lambda: training.choose_strategy(FLAGS.num_workers, FLAGS.use_tpu, FLAGS.tpu_name),
         options,
     )
 

@@ -28,8 +28,7 @@ def train_with_tfod(config, run_dir, steps):
 
 
 def train(config, run_dir, steps, **options):
-    from lowlight.training.train import Options, train_run
-    from lowlight.training.workers import choose_strategy
+    from lowlight.training.train import Options, choose_strategy, train_run
 
     train_run(config, run_dir, choose_strategy, Options(steps, summarize_every_n=1, **options))
 
@@ -126,7 +125,7 @@ def test_a_training_image_is_shown_in_its_colours_brightened_and_with_its_boxes(
 
     from lowlight.tfod import model as tfod
     from lowlight.tfod.trainee import FIELDS
-    from lowlight.training.summaries import TrainingImages
+    from lowlight.training.loop import TrainingImages
 
     config = tfod.read_config(ROOT / "tests" / "tiny.config")
     model = tfod.build_model(config, is_training=True)

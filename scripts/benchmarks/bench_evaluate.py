@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lowlight.core.sources import is_stray, list_files  # noqa: E402
 from lowlight.dataset.classes import CLASSES  # noqa: E402
 from lowlight.dataset.exdark import parse_bbgt, parse_image_list  # noqa: E402
-from lowlight.evaluation.facts import Facts  # noqa: E402
 from lowlight.evaluation.metrics import COCO_METRICS  # noqa: E402
 from lowlight.evaluation.results import format_results, make_found  # noqa: E402
 from lowlight.evaluation.scoring import score_detections  # noqa: E402
 from lowlight.evaluation.truth import format_truth, make_truth  # noqa: E402
+from lowlight.evaluation.truth_source import Facts  # noqa: E402
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy  # noqa: E402
 
 PER_IMAGE, SAMPLES, SEED = 100, 1000, 0

@@ -242,7 +242,7 @@ def engines():
 
 def bare_network(detector, arrays):
     """Returns a function that runs the network alone, its inputs ready in memory."""
-    from lowlight.core.threads import map_in_threads
+    from lowlight.core.parallel import map_in_threads
 
     prepared = [detector.prepare(array) for array in arrays]
     return lambda: list(map_in_threads(detector.run, prepared, detector.parallel, ahead=2))

@@ -70,8 +70,7 @@ class Training:
         import tensorflow as tf
 
         from lowlight.tfod.trainee import make_trainee
-        from lowlight.training.input import training_batches
-        from lowlight.training.step import choose_precision, make_train_step
+        from lowlight.training.step import choose_precision, make_train_step, training_batches
 
         tf.keras.utils.set_random_seed(FLAGS.seed)
         self.precision = choose_precision(bool(mixed))

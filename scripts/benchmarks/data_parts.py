@@ -9,9 +9,9 @@ from lowlight.core.files import whole_file
 from lowlight.core.sources import list_files
 from lowlight.dataset import conversion, duplicates, records, split
 from lowlight.dataset import writing as dataset
-from lowlight.dataset.balance import labels_of
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.perceptual_hash import hash_image
+from lowlight.dataset.duplicates import hash_image
+from lowlight.dataset.split import labels_of
 from lowlight.images.rgb_jpegs import to_rgb_jpeg
 
 HASH = "pHash"

@@ -16,8 +16,8 @@ from PIL import Image
 from lowlight.core.files import write_texts
 from lowlight.dataset import annotations, conversion, duplicates, split
 from lowlight.dataset import writing as dataset
-from lowlight.dataset.balance import labels_of
 from lowlight.dataset.classes import CLASSES
+from lowlight.dataset.split import labels_of
 from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table, read_tables
 
 _CHUNK = 16  # images a process takes at a time

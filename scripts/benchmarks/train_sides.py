@@ -98,7 +98,7 @@ def _input_turn(config, side, batches):
     from object_detection import inputs
 
     from lowlight.tfod import model as tfod
-    from lowlight.training.input import training_batches
+    from lowlight.training.step import training_batches
 
     model = tfod.build_model(config, is_training=True)
     if side.is_stock:
@@ -119,8 +119,7 @@ def _training_turn(config, side, steps):
     import tensorflow as tf
 
     from lowlight.tfod.trainee import make_trainee
-    from lowlight.training.input import training_batches
-    from lowlight.training.step import choose_precision, make_train_step
+    from lowlight.training.step import choose_precision, make_train_step, training_batches
 
     precision = choose_precision(side.mixed_precision)
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])

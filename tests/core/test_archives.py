@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from lowlight.core import archives
+from lowlight.core import sources
 from lowlight.core.errors import DataError
 from lowlight.core.sources import list_files
 from lowlight.dataset.conversion import convert_images
@@ -79,7 +79,7 @@ def test_an_unusual_name_that_stays_inside_is_no_harm(tmp_path, name):
 
 
 def test_a_member_that_expands_too_far_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 2**20)
+    monkeypatch.setattr(sources, "MAX_MEMBER_BYTES", 2**20)
     path = write_zip(tmp_path / "a.zip", ("a.jpg", bytes(2**20)), ("b.jpg", bytes(2**20 + 1)))
     with pytest.raises(DataError, match=r"'b\.jpg' expands to 1 MiB, more than the 1 of any image"):
         list_files(path, "input_dir")

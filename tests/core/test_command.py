@@ -167,7 +167,7 @@ def test_an_interrupted_run_ends_with_130_and_no_traceback(run_main):
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_run_that_kept_what_it_had_made_ends_with_the_signals_status(run_main, name, status):
-    statement = "import signal; from lowlight.core.interruption import Interrupted; "
+    statement = "import signal; from lowlight.core.errors import Interrupted; "
     run = run_main(f"{statement}raise Interrupted(signal.{name}, 'Kept: ckpt-2.')")
     message = f"\ninterrupted by {name}. Kept: ckpt-2. Run the same command again to go on.\n"
     assert (run.returncode, run.stdout, run.stderr) == (status, "", message)

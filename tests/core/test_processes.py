@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from lowlight.core import processes
+from lowlight.core import parallel
 from lowlight.core.errors import DataError
-from lowlight.core.processes import map_in_processes
+from lowlight.core.parallel import map_in_processes
 
-SCRIPTS = Path(processes.__file__).resolve().parents[2]
+SCRIPTS = Path(parallel.__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 
 
 @pytest.fixture
 def forked(monkeypatch):
     """Lets it fork whatever other tests have loaded into this process."""
-    monkeypatch.setattr(processes, "_can_fork", lambda: True)
+    monkeypatch.setattr(parallel, "_can_fork", lambda: True)
 
 
 def with_process(item):
@@ -118,7 +118,7 @@ def start(code, folder):
     program = textwrap.dedent(f"""
         import os, sys, time
         sys.path.insert(0, {str(SCRIPTS)!r})
-        from lowlight.core.processes import map_in_processes
+        from lowlight.core.parallel import map_in_processes
         def work(item):
             open(os.path.join({str(folder)!r}, str(os.getpid())), "w").close()
             time.sleep(0.05)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lowlight.core import progress
-from lowlight.core.progress import Progress
+from lowlight.core import parallel
+from lowlight.core.parallel import Progress
 
 
 class Terminal(io.StringIO):
@@ -25,7 +25,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+    monkeypatch.setattr(parallel, "time", clock)
     return clock
 
 
@@ -126,7 +126,7 @@ def test_a_terminal_shows_a_count_without_an_end():
 
 def test_a_bar_starts_no_thread_with_which_the_process_could_not_be_forked():
     code = (
-        "import io, threading; from lowlight.core.progress import Progress\n"
+        "import io, threading; from lowlight.core.parallel import Progress\n"
         "stream = io.StringIO(); stream.isatty = lambda: True\n"
         "with Progress(3, 'image', stream=stream) as progress:\n"
         "    progress.update(); progress.update()\n"

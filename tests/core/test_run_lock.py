@@ -3,7 +3,7 @@ import multiprocessing
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.core.run_lock import locked
+from lowlight.core.files import locked
 
 
 def hold(folder, connection):

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-from lowlight.core import processes
+from lowlight.core import parallel
 from lowlight.core.errors import DataError
 from lowlight.dataset.conversion import convert_images
 from lowlight.images import rgb_jpegs
@@ -114,7 +114,7 @@ def test_processes_write_the_bytes_that_threads_write(tmp_path, monkeypatch, pac
         source = tmp_path / "in.zip"
     contents = []
     for is_safe in (False, True):
-        monkeypatch.setattr(processes, "_can_fork", lambda is_safe=is_safe: is_safe)
+        monkeypatch.setattr(parallel, "_can_fork", lambda is_safe=is_safe: is_safe)
         out = tmp_path / f"out-{is_safe}"
         convert_images(source, out, jobs=3)
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})

@@ -15,8 +15,11 @@ from lowlight.dataset.duplicates import (
     describe_duplicates,
     find_duplicates,
     find_leaks,
+    hash_image,
+    hash_thumbnail,
+    is_hash,
+    parse_hash,
 )
-from lowlight.dataset.perceptual_hash import hash_image, hash_thumbnail, is_hash, parse_hash
 from lowlight.dataset.sample import write_sample
 from lowlight.dataset.tables import SplitRow
 from lowlight.images.reading import grey_thumbnail

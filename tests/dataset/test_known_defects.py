@@ -9,10 +9,10 @@ import pytest
 from lowlight.dataset.annotations import gather_annotations
 from lowlight.dataset.conversion import convert_images
 from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table
-from lowlight.evaluation.facts import measure_images, read_columns
 from lowlight.evaluation.results import Found
 from lowlight.evaluation.scoring import score_detections
 from lowlight.evaluation.truth import read_truth_of_tables
+from lowlight.evaluation.truth_source import measure_images, read_columns
 
 NO_ERRORS = dict.fromkeys(("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"), 0)
 

@@ -3,8 +3,7 @@ from collections import Counter
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.dataset.balance import labels_of
-from lowlight.dataset.split import split_by_file, split_officially, split_randomly
+from lowlight.dataset.split import labels_of, split_by_file, split_officially, split_randomly
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
 
 NAMES = [f"{number:03d}.jpg" for number in range(100)]

@@ -7,11 +7,10 @@ import kill_data_steps
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.dataset import shards
+from lowlight.dataset import writing
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.journal import open_journal, read_journal
-from lowlight.dataset.tables import ConvertedRow, SplitRow, read_tables
+from lowlight.dataset.tables import ConvertedRow, SplitRow, open_journal, read_journal, read_tables
 from lowlight.dataset.writing import write_dataset
 from lowlight.images import rgb_jpegs
 
@@ -125,7 +124,7 @@ def write_records(tiny_exdark, run_script):
 
     def run(monkeypatch, killed_at=None):
         written = []
-        write = shards.write_records
+        write = writing.write_records
 
         def spy(path, *given):
             if len(written) == killed_at:
@@ -134,7 +133,7 @@ def write_records(tiny_exdark, run_script):
             return write(path, *given)
 
         with monkeypatch.context() as patch:
-            patch.setattr(shards, "write_records", spy)
+            patch.setattr(writing, "write_records", spy)
             try:
                 write_dataset(tiny_exdark, entries, rows, tiny_exdark / "images", CLASSES, 2)
             except KeyboardInterrupt:
@@ -178,11 +177,11 @@ def test_there_are_as_many_shards_as_workers(monkeypatch, text, number):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if text is not None:
         monkeypatch.setenv("TF_CONFIG", text)
-    assert shards.number_of_workers() == number
+    assert writing.number_of_workers() == number
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cluster": 1}', '{"cluster": {"worker": 1}}'])
 def test_a_tf_config_of_another_form_is_refused(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(DataError, match=r"TF_CONFIG: .* names no cluster"):
-        shards.number_of_workers()
+        writing.number_of_workers()

@@ -157,7 +157,7 @@ def test_a_config_with_another_batch_learning_rate_or_path_goes_on_and_says_so(d
 
 @pytest.mark.slow
 def test_a_run_that_is_being_trained_is_refused(data_dir):
-    from lowlight.core.run_lock import locked
+    from lowlight.core.files import locked
     from lowlight.training import train as training
 
     run_dir = data_dir / "run"

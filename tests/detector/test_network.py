@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from lowlight.detector.box_decoding import BoxDecoder
-from lowlight.detector.network import Network, cached_network, keep_network
-from lowlight.detector.postprocess import Suppression
-from lowlight.detector.preprocess import Preprocess
+from lowlight.detector.network import Network, Preprocess, cached_network, keep_network
+from lowlight.detector.postprocess import BoxDecoder, Suppression
 
 NETWORK = Network(
     b"graph",

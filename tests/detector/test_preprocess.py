@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lowlight.detector.preprocess import Preprocess, resize_bilinear
+from lowlight.detector.network import Preprocess, resize_bilinear
 
 PLAIN = Preprocess(8, True, (1, 1, 1), (0, 0, 0), (0, 0, 0))
 SHAPES = [(4, 8), (8, 4), (5, 7), (61, 37), (300, 400), (1, 1), (3, 90)]

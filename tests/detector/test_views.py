@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from lowlight.detector.detections import Detections
-from lowlight.detector.views import merge_views, views_of
+from lowlight.detector.detections import Detections, merge_views, views_of
 
 NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scored import random_case, score_by_pycocotools, small_case
 
-from lowlight.evaluation.average_precision import accumulate
 from lowlight.evaluation.matching import rank_detections
-from lowlight.evaluation.metrics import match_areas, tally_classes
+from lowlight.evaluation.metrics import accumulate, match_areas, tally_classes
 from lowlight.evaluation.results import make_found
 from lowlight.evaluation.truth import make_truth
 

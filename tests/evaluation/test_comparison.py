@@ -14,9 +14,9 @@ from lowlight.evaluation.comparison import (
     holm,
     read_evaluations,
 )
-from lowlight.evaluation.facts import Facts
 from lowlight.evaluation.results import make_found
 from lowlight.evaluation.scoring import score_detections, write_score
+from lowlight.evaluation.truth_source import Facts
 
 
 def without(found, rows):

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from scored import random_case, small_case
 
-from lowlight.evaluation.confusion import confuse
-from lowlight.evaluation.curves import Curve, calibrate, trace_curves
 from lowlight.evaluation.matching import rank_detections
-from lowlight.evaluation.metrics import match_areas
+from lowlight.evaluation.metrics import Curve, calibrate, match_areas, trace_curves
+from lowlight.evaluation.mistakes import confuse
 
 BOX = (50, 50, 60, 60)
 

@@ -6,13 +6,12 @@ from scored import random_case, score_by_pycocotools, small_case
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.tables import ImageRow, format_table
-from lowlight.evaluation.facts import Facts, measure_brightness, read_columns
 from lowlight.evaluation.matching import rank_detections
 from lowlight.evaluation.metrics import match_areas
 from lowlight.evaluation.results import Found
-from lowlight.evaluation.slice_families import make_families
-from lowlight.evaluation.slices import draw_weights, score_slices
+from lowlight.evaluation.slices import draw_weights, make_families, score_slices
 from lowlight.evaluation.truth import make_truth
+from lowlight.evaluation.truth_source import Facts, measure_brightness, read_columns
 
 BOX = (50, 50, 60, 60)
 

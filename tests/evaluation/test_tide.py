@@ -3,7 +3,7 @@
 import pytest
 from scored import random_case, small_case
 
-from lowlight.evaluation.tide import KINDS, cost_errors, find_errors
+from lowlight.evaluation.mistakes import KINDS, cost_errors, find_errors
 
 BOX = (0, 0, 100, 100, 100, 100)
 # What tidecv 1.0.1 counts and prices with its defaults (IoU 0.5 and 0.1, 100 detections).

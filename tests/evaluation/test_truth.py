@@ -8,13 +8,13 @@ from scored import random_case
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
-from lowlight.evaluation.facts import gather_facts
 from lowlight.evaluation.truth import (
     format_truth,
     read_truth_of_coco,
     read_truth_of_tables,
     truth_of_records,
 )
+from lowlight.evaluation.truth_source import gather_facts
 
 IMAGES = [
     ImageRow(name, name, 401, 299, "Cat", "Low", "Indoor", "test", boxes)

@@ -29,7 +29,7 @@ def names(prefixes):
 
 
 def test_each_new_checkpoint_is_yielded_until_the_last_step(run_dir):
-    from lowlight.evaluation.watching import watch_checkpoints
+    from lowlight.evaluation.evaluation import watch_checkpoints
 
     save(run_dir, 10)
     seen = []
@@ -41,7 +41,7 @@ def test_each_new_checkpoint_is_yielded_until_the_last_step(run_dir):
 
 
 def test_a_training_that_was_stopped_ends_the_watch_after_its_last_checkpoint(run_dir, capsys):
-    from lowlight.evaluation.watching import watch_checkpoints
+    from lowlight.evaluation.evaluation import watch_checkpoints
 
     save(run_dir, 10)
     record(run_dir, None)
@@ -56,7 +56,7 @@ def test_a_training_that_was_stopped_ends_the_watch_after_its_last_checkpoint(ru
 
 
 def test_without_any_checkpoint_the_watch_ends_in_time(run_dir, capsys):
-    from lowlight.evaluation.watching import watch_checkpoints
+    from lowlight.evaluation.evaluation import watch_checkpoints
 
     assert list(watch_checkpoints(run_dir, 0.05, poll=0.01)) == []
     assert "no new checkpoint for 0.05 s" in capsys.readouterr().out

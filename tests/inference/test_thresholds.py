@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.inference.thresholds import read_thresholds
+from lowlight.inference.flags import read_thresholds
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
 BEST = {

@@ -12,8 +12,7 @@ from videos import COUNT, RED, SIZE, detect, json_of, make_video, read_frames, s
 from lowlight.core.errors import DataError
 from lowlight.inference import video
 from lowlight.inference.inputs import find_images
-from lowlight.inference.video import Video, is_video, name_of
-from lowlight.inference.video_rotation import Rotation, rotation_of, turn_upright
+from lowlight.inference.video import Rotation, Video, is_video, name_of, rotation_of, turn_upright
 
 pytest.importorskip("av", reason="needs requirements-video.txt")
 

@@ -9,7 +9,7 @@ from videos import COUNT, RED, SIZE, detect, json_of, make_video, read_frames, s
 
 from lowlight.core.errors import DataError
 from lowlight.inference import video_output as video_writer
-from lowlight.inference.video_files import prepare_video_path
+from lowlight.inference.video_output import prepare_video_path
 
 av = pytest.importorskip("av", reason="needs requirements-video.txt")
 

@@ -21,8 +21,7 @@ from videos import (
     shade_of,
 )
 
-from lowlight.core.errors import DataError
-from lowlight.core.interruption import Interrupted
+from lowlight.core.errors import DataError, Interrupted
 from lowlight.inference import video, video_inference
 from lowlight.inference import video_output as video_writer
 from lowlight.inference.video import Video

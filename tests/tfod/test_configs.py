@@ -184,8 +184,7 @@ def test_each_family_is_built_and_trained_for_two_steps(family, records_dir, tmp
     import tensorflow as tf
 
     from lowlight.tfod import trainee as tfod_trainee
-    from lowlight.training.input import training_batches
-    from lowlight.training.step import make_train_step
+    from lowlight.training.step import make_train_step, training_batches
 
     text = families.FAMILIES[family]
     config, _ = adapted(text, records_dir, tmp_path, batch_size=2, num_steps=2)

@@ -42,7 +42,7 @@ class OneOfSeveral:
 
 def batches(config, model, count, seed=1, start=0, place=()):
     """Returns the first batches, each {name: array} of features and labels."""
-    from lowlight.training.input import training_batches
+    from lowlight.training.step import training_batches
 
     dataset = training_batches(config, OneOfSeveral(*place), seed, start, model)
     return [{**f, **lab} for f, lab in itertools.islice(dataset.as_numpy_iterator(), count)]
@@ -124,7 +124,7 @@ def test_an_image_is_prepared_bit_by_bit_as_tfod_does(config, model):
     ids=["empty", "cut in a head", "last byte missing"],
 )
 def test_a_cut_file_is_named(tmp_path, kept, message):
-    from lowlight.training.input import index_records
+    from lowlight.training.step import index_records
 
     write_shards(tmp_path)
     path = tmp_path / "train.tfrecord-0"

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lowlight.core.errors import DataError
-from lowlight.core.interruption import Interrupted, Signals, noted_signals
+from lowlight.core.errors import DataError, Interrupted, Signals, noted_signals
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +52,7 @@ class Run:
     def train(self, last_step, every=2, evaluate=None, eval_every=0, on_batch=None):
         import tensorflow as tf
 
-        from lowlight.core.progress import Progress
+        from lowlight.core.parallel import Progress
         from lowlight.training.loop import Schedule
 
         def batches():
@@ -284,7 +283,7 @@ SCORES = {
 
 @pytest.mark.parametrize(("scores", "best", "since"), SCORES.values(), ids=SCORES)
 def test_patience_counts_the_evaluations_since_the_best(scores, best, since):
-    from lowlight.training.run_evaluation import best_score, evaluations_since_best
+    from lowlight.training.record import best_score, evaluations_since_best
 
     evaluations = [{"mAP": score} for score in scores]
     assert (best_score(evaluations), evaluations_since_best(evaluations)) == (best, since)

@@ -111,7 +111,7 @@ def test_what_spoils_a_training_or_its_evaluation_is_a_warning(data_dir):
 def test_a_batch_that_the_memory_cannot_hold_is_a_warning(monkeypatch):
     import tensorflow as tf
 
-    from lowlight.training.needs import memory_warnings
+    from lowlight.training.preflight import memory_warnings
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     assert memory_warnings(1e6) == []
@@ -144,7 +144,7 @@ def start_config(start, data_dir, **fields):
 
 
 def test_the_room_for_a_checkpoint_is_what_one_takes(start, data_dir):
-    from lowlight.training.needs import checkpoint_size
+    from lowlight.training.preflight import checkpoint_size
 
     train = start_config(start, data_dir)
     written = os.path.getsize(f"{start[1]}.data-00000-of-00001")

@@ -28,7 +28,7 @@ def both(tmp_path_factory):
 
     from lowlight.tfod import training as tfod_training
     from lowlight.tfod.trainee import make_trainee
-    from lowlight.training.input import training_batches
+    from lowlight.training.step import training_batches
 
     folder = tmp_path_factory.mktemp("noise")
     write_shards(folder)

@@ -9,8 +9,7 @@ import sys
 
 from absl import app, flags, logging
 
-from lowlight.core.errors import DataError, name_some
-from lowlight.core.interruption import Interrupted
+from lowlight.core.errors import DataError, Interrupted, name_some
 
 # What the operating system refuses for a reason that the user can act on.
 _REMEDIES = {

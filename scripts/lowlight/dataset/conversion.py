@@ -7,13 +7,19 @@ from typing import NamedTuple
 
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import output_dir, whole_file, write_texts
-from lowlight.core.processes import map_in_processes
-from lowlight.core.progress import Progress
+from lowlight.core.parallel import Progress, map_in_processes
 from lowlight.core.sources import is_stray, list_files
-from lowlight.dataset.converted import CONVERTED, JOURNAL, converted_name, read_converted
-from lowlight.dataset.journal import open_journal
-from lowlight.dataset.perceptual_hash import hash_image
-from lowlight.dataset.tables import ConvertedRow, ProblemRow, format_table
+from lowlight.dataset.duplicates import hash_image
+from lowlight.dataset.tables import (
+    CONVERTED,
+    JOURNAL,
+    ConvertedRow,
+    ProblemRow,
+    converted_name,
+    format_table,
+    open_journal,
+    read_converted,
+)
 from lowlight.images.reading import is_image_name
 from lowlight.images.rgb_jpegs import to_rgb_jpeg
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import existing_dir
-from lowlight.core.progress import Progress
-from lowlight.core.threads import map_in_threads
+from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS, SPLITS, read_classes
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import ImageRow, ProblemRow, read_table, read_tables

@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.detector.detections import Detections
+from lowlight.detector.detections import Detections, merge_views, views_of
 from lowlight.detector.runs import Model, find_model
 from lowlight.detector.stages import load_stages
-from lowlight.detector.views import merge_views, views_of
 from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy
 
 # Views of an image that are made ready at once; more would hold too much memory.

@@ -7,9 +7,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from lowlight.core.tensorflow import unheard
 from lowlight.detector.engines import TensorFlowEngine
 from lowlight.detector.frozen_graph import FrozenGraph
-from lowlight.detector.network import Network
+from lowlight.detector.network import Network, Preprocess
 from lowlight.detector.postprocess import Suppression
-from lowlight.detector.preprocess import Preprocess
 
 _BOXES, _SCORES = "raw_detection_boxes", "raw_detection_scores"
 _TOLERANCE = 1e-4

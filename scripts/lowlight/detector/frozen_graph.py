@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from lowlight.detector.box_decoding import probe_decoder
 from lowlight.detector.graph_rewriting import rewrite
+from lowlight.detector.postprocess import probe_decoder
 
 _SUPPRESSION = "NonMaxSuppressionV5"
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir
-from lowlight.evaluation.facts import gather_facts
 from lowlight.evaluation.results import read_results
 from lowlight.evaluation.scoring import Score, score_detections
 from lowlight.evaluation.slices import centred_intervals
 from lowlight.evaluation.truth import read_truth_of_coco
+from lowlight.evaluation.truth_source import gather_facts
 
 LEVEL = 0.05  # of significance, over all slices together
 _SAME = 0.02  # pixels by which boxes that are the same may differ

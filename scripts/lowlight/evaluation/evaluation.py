@@ -1,6 +1,8 @@
-"""Scores a model on records: detects, goes on where it was interrupted, and keeps the numbers."""
+"""Scores a model on records: detects, continues where it was interrupted, and keeps the numbers."""
 
 import glob
+import json
+import re
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -13,13 +15,66 @@ from lowlight.core.files import existing_dir, output_dir
 from lowlight.core.log import LOG, DetectionLog, fingerprint
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.records import count_records
-from lowlight.detector.runs import check_classes, find_checkpoint, find_model
-from lowlight.evaluation.facts import read_columns
+from lowlight.detector.runs import (
+    CONFIG,
+    check_classes,
+    checkpoint_step,
+    find_checkpoint,
+    find_model,
+    latest_checkpoint,
+)
 from lowlight.evaluation.record_detection import detect_records, gather
-from lowlight.evaluation.score_files import Options, finish_score
+from lowlight.evaluation.scoring import Options, finish_score
 from lowlight.evaluation.truth import ids_of_tables, truth_of_records
-from lowlight.evaluation.truth_source import pick_encoded
-from lowlight.evaluation.watching import watch_checkpoints
+from lowlight.evaluation.truth_source import pick_encoded, read_columns
+
+_POLL = 5.0  # seconds between two looks
+
+
+def watch_checkpoints(run_dir, timeout, poll=_POLL):
+    """Yields the prefix of a run's newest checkpoint, then of each newer one.
+
+    Ends when the newest has been yielded and the training has ended: run.json says so, or the
+    step is the last of the config's. Checkpoints that come while the caller works on another are
+    skipped but for the newest.
+
+    Args:
+        run_dir: the run's folder, whose first checkpoint may be still to come.
+        timeout: seconds without a new checkpoint after which it ends all the same.
+        poll: seconds between two looks.
+    """
+    run_dir, seen, waited = Path(run_dir), None, time.monotonic()
+    while True:
+        # Asked first: what is saved between the two looks is then still found.
+        ended = _has_ended(run_dir)
+        prefix = latest_checkpoint(run_dir)
+        if prefix is not None and prefix != seen:
+            yield prefix
+            seen, waited = prefix, time.monotonic()
+            continue
+        if seen is not None and (ended or checkpoint_step(seen) >= _last_step(run_dir)):
+            print(f"{run_dir}: the training has ended")
+            return
+        if time.monotonic() - waited >= timeout:
+            print(f"{run_dir}: no new checkpoint for {timeout:g} s")
+            return
+        time.sleep(poll)
+
+
+def _has_ended(run_dir):
+    """Says whether run.json tells of an end, which a training that is gone on with takes back."""
+    try:
+        return json.loads((run_dir / "run.json").read_text("utf-8"))["sessions"][-1]["ended"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _last_step(run_dir):
+    """Returns the config's num_steps, read as text; infinity where there is none."""
+    path = run_dir / CONFIG
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = re.search(r"^\s*num_steps:\s*(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found else float("inf")
 
 
 class Source(NamedTuple):

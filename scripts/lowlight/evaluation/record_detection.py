@@ -4,12 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from lowlight.core.errors import DataError
-from lowlight.core.progress import Progress
-from lowlight.core.threads import map_in_threads
+from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.dataset.records import read_records
 from lowlight.detector.detector import Detector
-from lowlight.evaluation.facts import measure_brightness
 from lowlight.evaluation.results import make_found
+from lowlight.evaluation.truth_source import measure_brightness
 from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lowlight.evaluation.curves import BINS
-from lowlight.evaluation.tide import MEANINGS
+from lowlight.evaluation.metrics import BINS
+from lowlight.evaluation.mistakes import MEANINGS
 from lowlight.pages.charts import Html, draw_bar, draw_lines, to_html
 from lowlight.pages.document import Cell, format_table
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lowlight.dataset.gallery import encode_thumbnail
-from lowlight.evaluation.tide import MEANINGS
+from lowlight.evaluation.mistakes import MEANINGS
 from lowlight.images.drawing import brightened, draw_frame
 from lowlight.images.reading import open_reduced
 from lowlight.pages.charts import to_html

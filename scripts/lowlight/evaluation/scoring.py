@@ -1,24 +1,29 @@
-"""Scores detections in every way the report shows, and writes the numbers beside it."""
+"""Scores detections in every way the report shows, and writes numbers, table and report."""
 
 import csv
 import io
 import json
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.core.files import write_texts
-from lowlight.evaluation.confusion import Confusion, confuse
-from lowlight.evaluation.curves import Calibration, calibrate, trace_curves
-from lowlight.evaluation.facts import Facts, list_facts
+from lowlight.core.files import output_dir, write_text, write_texts
 from lowlight.evaluation.matching import rank_detections
-from lowlight.evaluation.metrics import count_metrics, match_areas
-from lowlight.evaluation.results import Found, format_results
-from lowlight.evaluation.slice_families import make_families
-from lowlight.evaluation.slices import METRICS, draw_weights, score_slices
-from lowlight.evaluation.tide import Errors, cost_errors, find_errors
+from lowlight.evaluation.metrics import (
+    Calibration,
+    calibrate,
+    count_metrics,
+    format_table,
+    match_areas,
+    trace_curves,
+)
+from lowlight.evaluation.mistakes import Confusion, Errors, confuse, cost_errors, find_errors
+from lowlight.evaluation.results import Found, format_results, keep, read_results
+from lowlight.evaluation.slices import METRICS, draw_weights, make_families, score_slices
 from lowlight.evaluation.truth import Truth, format_truth
+from lowlight.evaluation.truth_source import Facts, list_facts
 
 _PLAIN_THRESHOLD = 0.3  # where no threshold is best, as nothing is right
 
@@ -134,3 +139,86 @@ def format_slices(slices):
         texts = ["" if np.isnan(number) else f"{number:.6f}" for number in numbers]
         writer.writerow([part.family, part.name, part.images, part.boxes, *texts, part.remark])
     return stream.getvalue()
+
+
+class Options(NamedTuple):
+    """How detections are scored."""
+
+    score_threshold: float = 0.0  # leave out detections with a lower score
+    max_detections: int | None = None  # of an image, the best
+    limit: int | None = None  # the first images alone
+    samples: int = 0  # of the bootstrap
+    seed: int = 0
+    report: bool = False  # write report.html
+    data_dir: str | None = None  # where images.csv is
+
+
+def finish_score(scored, eval_dir, about, title, options, pictures):
+    """Scores what was found, writes everything to a folder and prints the table.
+
+    Args:
+        scored: (Truth, Found, Facts, brightness of each detection or None).
+        eval_dir: an existing folder.
+        about: {name: JSON value} for metrics.json.
+        title: the table's, with "{}" for the numbers of images and boxes.
+        options: Options.
+        pictures: called with filenames, returns {filename: bytes} of those it has.
+
+    Returns:
+        scoring.Score.
+    """
+    truth, found, facts, brightness = scored
+    chosen = keep(found, options.score_threshold, options.max_detections)
+    kept = found.at(chosen)
+    brightness = None if brightness is None else brightness[chosen]
+    score = score_detections(truth, kept, facts, options.samples, options.seed, brightness)
+    about = {
+        "images": len(truth.filenames),
+        "boxes": truth.boxes,
+        "detections": len(kept.images),
+        **about,
+        "score_threshold": options.score_threshold,
+        "max_detections": options.max_detections,
+        "bootstrap": options.samples,
+        "seed": options.seed,
+    }
+    write_score(score, eval_dir, about)
+    counts = f"{len(truth.filenames)} images with {truth.boxes} boxes"
+    title = title.format(counts)
+    table = f"{title}:\n{format_table(score.metrics)}"
+    write_text(eval_dir / "metrics.txt", table + "\n")
+    print(table)
+    if options.report:
+        from lowlight.evaluation.report import write_report
+
+        write_report(eval_dir / "report.html", score, title, about, pictures)
+    print(f"wrote {eval_dir / ('report.html' if options.report else 'metrics.json')}")
+    return score
+
+
+def score_file(path, source, eval_dir, options):
+    """Scores a detector's results, read from a file, without loading TensorFlow.
+
+    Args:
+        path: a JSON file in COCO's results form.
+        source: truth_source.TruthSource.
+        eval_dir: the output folder, made where it is missing; None for one beside the file.
+        options: Options.
+
+    Returns:
+        scoring.Score.
+
+    Raises:
+        DataError: as the readers of detections and ground truth.
+    """
+    path = Path(path)
+    truth = source.read().limited_to(options.limit)
+    found, left_out = read_results(path, truth)
+    if left_out:
+        print(f"{path}: {left_out} detections on images that aren't scored are left out")
+    eval_dir = output_dir(eval_dir or path.with_name(f"{path.stem}_eval"))
+    facts, brightness = source.facts(truth, found)
+    about = {"step": None, "model": str(path), **source.names()}
+    title = f"{path} on {{}} of {source.place}"
+    scored = truth, found, facts, brightness
+    return finish_score(scored, eval_dir, about, title, options, source.pictures)

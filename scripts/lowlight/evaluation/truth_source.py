@@ -1,20 +1,176 @@
 """Finds the ground truth of a file of results, and the facts and pictures that go with it."""
 
+import csv
 import glob
+import io
 from pathlib import Path
 from typing import NamedTuple
 
-from lowlight.core.errors import DataError
+import numpy as np
+from PIL import Image
+
+from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_dir
+from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.records import read_records
-from lowlight.evaluation.facts import measure_images, read_columns
+from lowlight.dataset.tables import ImageRow, read_table
+from lowlight.evaluation.matching import rows_by_image
 from lowlight.evaluation.truth import (
     ids_of_tables,
     read_truth_of_coco,
     read_truth_of_tables,
     truth_of_records,
 )
+from lowlight.images.reading import open_reduced, read_image
+
+_SIDE = 256  # pixels at least of the picture that brightness is measured in
+# What every images.csv has and no slice is made of; the rest of its columns are facts.
+_NO_FACTS = {"filename", "source", "width", "height", "folder_class", "official_split", "boxes"}
+
+
+_BRIGHTNESS = "measured brightness"
+
+
+class Facts(NamedTuple):
+    """Facts on images and boxes, in the order of a Truth."""
+
+    columns: dict  # {column: a text for each image, "" where it isn't known}
+    brightness: np.ndarray | None = None  # float [N], mean luma of the image, 0 to 255
+    box_brightness: np.ndarray | None = None  # float [G], of each box
+    notes: tuple = ()  # sentences on what isn't known
+
+
+def read_columns(path, filenames):
+    """Reads the facts that images.csv holds: lighting, location, and any column of the user's own.
+
+    Args:
+        path: of images.csv, which may be missing.
+        filenames: the images that are scored.
+
+    Returns:
+        Facts without brightness.
+
+    Raises:
+        DataError: the file isn't an images.csv, or lacks some of the images.
+    """
+    if not path.is_file():
+        return Facts(
+            {}, notes=(f"There is no {path}, so nothing is said of lighting or location.",)
+        )
+    remedy = "make_annotations_csv.py writes it; check --data_dir."
+    read_table(path, ImageRow, remedy)
+    reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
+    rows = {row["filename"]: row for row in reader}
+    missing = [name for name in filenames if name not in rows]
+    if missing:
+        raise DataError(
+            f"{path}: lacks {len(missing)} of the {len(filenames)} scored images "
+            f"({name_some(missing)}).\n  Give the --data_dir that the images belong to."
+        )
+    columns, notes = {}, []
+    for name in (name for name in reader.fieldnames if name and name not in _NO_FACTS):
+        values = tuple((rows[filename][name] or "").strip() for filename in filenames)
+        unknown = sum(not value for value in values)
+        if unknown < len(values):
+            columns[name] = values
+        if unknown:
+            of = "any image" if unknown == len(values) else f"{unknown} of the images"
+            notes.append(f"{path} knows no {name} of {of}, which are left out of its slices.")
+    return Facts(columns, notes=tuple(notes))
+
+
+def list_facts(facts):
+    """Returns a {fact: value} for each image, [] where nothing is known; see `gather_facts`."""
+    columns = dict(facts.columns)
+    if facts.brightness is not None:
+        columns[_BRIGHTNESS] = np.round(facts.brightness, 1).tolist()
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def gather_facts(rows):
+    """Returns the Facts of what `list_facts` gave, an empty one where an image has none."""
+    if not all(isinstance(row, dict) for row in rows):
+        return Facts({})
+    names = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    columns = {name: tuple(str(row[name]) for row in rows) for name in names}
+    values = columns.pop(_BRIGHTNESS, None)
+    return Facts(columns, None if values is None else np.array(values, float))
+
+
+def measure_brightness(source, place, boxes):
+    """Returns (the image's mean luma, that of each box), 0 to 255; nan for a box outside.
+
+    Args:
+        source: the image's bytes, or its pixels, uint8 [H, W, 3].
+        place: how a message names it.
+        boxes: (ltwh [M, 4] in pixels, the image's width, its height).
+
+    Raises:
+        DataError: not an image, or a damaged one.
+    """
+    grey = _read_grey(source, place)
+    sums = np.zeros((grey.shape[0] + 1, grey.shape[1] + 1))
+    sums[1:, 1:] = grey.cumsum(axis=0).cumsum(axis=1)
+    ltwh, width, height = boxes
+    scale = np.array([grey.shape[1] / width, grey.shape[0] / height])
+    first = np.clip(ltwh[:, :2] * scale, 0, grey.shape[::-1])
+    last = np.clip((ltwh[:, :2] + ltwh[:, 2:]) * scale, 0, grey.shape[::-1])
+    areas = np.prod(last - first, axis=1)
+    corners = [(last, last, 1), (first, last, -1), (last, first, -1), (first, first, 1)]
+    inside = sum(sign * _between(sums, xs[:, 0], ys[:, 1]) for xs, ys, sign in corners)
+    means = np.divide(inside, areas, out=np.full(len(areas), np.nan), where=areas > 1e-6)
+    return float(grey.mean()), np.clip(means, 0, 255)
+
+
+def _read_grey(source, place):
+    """Returns the luma of an image, float [h, w], no larger than it needs to be."""
+    if isinstance(source, np.ndarray):
+        image = Image.fromarray(source)
+        image = image.reduce(max(min(image.size) // _SIDE, 1)).convert("L")
+        return np.asarray(image, float)
+    return np.asarray(open_reduced(source, place, "L", _SIDE), float)
+
+
+def _between(sums, xs, ys):
+    """Returns the summed luma left of and above points between pixels, by straight lines."""
+    x, y = (np.minimum(v.astype(int), n - 2) for v, n in ((xs, sums.shape[1]), (ys, sums.shape[0])))
+    right, below = xs - x, ys - y
+    above = sums[y, x] * (1 - right) + sums[y, x + 1] * right
+    return above * (1 - below) + (sums[y + 1, x] * (1 - right) + sums[y + 1, x + 1] * right) * below
+
+
+def measure_images(images_dir, truth, found):
+    """Measures the images of a folder, their boxes and what was found in them.
+
+    Args:
+        images_dir: the folder with the images.
+        truth, found: Truth and results.Found.
+
+    Returns:
+        (brightness [N], of the boxes [G], of the detections [D]), None where an image is missing.
+    """
+    paths = [images_dir / name for name in truth.filenames]
+    if not all(path.is_file() for path in paths):
+        return None
+    of_boxes, of_found = (rows_by_image(part.images, len(paths)) for part in (truth, found))
+    brightness = np.zeros(len(paths))
+    box_brightness, found_brightness = np.zeros(len(truth.images)), np.zeros(len(found.images))
+
+    def measure(place):
+        ltwh = np.concatenate([truth.ltwh[of_boxes[place]], found.ltwh[of_found[place]]])
+        data = read_image(paths[place], *truth.sizes[place].tolist())
+        return measure_brightness(data, paths[place], (ltwh, *truth.sizes[place]))
+
+    with Progress(len(paths), "brightness of image") as progress:
+        for place, (mean, means) in enumerate(map_in_threads(measure, range(len(paths)))):
+            count = len(of_boxes[place])
+            brightness[place] = mean
+            box_brightness[of_boxes[place]] = means[:count]
+            found_brightness[of_found[place]] = means[count:]
+            progress.update()
+    return brightness, box_brightness, found_brightness
 
 
 class TruthSource(NamedTuple):

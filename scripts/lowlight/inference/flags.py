@@ -1,10 +1,140 @@
-"""The flags that say what is to be found, and by which model, which commands of inference have."""
+"""The flags of inference: by which model and how it runs, and from which scores objects count."""
+
+import difflib
+import json
 
 from absl import flags
 
+from lowlight.core.errors import DataError
+from lowlight.core.files import existing_file
 from lowlight.dataset.classes import read_label_map
-from lowlight.inference.detector_flags import define_detector_flags, detector_options
-from lowlight.inference.thresholds import read_thresholds
+from lowlight.detector.engines import PRECISIONS
+
+flags.disclaim_key_flags()  # they belong to the command, whose --help shows them
+
+_AUTO = "auto"
+_LEAST_TILE = 64  # pixels
+
+
+def define_detector_flags(engine):
+    """Defines them.
+
+    Args:
+        engine: the engine that a command takes where none is given.
+    """
+    engines = "tensorflow", "openvino", _AUTO
+    flags.DEFINE_enum("engine", engine, engines, "auto: OpenVINO if it is installed, and no GPU.")
+    flags.DEFINE_enum("precision", "float32", PRECISIONS, "auto: bfloat16 where that is fast.")
+    flags.DEFINE_string("device", _AUTO, "cpu, gpu, gpu:1, ...; auto: all GPUs, or the CPU.")
+    flags.DEFINE_string(
+        "batch_size",
+        _AUTO,
+        "Images that the network takes at a time; auto: 8 on a GPU, 1 on a CPU.",
+    )
+    flags.DEFINE_boolean(
+        "tta", False, "Look at each image as it is, mirrored and brightened, and merge the boxes."
+    )
+    flags.DEFINE_integer(
+        "tile",
+        None,
+        "Look at tiles of so many pixels a side, too, for small objects in large photographs.",
+        _LEAST_TILE,
+    )
+
+
+def detector_options():
+    """Returns what the flags ask for, as `detector.Detector` takes it.
+
+    Raises:
+        DataError: --batch_size is neither a number nor auto.
+    """
+    given = flags.FLAGS
+    batch = given.batch_size
+    if batch != _AUTO and not (batch.isdecimal() and int(batch)):
+        raise DataError(f"--batch_size={batch}: neither a number from 1 nor auto.\n  Correct it.")
+    return {
+        "engine": given.engine,
+        "precision": given.precision,
+        "device": given.device,
+        "batch_size": None if batch == _AUTO else int(batch),
+        "tta": given.tta,
+        "tile": given.tile,
+    }
+
+
+def read_thresholds(value, names, chosen=None):
+    """Returns the lowest score of each class that is looked for, {class id: score}.
+
+    Args:
+        value: a number from 0 to 1 as text, or the path of a JSON file: {class name: number}, whose
+            classes alone are looked for, or an evaluation's metrics.json, whose best thresholds are
+            taken, for a class without one that of all classes.
+        names: {class id: name}.
+        chosen: names of the classes to keep; None keeps all.
+
+    Raises:
+        DataError: neither, a number outside 0 to 1, or a class that isn't in the label map.
+    """
+    ids = {name: number for number, name in names.items()}
+    for name in chosen or ():
+        _check_class(name, ids, "--classes")
+    try:
+        scores = dict.fromkeys(ids, float(value))
+        place = f"--score_threshold={value}"
+    except ValueError:
+        scores, place = _read_scores(value), value
+    for name, score in scores.items():
+        _check_class(name, ids, place)
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+            raise DataError(f"{place}: {score!r} isn't a score from 0 to 1.\n  Correct it.")
+    found = {ids[n]: float(s) for n, s in scores.items() if chosen is None or n in chosen}
+    if not found:
+        raise DataError(
+            f"--classes: {value} has a score for none of them.\n  Add one, or choose others."
+        )
+    return found
+
+
+def _read_scores(path):
+    remedy = (
+        "--score_threshold is a number from 0 to 1, a JSON file {class name: number}, or an "
+        "evaluation's metrics.json."
+    )
+    try:
+        scores = json.loads(existing_file(path, remedy).read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}).\n  {remedy}") from error
+    if not isinstance(scores, dict) or not scores:
+        raise DataError(f"{path}: no object of class names.\n  {remedy}")
+    best = scores.get("best_thresholds")
+    return _best_of(best, path) if isinstance(best, dict) else scores
+
+
+def _best_of(best, path):
+    """Returns {class name: threshold} of an evaluation's, which begin with that of all classes."""
+    try:
+        (_, of_all), *of_class = ((name, entry["threshold"]) for name, entry in best.items())
+    except (ValueError, TypeError, KeyError):
+        of_all, of_class = None, []
+    if of_all is None:
+        raise DataError(
+            f"{path}: holds no best thresholds; nothing was found right.\n"
+            "  Give a number, or the metrics.json of another evaluation."
+        )
+    return {name: of_all if score is None else score for name, score in of_class}
+
+
+def _check_class(name, ids, place):
+    if name in ids:
+        return
+    near = difflib.get_close_matches(name.lower(), [known.lower() for known in ids], 1)
+    near = [known for known in ids if known.lower() in near]
+    raise DataError(
+        f"{place}: no class {name!r} in the label map.\n"
+        + (f"  Is {near[0]!r} meant? " if near else "  ")
+        + f"Known: {', '.join(ids)}."
+    )
+
 
 flags.disclaim_key_flags()  # they belong to the command, whose --help shows them
 

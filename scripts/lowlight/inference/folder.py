@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lowlight.core.errors import DataError, join_errors
+from lowlight.core.files import locked
 from lowlight.core.log import DetectionLog
-from lowlight.core.progress import Progress
-from lowlight.core.run_lock import locked
-from lowlight.core.threads import map_in_threads
+from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.inference.inputs import read_upright
 from lowlight.inference.pictures import Saver
 from lowlight.inference.results import PARTS, entry_of, print_entry, write_files

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from lowlight.core.errors import DataError, name_some
-from lowlight.core.interruption import noted_signals
+from lowlight.core.errors import DataError, name_some, noted_signals
 from lowlight.core.sources import SourceFile
 from lowlight.inference.folder import Job, detect_each
 from lowlight.inference.inputs import find_images

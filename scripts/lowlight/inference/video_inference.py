@@ -10,16 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from lowlight.core.errors import DataError
-from lowlight.core.interruption import Interrupted, noted_signals
-from lowlight.core.progress import Progress
-from lowlight.core.run_lock import locked
-from lowlight.core.threads import map_in_threads
+from lowlight.core.errors import DataError, Interrupted, noted_signals
+from lowlight.core.files import locked
+from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.images.drawing import brightened, brightness_of, draw_detections
 from lowlight.inference.folder import choose, in_groups, progress_stream
 from lowlight.inference.results import PARTS, entry_of, print_entry
-from lowlight.inference.video_files import video_files
-from lowlight.inference.video_output import to_picture
+from lowlight.inference.video_output import to_picture, video_files
 
 _AHEAD = 2  # as in inference.py
 _MOST_THREADS = 4  # a step: a frame of 4K takes 25 MB

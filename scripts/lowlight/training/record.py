@@ -1,7 +1,9 @@
-"""Keeps a run's run.json: with what it was trained, on what, for how long, and how it went."""
+"""Keeps a run's run.json, tells whether a changed config can continue it, and scores it."""
 
+import difflib
 import glob
 import hashlib
+import itertools
 import json
 import platform
 import subprocess
@@ -9,8 +11,15 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import tensorflow as tf
+from google.protobuf import text_format
+
 from lowlight.core.errors import DataError
 from lowlight.core.files import write_text
+from lowlight.detector.runs import BEST
+from lowlight.evaluation.evaluation import evaluate_model
+from lowlight.training.checkpoints import keep_best
+from lowlight.training.loop import draw_beside_truth, write_beside_truth
 
 RECORD = "run.json"
 
@@ -134,3 +143,106 @@ def data_fingerprint(patterns, label_map_path):
 def text_hash(text):
     """Returns the SHA-256 of a text, such as a config's, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_same_run(own, given, run_dir, given_path):
+    """Compares the config that a run was trained with to the one it is to go on with.
+
+    Args:
+        own: the run's TrainEvalPipelineConfig.
+        given: the one to go on with.
+        run_dir, given_path: for the messages.
+
+    Returns:
+        The lines of a diff of what else differs, such as batch, steps, paths or learning rate; none
+        where nothing does.
+
+    Raises:
+        DataError: the checkpoints don't fit; the message holds the diff of what makes it so.
+    """
+    relevant = diff_lines(_what_a_checkpoint_holds(own), _what_a_checkpoint_holds(given))
+    if relevant:
+        shown = "\n".join(f"    {line}" for line in relevant)
+        raise DataError(
+            f"{run_dir}: holds checkpoints of another model or optimizer than {given_path} "
+            f"describes:\n{shown}\n"
+            "  Choose another --model_dir, or give the config that the run was begun with."
+        )
+    return diff_lines(*(text_format.MessageToString(c).splitlines() for c in (own, given)))
+
+
+def diff_lines(old, new):
+    """Returns the changed lines between two lists of lines, with two lines around each change."""
+    return list(difflib.unified_diff(old, new, lineterm="", n=2))[2:]
+
+
+def _what_a_checkpoint_holds(config):
+    """Returns, as lines of text, what of a config decides on the tensors of a checkpoint."""
+    optimizer = config.train_config.optimizer
+    return [
+        *text_format.MessageToString(config.model).splitlines(),
+        f"optimizer: {optimizer.WhichOneof('optimizer')}",
+        f"use_moving_average: {optimizer.use_moving_average}",
+    ]
+
+
+_METRIC = "DetectionBoxes_Precision/mAP"
+
+
+class RunEvaluation:
+    """Scores a run's newest checkpoint on the config's test records, each time it is called."""
+
+    def __init__(self, run_dir, record, names, patience=0, most_pictures=10):
+        """Takes where results go.
+
+        Args:
+            run_dir: the run's folder; results go to its eval/ and best/.
+            record: RunRecord, whose evaluations are added to.
+            names: {class id: name}.
+            patience: this many evaluations in a row that aren't better than the best end the
+                training; 0 never does.
+            most_pictures: images that are shown in TensorBoard with what was found on them.
+        """
+        self._run_dir, self._record, self._names = Path(run_dir), record, names
+        self._patience, self._most_pictures = patience, most_pictures
+
+    def __call__(self, step):
+        """Evaluates; returns whether it has been long enough without a better score."""
+        began, pictures = time.monotonic(), []
+
+        def on_image(image, detections, boxes, classes):
+            if len(pictures) < self._most_pictures:
+                truth = boxes, classes
+                pictures.append(draw_beside_truth(image, detections, truth, self._names))
+
+        metrics, checkpoint = evaluate_model(self._run_dir, on_image=on_image)
+        self._write_pictures(step, pictures)
+        earlier = self._record.values["evaluations"]
+        seconds = round(time.monotonic() - began, 1)
+        score = metrics[_METRIC]
+        if score > best_score(earlier):
+            keep_best(self._run_dir, checkpoint, self._run_dir / "eval" / "metrics.json")
+            print(f"the best so far: kept in {self._run_dir / BEST}")
+        earlier.append({"step": step, "mAP": score, "seconds": seconds})
+        waited = evaluations_since_best(earlier)
+        if self._patience and waited >= self._patience:
+            print(f"no better for {waited} evaluations: training ends here (--patience)")
+            return True
+        return False
+
+    def _write_pictures(self, step, pictures):
+        writer = tf.summary.create_file_writer(str(self._run_dir / "eval"))
+        write_beside_truth(writer, step, pictures)
+        writer.close()
+
+
+def best_score(evaluations):
+    """Returns the best mAP of evaluations as run.json holds them, under any where there is none."""
+    return max((one["mAP"] for one in evaluations), default=-2.0)
+
+
+def evaluations_since_best(evaluations):
+    """Returns how many evaluations, at the end, came after the first that scored the best mAP."""
+    best = best_score(evaluations)
+    after = itertools.dropwhile(lambda one: one["mAP"] < best, evaluations)
+    return max(0, len(list(after)) - 1)

@@ -9,20 +9,24 @@ from google.protobuf import text_format
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import write_text
-from lowlight.core.progress import Progress
+from lowlight.core.parallel import Progress
 from lowlight.dataset.classes import read_label_map
 from lowlight.detector.runs import CONFIG, checkpoint_step, latest_checkpoint
 from lowlight.tfod import model as tfod
 from lowlight.tfod import trainee as tfod_trainee
 from lowlight.training.checkpoints import Checkpoints, newest_whole_checkpoint
-from lowlight.training.input import training_batches
-from lowlight.training.loop import Schedule, TrainingLoop, make_writer
+from lowlight.training.loop import Schedule, TrainingImages, TrainingLoop, make_writer
 from lowlight.training.preflight import preflight
-from lowlight.training.record import RunRecord, data_fingerprint, git_commit, software, text_hash
-from lowlight.training.run_config import check_same_run
-from lowlight.training.run_evaluation import RunEvaluation
-from lowlight.training.step import choose_precision, make_train_step
-from lowlight.training.summaries import TrainingImages
+from lowlight.training.record import (
+    RunEvaluation,
+    RunRecord,
+    check_same_run,
+    data_fingerprint,
+    git_commit,
+    software,
+    text_hash,
+)
+from lowlight.training.step import choose_precision, make_train_step, training_batches
 
 
 class Session:
