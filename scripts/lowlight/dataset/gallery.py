@@ -1,19 +1,17 @@
 """Chooses the pictures of a data set that are worth a look, and makes thumbnails of them."""
 
-import io
 import random
 from pathlib import Path
 from typing import NamedTuple
 
 from lowlight.dataset.overview import Entry, group_by_class
-from lowlight.images.drawing import brightened, draw_frames
+from lowlight.images.drawing import brightened, draw_frames, encode_thumbnail
 from lowlight.images.reading import open_reduced
 
 _EXAMPLES = 6  # pictures of each class
 _EXTREMES = 12  # pictures of the darkest, and of the most crowded
 _MOST_PROBLEMS = 48  # pictures of images with a problem
 _SIDE = 240  # pixels of a thumbnail's longer side
-_QUALITY = 72  # of its JPEG: about 8 kB
 
 
 class Picture(NamedTuple):
@@ -86,13 +84,6 @@ def make_thumbnails(images_dir, entry, classes):
     boxes = [(b.xmin * across, b.ymin * down, b.xmax * across, b.ymax * down) for b in entry.boxes]
     numbers = [classes.index(box.class_name) + 1 for box in entry.boxes]
     return [_encode(picture, boxes, numbers) for picture in (image, bright)]
-
-
-def encode_thumbnail(picture):
-    """Returns a picture as the bytes of a small JPEG."""
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_QUALITY)
-    return stream.getvalue()
 
 
 def _encode(picture, boxes, numbers):

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from lowlight.core.files import write_text
-from lowlight.dataset.gallery import encode_thumbnail
 from lowlight.evaluation.comparison import LEVEL, changed_images
 from lowlight.evaluation.metrics import COCO_METRICS
 from lowlight.evaluation.mistakes import MEANINGS
 from lowlight.evaluation.report_pictures import Chosen, draw_found, picture_legend
 from lowlight.evaluation.truth_source import pick_encoded
+from lowlight.images.drawing import encode_thumbnail
 from lowlight.pages.charts import Html, draw_difference, to_html
 from lowlight.pages.document import Cell, format_document, format_table, show_jpeg, sort_script
 

@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.dataset.gallery import encode_thumbnail
 from lowlight.evaluation.mistakes import MEANINGS
-from lowlight.images.drawing import brightened, draw_frame
+from lowlight.images.drawing import brightened, draw_frame, encode_thumbnail
 from lowlight.images.reading import open_reduced
 from lowlight.pages.charts import to_html
 from lowlight.pages.document import show_jpeg

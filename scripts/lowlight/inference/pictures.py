@@ -7,8 +7,7 @@ from PIL import Image
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import is_inside, output_dir, whole_file
-from lowlight.dataset.gallery import encode_thumbnail
-from lowlight.images.drawing import brightened, brightness_of, draw_detections
+from lowlight.images.drawing import brightened, brightness_of, draw_detections, encode_thumbnail
 
 GALLERY, CROPS = "gallery", "crops"
 _SMALL = 480  # pixels of a small picture's longer side

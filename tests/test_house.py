@@ -1,0 +1,61 @@
+"""The house: which package may import which, and how large its rooms may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+LOWLIGHT = Path(__file__).parents[1] / "scripts" / "lowlight"
+
+# Each package may import itself and those named behind it.
+MAY_IMPORT = {
+    "core": "",
+    "images": "core",
+    "pages": "core",
+    "dataset": "core images pages",
+    "tfod": "core dataset.classes",
+    "detector": "core images tfod",
+    "inference": "core images pages detector dataset.classes",
+    "evaluation": "core images pages dataset tfod detector",
+    "training": "core images dataset tfod detector evaluation",
+}
+MODULES = sorted(LOWLIGHT.rglob("*.py"))
+
+
+def _name(path):
+    return ".".join(path.relative_to(LOWLIGHT).with_suffix("").parts)
+
+
+def _imported(path):
+    """Yields the full names of what a module imports, at its top or where it is needed."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_a_module_imports_only_what_its_package_may(path):
+    package = path.relative_to(LOWLIGHT).parts[0].removesuffix(".py")
+    allowed = [package, *MAY_IMPORT.get(package, "core").split()]
+    ours = [name.removeprefix("lowlight.") for name in _imported(path) if "lowlight." in name]
+    assert [n for n in ours if not any(f"{n}.".startswith(f"{a}.") for a in allowed)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_only_tfod_imports_object_detection(path):
+    if path.relative_to(LOWLIGHT).parts[0] != "tfod":
+        assert [n for n in _imported(path) if n.split(".")[0] == "object_detection"] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_a_module_has_at_most_300_lines(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
+def test_the_packages_are_the_nine_of_the_table():
+    assert {path.parent.name for path in LOWLIGHT.glob("*/__init__.py")} == set(MAY_IMPORT)
