@@ -3,16 +3,53 @@ import pytest
 
 from lowlight.images.boxes import (
     clip_pixel_xyxy,
+    iou,
+    ltwh_iou_with_crowds,
+    ltwh_to_xyxy,
+    mirror_xyxy,
     pixel_ltwh_to_pixel_xyxy,
+    pixel_xyxy_to_pixel_ltwh,
     pixel_xyxy_to_unit_yxyx,
     round_pixel_xyxy,
     unit_yxyx_to_pixel_xyxy,
+    unit_yxyx_to_whole_ltwh,
+    xyxy_to_ltwh,
     xyxy_to_yxyx,
 )
 
 
 def test_right_and_bottom_edges_are_exclusive():
     assert pixel_ltwh_to_pixel_xyxy((4, 5, 20, 15)) == (4, 5, 24, 20)
+    assert pixel_xyxy_to_pixel_ltwh((4, 5, 24, 20)) == (4, 5, 20, 15)
+
+
+def test_many_boxes_become_corners_and_back():
+    ltwh = np.array([(4, 5, 20, 15), (0, 0, 1, 2)])
+    np.testing.assert_array_equal(ltwh_to_xyxy(ltwh), [(4, 5, 24, 20), (0, 0, 1, 2)])
+    np.testing.assert_array_equal(xyxy_to_ltwh(ltwh_to_xyxy(ltwh)), ltwh)
+
+
+def test_a_mirrored_box_lies_as_far_from_the_other_edge():
+    np.testing.assert_array_equal(mirror_xyxy(np.array([(4, 5, 24, 20)]), 40), [(16, 5, 36, 20)])
+
+
+def test_overlaps_of_corners_and_a_box_without_area():
+    boxes = np.float32([(0, 0, 2, 2), (5, 5, 5, 9)])
+    np.testing.assert_allclose(iou(boxes, np.float32([(1, 0, 3, 2)])), [[1 / 3], [0]], rtol=1e-6)
+
+
+def test_a_crowd_holds_the_share_of_the_detection_inside():
+    first, second = np.array([(0, 0, 2, 2.0)] * 2), np.array([(1, 0, 10, 10.0)] * 2)
+    found = ltwh_iou_with_crowds(first, second, np.array([False, True]))
+    np.testing.assert_allclose(found, [2 / 102, 0.5])
+
+
+def test_an_edge_that_float32_moved_off_its_pixel_is_put_back():
+    fractions = np.float32([(1 / 3, 1 / 7, 2 / 3, 5 / 7)])
+    np.testing.assert_array_equal(unit_yxyx_to_whole_ltwh(fractions, 7, 3), [(1, 1, 4, 1)])
+    np.testing.assert_allclose(
+        unit_yxyx_to_whole_ltwh([(0.25, 0.1, 0.5, 0.35)], 10, 10), [(1, 2.5, 2.5, 2.5)]
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lowlight.core.errors import DataError, join_errors
 from lowlight.dataset.classes import check_class_name
+from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 
 _MOST = 10**9  # no pixel lies further out
 _REMEDY = "Correct it and run this step again."
@@ -81,12 +82,12 @@ def _image_item(number, image):
 
 
 def _box_item(number, image_id, category_id, box):
-    width, height = box.xmax - box.xmin, box.ymax - box.ymin
+    left, top, width, height = pixel_xyxy_to_pixel_ltwh(box[4:])
     return {
         "id": number,
         "image_id": image_id,
         "category_id": category_id,
-        "bbox": [box.xmin, box.ymin, width, height],
+        "bbox": [left, top, width, height],
         "area": width * height,
         "iscrowd": 0,
     }

@@ -11,6 +11,7 @@ from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS, SPLITS, read_classes
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import ImageRow, ProblemRow, read_table, read_tables
+from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 from lowlight.images.reading import open_reduced, read_image
 
 _BRIGHTNESS_SIDE = 64  # pixels; the mean of an image needs no more of it
@@ -214,7 +215,7 @@ def measure_boxes(entries, anchors):
     for image, boxes, *_ in entries:
         scale = anchors.resize_scale(image.width, image.height)
         for box in boxes:
-            width, height = box.xmax - box.xmin, box.ymax - box.ymin
+            _, _, width, height = pixel_xyxy_to_pixel_ltwh(box[4:])
             classes.append(box.class_name)
             sizes.append(scale * (width * height) ** 0.5)
             ratios.append(width / height)

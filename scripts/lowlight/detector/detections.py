@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.detector.postprocess import iou
+from lowlight.images.boxes import iou, mirror_xyxy
 
 
 class Detections(NamedTuple):
@@ -126,11 +126,7 @@ def merge_views(regions, found, size, most_iou, most):
 
 def _upright(found, look, width):
     """Returns the boxes as they lie in the unmirrored region."""
-    if not look.mirrored:
-        return found
-    boxes = found.boxes.copy()
-    boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-    return found._replace(boxes=boxes)
+    return found._replace(boxes=mirror_xyxy(found.boxes, width)) if look.mirrored else found
 
 
 def _is_whole(boxes, look, size):

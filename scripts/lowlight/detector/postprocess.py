@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lowlight.images.boxes import iou
+
 
 class BoxDecoder(NamedTuple):
     """TFOD's Faster R-CNN box coder (object_detection/box_coders/faster_rcnn_box_coder.py)."""
@@ -157,17 +159,3 @@ def _ordered(boxes):
     return np.hstack(
         [np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])]
     )
-
-
-def iou(boxes, others):
-    """Returns the intersection over union of corners [N, 4] with others [M, 4], float32 [N, M].
-
-    It is zero where a box has no area.
-    """
-    low = np.maximum(boxes[:, np.newaxis, :2], others[:, :2])
-    high = np.minimum(boxes[:, np.newaxis, 2:], others[:, 2:])
-    both = np.maximum(high - low, 0).prod(2)
-    areas, other_areas = (np.prod(b[:, 2:] - b[:, :2], 1) for b in (boxes, others))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = both / (areas[:, np.newaxis] + other_areas - both)
-    return np.where((areas[:, np.newaxis] > 0) & (other_areas > 0), found, 0)

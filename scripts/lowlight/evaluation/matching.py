@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lowlight.images.boxes import ltwh_iou_with_crowds
+
 # pycocotools' own: 0.50 to 0.95 (https://github.com/cocodataset/cocoapi, Params.setDetParams).
 IOUS = np.linspace(0.5, 0.95, 10)
 MOST_DETECTIONS = 100  # of an image and class
@@ -77,21 +79,6 @@ def rows_by_image(images, count):
     return np.split(order, np.searchsorted(images[order], np.arange(1, count)))
 
 
-def overlap(first, second, crowd):
-    """Returns the IoU of boxes with boxes, row by row, as pycocotools' bbIou computes it.
-
-    Args:
-        first: ltwh of detections, [P, 4].
-        second: ltwh of ground truth, [P, 4].
-        crowd: bool [P]; with a crowd, it is the share of the detection that lies in it.
-    """
-    sides = np.minimum(first[:, :2] + first[:, 2:], second[:, :2] + second[:, 2:])
-    sides = np.maximum(sides - np.maximum(first[:, :2], second[:, :2]), 0)
-    inside, area = sides[:, 0] * sides[:, 1], first[:, 2] * first[:, 3]
-    union = np.where(crowd, area, area + second[:, 2] * second[:, 3] - inside)
-    return np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)
-
-
 def pair_boxes(truth, images, ltwh, labels=None, least_iou=IOUS[0]):
     """Returns the Pairs of detections and boxes of the same image with at least this IoU.
 
@@ -110,7 +97,7 @@ def pair_boxes(truth, images, ltwh, labels=None, least_iou=IOUS[0]):
     detections = np.repeat(np.arange(len(mine)), counts)
     steps = np.arange(len(detections)) - np.repeat(np.cumsum(counts) - counts, counts)
     boxes = boxes_by_key[np.repeat(first, counts) + steps]
-    ious = overlap(ltwh[detections], truth.ltwh[boxes], truth.crowd[boxes])
+    ious = ltwh_iou_with_crowds(ltwh[detections], truth.ltwh[boxes], truth.crowd[boxes])
     near = (ious >= min(least_iou, 1 - 1e-10)) & (ious > 0)
     return Pairs(detections[near], boxes[near], ious[near])
 

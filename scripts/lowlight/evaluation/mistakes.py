@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.evaluation.matching import overlap, pair_boxes, rows_by_image
+from lowlight.evaluation.matching import pair_boxes, rows_by_image
+from lowlight.images.boxes import ltwh_iou_with_crowds
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU that makes a detection right, and that of background
 MOST = 100  # detections of an image
@@ -106,7 +107,9 @@ def _judge(truth, found, rows, boxes, taken):
 def _grid(first, second, crowd):
     """Returns the overlaps of all with all, [D, G]."""
     rows, columns = np.indices((len(first), len(second)))
-    every = overlap(first[rows.ravel()], second[columns.ravel()], np.full(rows.size, crowd))
+    every = ltwh_iou_with_crowds(
+        first[rows.ravel()], second[columns.ravel()], np.full(rows.size, crowd)
+    )
     return every.reshape(rows.shape)
 
 

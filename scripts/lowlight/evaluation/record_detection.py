@@ -9,7 +9,7 @@ from lowlight.dataset.records import read_records
 from lowlight.detector.detector import Detector
 from lowlight.evaluation.results import make_found
 from lowlight.evaluation.truth_source import measure_brightness
-from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy
+from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy, xyxy_to_ltwh
 
 
 def detect_records(model, source, names, part, on_image, log):
@@ -72,7 +72,7 @@ def _detect_record(detector, record, image, names, on_image, log):
         on_image(image, found, boxes, record.classes)
     known = np.isin(found.classes, list(names))
     corners = np.concatenate([boxes, found.boxes[known]])
-    ltwh = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+    ltwh = xyxy_to_ltwh(corners)
     mean, means = measure_brightness(image, record.filename, (ltwh, record.width, record.height))
     means = [None if np.isnan(value) else round(value, 1) for value in means.tolist()]
     parts = found.classes[known].tolist(), ltwh[len(boxes) :], found.scores[known]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lowlight.evaluation.mistakes import MEANINGS
+from lowlight.images.boxes import pixel_ltwh_to_pixel_xyxy
 from lowlight.images.drawing import brightened, draw_frame, encode_thumbnail
 from lowlight.images.reading import open_reduced
 from lowlight.pages.charts import to_html
@@ -114,11 +115,11 @@ def draw_found(score, chosen, data):
     image = brightened(image, brightness)
     scale = np.array([image.width / width, image.height / height] * 2)
     for box in np.flatnonzero(truth.images == chosen.image):
-        draw_frame(image, _corners(truth.ltwh[box]) * scale, _TRUE, 2)
+        draw_frame(image, pixel_ltwh_to_pixel_xyxy(truth.ltwh[box]) * scale, _TRUE, 2)
     right = set(score.errors.rows[score.errors.kinds == ""].tolist())
     for row in chosen.rows[np.argsort(score.found.scores[chosen.rows])]:
         colour = _RIGHT if int(row) in right else _WRONG
-        draw_frame(image, _corners(score.found.ltwh[row]) * scale, colour, 2)
+        draw_frame(image, pixel_ltwh_to_pixel_xyxy(score.found.ltwh[row]) * scale, colour, 2)
     return image, brightness
 
 
@@ -132,10 +133,6 @@ def _figure(score, chosen, sources):
         f'<div>{to_html(facts)}</div><div class="remark">{to_html(chosen.remark)}</div>'
         f"<div>{to_html(_list_found(score, chosen))}</div></figcaption></figure>\n"
     )
-
-
-def _corners(ltwh):
-    return np.concatenate([ltwh[:2], ltwh[:2] + ltwh[2:]])
 
 
 def _list_found(score, chosen):

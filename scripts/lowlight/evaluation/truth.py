@@ -12,6 +12,7 @@ from lowlight.dataset.classes import read_classes
 from lowlight.dataset.coco import parse_coco
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import read_tables
+from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh, unit_yxyx_to_whole_ltwh
 
 
 class Truth(NamedTuple):
@@ -117,16 +118,12 @@ def read_truth_of_tables(data_dir, split=None):
     here = [entry for entry in entries if entry[0].filename in chosen]
     images = [(ids[i.filename], i.filename, i.width, i.height) for i, _ in here]
     boxes = [
-        (ids[b.filename], label_of[b.class_name], _ltwh(b), None, False)
+        (ids[b.filename], label_of[b.class_name], pixel_xyxy_to_pixel_ltwh(b[4:]), None, False)
         for _, bs in here
         for b in bs
     ]
     others = set(ids.values()) - {image[0] for image in images}
     return make_truth(classes, images, boxes, others)
-
-
-def _ltwh(box):
-    return box.xmin, box.ymin, box.xmax - box.xmin, box.ymax - box.ymin
 
 
 def read_truth_of_coco(path):
@@ -176,18 +173,12 @@ def truth_of_records(records, names, place, ids=None):
                 "  Give the label map that the records were written with."
             )
         images.append((ids[filename], filename, width, height))
-        for box, number in zip(_pixels(unit_yxyx, width, height), class_ids, strict=True):
+        for box, number in zip(
+            unit_yxyx_to_whole_ltwh(unit_yxyx, width, height), class_ids, strict=True
+        ):
             boxes.append((ids[filename], int(number), box, None, False))
     others = set(ids.values()) - {image[0] for image in images}
     return make_truth(names, images, boxes, others)
-
-
-def _pixels(unit_yxyx, width, height):
-    """Returns ltwh in pixels, [N, 4]; an edge within 1/100 of a whole pixel is that pixel."""
-    edges = np.asarray(unit_yxyx, float).reshape(-1, 4) * [height, width, height, width]
-    whole = np.round(edges)
-    top, left, bottom, right = np.where(np.abs(edges - whole) < 0.01, whole, edges).T
-    return np.stack([left, top, right - left, bottom - top], axis=1)
 
 
 def format_truth(truth, facts=None):

@@ -16,6 +16,12 @@ def pixel_ltwh_to_pixel_xyxy(box):
     return left, top, left + width, top + height
 
 
+def pixel_xyxy_to_pixel_ltwh(box):
+    """Returns (left, top, width, height) of a box (xmin, ymin, xmax, ymax)."""
+    xmin, ymin, xmax, ymax = box
+    return xmin, ymin, xmax - xmin, ymax - ymin
+
+
 def clip_pixel_xyxy(box, width, height):
     """Returns the part of the box that lies in an image of this size.
 
@@ -57,6 +63,61 @@ def unit_yxyx_to_pixel_xyxy(boxes, width, height):
     return xyxy_to_yxyx(boxes) * np.array([width, height, width, height], np.float32)
 
 
+def unit_yxyx_to_whole_ltwh(boxes, width, height):
+    """Returns float64 boxes, [N, 4], ltwh in pixels, from TFOD's boxes, [N, 4] in [0, 1].
+
+    An edge within 1/100 of a whole pixel is that pixel: a record's fractions are float32.
+    """
+    edges = np.asarray(boxes, float).reshape(-1, 4) * [height, width, height, width]
+    whole = np.round(edges)
+    edges = np.where(np.abs(edges - whole) < 0.01, whole, edges)
+    return xyxy_to_ltwh(xyxy_to_yxyx(edges))
+
+
 def xyxy_to_yxyx(boxes):
     """Returns boxes, [N, 4], with each axis pair swapped: xyxy to yxyx, and yxyx to xyxy."""
     return np.asarray(boxes).reshape(-1, 4)[:, [1, 0, 3, 2]]
+
+
+def ltwh_to_xyxy(boxes):
+    """Returns boxes, [N, 4], by their corners."""
+    return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+
+
+def xyxy_to_ltwh(boxes):
+    """Returns boxes, [N, 4], by their first corner and their sides."""
+    return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+
+
+def mirror_xyxy(boxes, width):
+    """Returns boxes, [N, 4], as they lie in the mirrored image of this width."""
+    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+
+
+def iou(boxes, others):
+    """Returns the intersection over union of corners [N, 4] with others [M, 4], float32 [N, M].
+
+    It is zero where a box has no area.
+    """
+    low = np.maximum(boxes[:, np.newaxis, :2], others[:, :2])
+    high = np.minimum(boxes[:, np.newaxis, 2:], others[:, 2:])
+    both = np.maximum(high - low, 0).prod(2)
+    areas, other_areas = (np.prod(b[:, 2:] - b[:, :2], 1) for b in (boxes, others))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = both / (areas[:, np.newaxis] + other_areas - both)
+    return np.where((areas[:, np.newaxis] > 0) & (other_areas > 0), found, 0)
+
+
+def ltwh_iou_with_crowds(first, second, crowd):
+    """Returns the IoU of boxes with boxes, row by row, as pycocotools' bbIou computes it.
+
+    Args:
+        first: ltwh of detections, [P, 4].
+        second: ltwh of ground truth, [P, 4].
+        crowd: bool [P]; with a crowd, it is the share of the detection that lies in it.
+    """
+    sides = np.minimum(first[:, :2] + first[:, 2:], second[:, :2] + second[:, 2:])
+    sides = np.maximum(sides - np.maximum(first[:, :2], second[:, :2]), 0)
+    inside, area = sides[:, 0] * sides[:, 1], first[:, 2] * first[:, 3]
+    union = np.where(crowd, area, area + second[:, 2] * second[:, 3] - inside)
+    return np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)

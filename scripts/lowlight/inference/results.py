@@ -6,6 +6,7 @@ import itertools
 import json
 
 from lowlight.core.files import write_texts
+from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 from lowlight.inference.detection_page import format_gallery
 
 PARTS = "detections"
@@ -106,11 +107,11 @@ def format_coco(entries):
     lines = []
     for entry in entries:
         for one in entry[PARTS]:
-            xmin, ymin, xmax, ymax = one["box"]
+            left, top, width, height = pixel_xyxy_to_pixel_ltwh(one["box"])
             result = {
                 "image_id": entry["file"],
                 "category_id": one["class_id"],
-                "bbox": [xmin, ymin, round(xmax - xmin, 1), round(ymax - ymin, 1)],
+                "bbox": [left, top, round(width, 1), round(height, 1)],
                 "score": one["score"],
             }
             lines.append(json.dumps(result))
