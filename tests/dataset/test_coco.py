@@ -138,6 +138,7 @@ BAD_FILES = {
         "two categories are called 'lamp'",
     ),
     "an id that is a text": (document(images__id="7"), "images[0]: id is '7', not a whole number"),
+    "an id of 25 digits": (document(images__id=10**25), "images[0]: id is 1e+25, not a whole"),
     "an id that is a truth": (document(images__id=True), "images[0]: id is True, not a whole"),
     "no file name": (document(images__file_name=None), "images[0], id 7: no 'file_name'"),
     "half a character": (document(images__file_name="\ud800"), "images[0], id 7: file_name is"),
@@ -155,7 +156,7 @@ BAD_FILES = {
     "a text in it": (document(annotations__bbox=[1, 2, 3, "4"]), FIRST + "bbox [1, 2, 3, '4']"),
     "nan": (document(annotations__bbox=[1, 2, 3, float("nan")]), FIRST + "bbox [1, 2, 3, nan]"),
     "infinity": (document(annotations__bbox=[1, 2, 3, float("inf")]), FIRST + "bbox [1, 2, 3, inf"),
-    "too far out": (document(annotations__bbox=[10**400, 2, 3, 4]), FIRST + "bbox [1000"),
+    "too far out": (document(annotations__bbox=[10**400, 2, 3, 4]), FIRST + "bbox [inf, 2"),
     "no area": (document(annotations__bbox=[1, 2, 0, 4]), FIRST + "a box 0 wide and 4 high"),
     "below 0": (document(annotations__bbox=[1, 2, 3.5, -4]), FIRST + "a box 3.5 wide and -4 high"),
     "another crowd": (document(annotations__iscrowd=2), FIRST + "iscrowd is 2, not 0 or 1"),
@@ -170,9 +171,9 @@ def test_a_fault_is_told_with_its_place_and_a_remedy(whole, message):
     assert "\n  " in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000, b"9" * 5000])
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000])
 def test_what_is_no_json_is_refused(data):
-    with pytest.raises(DataError, match=r"^a\.json: not JSON \(.*\n  A COCO file of object detec"):
+    with pytest.raises(DataError, match=r"^a\.json: not JSON, or cut short \(.*\n  A COCO file"):
         parse_coco(data, "a.json")
 
 

@@ -59,6 +59,8 @@ BAD_ITEMS = {
     "image of another type": ({**GOOD, "image_id": [1]}, r"image_id \[1\] isn't among"),
     "unknown class": ({**GOOD, "category_id": 0}, r"category_id 0 isn't among .*1 to 3"),
     "three numbers": ({**GOOD, "bbox": [1, 2, 3]}, "isn't four numbers"),
+    "a number of 400 digits": ({**GOOD, "bbox": [1, 2, 10**400, 3]}, "isn't four numbers"),
+    "an id of 25 digits": ({**GOOD, "image_id": 10**25}, r"image_id 1e\+25 isn't among"),
     "nan in the box": ({**GOOD, "bbox": [1, 2, 3, float("nan")]}, "isn't four numbers"),
     "x2 under x1": ({**GOOD, "bbox": [60, 10, -50, 40]}, "a box -50 wide and 40 high"),
     "negative score": ({**GOOD, "score": -0.1}, "score -0.1 isn't a number from 0 to 1"),

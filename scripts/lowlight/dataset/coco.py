@@ -1,10 +1,11 @@
 """Writes and reads COCO's JSON of object detection (https://cocodataset.org/#format-data)."""
 
-import json
 import reprlib
 from typing import NamedTuple
 
+from lowlight.core import json_texts
 from lowlight.core.errors import DataError, join_errors
+from lowlight.core.json_texts import coco_box, coco_image, parse_json
 from lowlight.dataset.classes import check_class_name
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 
@@ -55,42 +56,23 @@ def format_coco(entries, classes, chosen):
     """
     class_ids = {name: number for number, name in enumerate(classes, 1)}
     image_ids = {image.filename: number for number, (image, _) in enumerate(entries, 1)}
+    images = [
+        coco_image(image_ids[image.filename], image.filename, image.width, image.height)
+        for image, _ in entries
+        if image.filename in chosen
+    ]
     all_boxes = [box for _, boxes in entries for box in boxes]
-    whole = {
-        "images": [
-            _image_item(image_ids[image.filename], image)
-            for image, _ in entries
-            if image.filename in chosen
-        ],
-        "annotations": [
-            _box_item(number, image_ids[box.filename], class_ids[box.class_name], box)
-            for number, box in enumerate(all_boxes, 1)
-            if box.filename in chosen
-        ],
-        "categories": [{"id": number, "name": name} for name, number in class_ids.items()],
-    }
-    return json.dumps(whole, ensure_ascii=False) + "\n"
-
-
-def _image_item(number, image):
-    return {
-        "id": number,
-        "file_name": image.filename,
-        "width": image.width,
-        "height": image.height,
-    }
-
-
-def _box_item(number, image_id, category_id, box):
-    left, top, width, height = pixel_xyxy_to_pixel_ltwh(box[4:])
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": category_id,
-        "bbox": [left, top, width, height],
-        "area": width * height,
-        "iscrowd": 0,
-    }
+    boxes = [
+        coco_box(
+            number,
+            image_ids[box.filename],
+            class_ids[box.class_name],
+            pixel_xyxy_to_pixel_ltwh(box[4:]),
+        )
+        for number, box in enumerate(all_boxes, 1)
+        if box.filename in chosen
+    ]
+    return json_texts.format_coco(images, boxes, dict(enumerate(classes, 1)))
 
 
 def parse_coco(data, place):
@@ -130,10 +112,7 @@ def parse_coco(data, place):
 
 
 def _load(data, place):
-    try:
-        whole = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not JSON ({error}).\n  {_FORM}") from error
+    whole = parse_json(data, place, _FORM)
     if not isinstance(whole, dict):
         raise DataError(f"{place}: no object at the top.\n  {_FORM}")
     for key in ("images", "annotations", "categories"):

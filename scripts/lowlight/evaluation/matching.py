@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from lowlight.images.boxes import ltwh_iou_with_crowds
 
@@ -54,7 +55,7 @@ def rank_detections(found, most=MOST_DETECTIONS):
         most: how many of an image and class.
     """
     order = np.lexsort((-found.scores, found.images, found.labels))
-    ranks = _places_in_group(_group_keys(found.images[order], found.labels[order]))
+    ranks = places_in_group(_group_keys(found.images[order], found.labels[order]))
     order, ranks = order[ranks < most], ranks[ranks < most]
     by_score = np.lexsort((found.images[order], -found.scores[order], found.labels[order]))
     order, ranks = order[by_score], ranks[by_score]
@@ -66,11 +67,9 @@ def _group_keys(images, labels):
     return labels.astype(np.int64) * (images.max(initial=0) + 1) + images
 
 
-def _places_in_group(keys):
-    """Returns each key's place, from 0, among its equals, which stand together."""
-    starts = np.flatnonzero(np.diff(keys, prepend=-1))
-    lengths = np.diff(np.append(starts, len(keys)))
-    return np.arange(len(keys)) - np.repeat(starts, lengths)
+def places_in_group(keys):
+    """Returns each key's place, from 0, among its equals, int [K]."""
+    return pd.Series(keys).groupby(keys, sort=False).cumcount().to_numpy()
 
 
 def rows_by_image(images, count):
@@ -95,8 +94,7 @@ def pair_boxes(truth, images, ltwh, labels=None, least_iou=IOUS[0]):
     first, last = (np.searchsorted(theirs, mine, side) for side in ("left", "right"))
     counts = last - first
     detections = np.repeat(np.arange(len(mine)), counts)
-    steps = np.arange(len(detections)) - np.repeat(np.cumsum(counts) - counts, counts)
-    boxes = boxes_by_key[np.repeat(first, counts) + steps]
+    boxes = boxes_by_key[np.repeat(first, counts) + places_in_group(detections)]
     ious = ltwh_iou_with_crowds(ltwh[detections], truth.ltwh[boxes], truth.crowd[boxes])
     near = (ious >= min(least_iou, 1 - 1e-10)) & (ious > 0)
     return Pairs(detections[near], boxes[near], ious[near])
@@ -151,7 +149,7 @@ def _turns(ranked, pairs):
     keys = _group_keys(ranked.images[detections], ranked.labels[detections])
     order = np.lexsort((ranked.ranks[detections], keys))
     turns = np.empty(len(detections), np.int64)
-    turns[order] = _places_in_group(keys[order])
+    turns[order] = places_in_group(keys[order])
     by_turn = np.lexsort((-counts, turns))
     ends = np.cumsum(np.bincount(turns))
     for chosen in np.split(by_turn, ends[:-1]) if len(ends) else ():

@@ -1,6 +1,5 @@
 """Detections in COCO's results form: read with every check, written, and told from others."""
 
-import json
 import math
 import reprlib
 from typing import NamedTuple
@@ -9,6 +8,8 @@ import numpy as np
 
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import existing_file
+from lowlight.core.json_texts import format_coco_results, parse_json
+from lowlight.evaluation.matching import places_in_group
 from lowlight.evaluation.truth import stem
 
 _FORM = (
@@ -82,10 +83,7 @@ def read_results(path, truth):
 
 def _load(path):
     data = existing_file(path, "Check --detections.").read_bytes()
-    try:
-        items = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON, or cut short ({error}).\n  {_FORM}") from error
+    items = parse_json(data, path, _FORM)
     if isinstance(items, dict) and isinstance(items.get("images"), list):
         raise DataError(
             f"{path}: an object with images, not a list of results.\n"
@@ -148,19 +146,15 @@ def _is_number(value):
 
 def format_results(found, truth):
     """Returns detections in COCO's results form as text, one a line."""
-    image_ids, class_ids = truth.image_ids.tolist(), truth.class_ids
-    lines = (
-        json.dumps(
-            {
-                "image_id": image_ids[image],
-                "category_id": class_ids[label],
-                "bbox": box,
-                "score": score,
-            }
+    return format_coco_results(
+        zip(
+            truth.image_ids[found.images].tolist(),
+            [truth.class_ids[label] for label in found.labels],
+            found.ltwh.tolist(),
+            found.scores.tolist(),
+            strict=True,
         )
-        for image, label, box, score in zip(*map(np.ndarray.tolist, found), strict=True)
     )
-    return "[" + ",\n".join(lines) + "]\n"
 
 
 def keep(found, score_threshold=0.0, max_detections=None):
@@ -176,7 +170,4 @@ def keep(found, score_threshold=0.0, max_detections=None):
         return rows
     images = found.images[rows]
     order = np.lexsort((-found.scores[rows], images))
-    starts = np.flatnonzero(np.diff(images[order], prepend=-1))
-    lengths = np.diff(np.append(starts, len(order)))
-    ranks = np.arange(len(order)) - np.repeat(starts, lengths)
-    return rows[np.sort(order[ranks < max_detections])]
+    return rows[np.sort(order[places_in_group(images[order]) < max_detections])]

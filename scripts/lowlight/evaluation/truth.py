@@ -1,6 +1,5 @@
 """The ground truth that detections are scored against, from csv tables, records or COCO's JSON."""
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_dir, existing_file
+from lowlight.core.json_texts import coco_box, coco_image, format_coco
 from lowlight.dataset.classes import read_classes
 from lowlight.dataset.coco import parse_coco
 from lowlight.dataset.split import split_by_file
@@ -188,32 +188,22 @@ def format_truth(truth, facts=None):
         truth: Truth.
         facts: a JSON value for each image, kept with it under "facts"; None for none.
     """
+    sizes = truth.sizes.tolist()
     images = [
-        {"id": int(n), "file_name": name, "width": int(w), "height": int(h)}
-        for n, name, (w, h) in zip(truth.image_ids, truth.filenames, truth.sizes, strict=True)
+        coco_image(number, name, *size)
+        for number, name, size in zip(truth.image_ids.tolist(), truth.filenames, sizes, strict=True)
     ]
     for image, values in zip(images, facts or (), strict=False):
         image["facts"] = values
-    annotations = [
-        {
-            "id": number,
-            "image_id": int(truth.image_ids[truth.images[box]]),
-            "category_id": int(truth.class_ids[truth.labels[box]]),
-            "bbox": [_plain(edge) for edge in truth.ltwh[box]],
-            "area": _plain(truth.areas[box]),
-            "iscrowd": int(truth.crowd[box]),
-        }
-        for number, box in enumerate(range(len(truth.images)), 1)
-    ]
-    pairs = zip(truth.class_ids, truth.names, strict=True)
-    categories = [{"id": number, "name": name} for number, name in pairs]
-    whole = {"images": images, "annotations": annotations, "categories": categories}
-    return json.dumps(whole, ensure_ascii=False) + "\n"
-
-
-def _plain(value):
-    """Returns a whole number as an int, which JSON writes shorter."""
-    return int(value) if value == int(value) else float(value)
+    columns = (
+        truth.image_ids[truth.images].tolist(),
+        [truth.class_ids[label] for label in truth.labels],
+        truth.ltwh.tolist(),
+        truth.areas.tolist(),
+        truth.crowd.tolist(),
+    )
+    boxes = [coco_box(number, *box) for number, box in enumerate(zip(*columns, strict=True), 1)]
+    return format_coco(images, boxes, dict(zip(truth.class_ids, truth.names, strict=True)))
 
 
 def stem(filename):

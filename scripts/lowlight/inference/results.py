@@ -6,6 +6,7 @@ import itertools
 import json
 
 from lowlight.core.files import write_texts
+from lowlight.core.json_texts import format_coco_results
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 from lowlight.inference.detection_page import format_gallery
 
@@ -104,15 +105,9 @@ def format_rows(rows):
 
 def format_coco(entries):
     """Returns a list of COCO results as text, one a line, with the file's name as image_id."""
-    lines = []
+    rows = []
     for entry in entries:
         for one in entry[PARTS]:
-            left, top, width, height = pixel_xyxy_to_pixel_ltwh(one["box"])
-            result = {
-                "image_id": entry["file"],
-                "category_id": one["class_id"],
-                "bbox": [left, top, round(width, 1), round(height, 1)],
-                "score": one["score"],
-            }
-            lines.append(json.dumps(result))
-    return "[" + ",\n".join(lines) + "]\n"
+            ltwh = [round(edge, 1) for edge in pixel_xyxy_to_pixel_ltwh(one["box"])]
+            rows.append((entry["file"], one["class_id"], ltwh, one["score"]))
+    return format_coco_results(rows)
