@@ -10,8 +10,8 @@ of the upright image. Without --address, Ray runs on this machine alone, or wher
 --address=auto takes the cluster that this machine is in. All machines need the images and the model
 at the same paths; --output_dir is needed on this one only. A worker has a GPU, or two cores where
 there is no GPU. Workers that are killed lose nothing. An image that can't be read is named, the
-others are done, and the exit status is 1. The same command goes on where it was interrupted, and
-does images anew that have changed since.
+others are done, and the exit status is 1. The same command continues where it was interrupted,
+and does images anew that have changed since.
 """
 
 import os
@@ -35,7 +35,7 @@ from lowlight.inference.flags import (
 from lowlight.inference.folder import seen
 from lowlight.inference.parts import DetectionParts
 from lowlight.inference.ray_cluster import HERE, connected, load_ray, share_cluster
-from lowlight.inference.ray_inference import Task, detect_files
+from lowlight.inference.ray_inference import Task, detect_in_workers
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input_dir", None, "The images: folder, file, zip, ...", required=True)
@@ -61,7 +61,13 @@ def main():
     folder = output_dir(FLAGS.output_dir)
     model = find_flags_model(names)
     archive = FLAGS.input_dir if zipfile.is_zipfile(FLAGS.input_dir) else None
-    task = Task(model.absolute(), options, names, thresholds, archive and os.path.abspath(archive))
+    task = Task(
+        model=model.absolute(),
+        options=options,
+        names=names,
+        thresholds=thresholds,
+        archive=archive and os.path.abspath(archive),
+    )
     with locked(folder, "written", "output_dir"):
         parts = DetectionParts(folder, identity(task))
         rest = left_to_do(files, parts)
@@ -108,7 +114,7 @@ def detect(files, task, parts):
         model = f"{task.model.path} (step {task.model.step()})"
         print(f"model: {model}, run by workers: {share}", flush=True)
         with Progress(len(files), "image") as progress:
-            return detect_files(ray, files, task, share, parts, progress)
+            return detect_in_workers(ray, files, task, share, parts, progress)
 
 
 if __name__ == "__main__":

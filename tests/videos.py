@@ -8,7 +8,7 @@ import numpy as np
 from lowlight.detector.detections import Detections
 from lowlight.inference.folder import Job
 from lowlight.inference.video import Video, name_of
-from lowlight.inference.video_inference import detect_on_video
+from lowlight.inference.video_inference import detect_frames
 
 SIZE, COUNT = (96, 64), 20
 _UNIT = Fraction(1, 24000)  # seconds
@@ -134,16 +134,15 @@ def job_of(save_dir, detector=None, **options):
     """Returns a Job whose facts name a model."""
     thresholds = options.pop("thresholds", dict.fromkeys(NAMES, 0.3))
     facts = {"model": "m/exported"}
-    return Job(detector or FakeDetector(), NAMES, thresholds, save_dir, facts, quiet=True)._replace(
-        **options
-    )
+    detector = detector or FakeDetector()
+    return Job(detector, NAMES, thresholds, save_dir, facts, quiet=True, **options)
 
 
 def detect(path, out, detector=None, every=1, **options):
     """Detects on a video; returns (Counts, the annotated video's path in the folder `out`)."""
     out.mkdir(exist_ok=True)
     with Video(path) as opened:
-        counts = detect_on_video(opened, job_of(out, detector, **options), every)
+        counts = detect_frames(opened, job_of(out, detector, **options), every)
     return counts, out / f"{name_of(path)}.mp4"
 
 

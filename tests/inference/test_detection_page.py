@@ -8,7 +8,7 @@ from browser import COMMAND, Browser
 from PIL import Image
 
 from lowlight.inference.folder import Job
-from lowlight.inference.pictures import Saver
+from lowlight.inference.pictures import Pictures, Saver
 from lowlight.inference.results import write_files
 
 pytestmark = pytest.mark.skipif(COMMAND is None, reason="needs chromium on the PATH")
@@ -21,7 +21,7 @@ COUNT = 120
 def page(tmp_path_factory):
     """120 images; the n-th has a boat of score n / 200 + 0.3, and each fourth a bicycle of 0.9."""
     folder = tmp_path_factory.mktemp("found here")
-    saver = Saver(folder, NAMES)
+    saver = Saver(folder, NAMES, Pictures())
     entries = []
     for number in range(COUNT):
         name = f"day 1/#{number:03}.png"

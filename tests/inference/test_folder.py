@@ -1,6 +1,7 @@
 """Many images go through all steps; what was found is kept whole, whatever happens."""
 
 import csv
+import dataclasses
 import json
 import os
 import time
@@ -11,9 +12,10 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.detector.detections import Detections
-from lowlight.inference.folder import LOG, Job, detect_files
+from lowlight.inference.folder import Job, detect_files
 from lowlight.inference.inputs import find_images
-from lowlight.inference.pictures import prepare_save_path, write_gif
+from lowlight.inference.output_paths import LOG, prepare_save_path
+from lowlight.inference.pictures import Pictures, write_gif
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
 FOUND = Detections(
@@ -63,7 +65,8 @@ def run(folder, tmp_path, detector=None, **options):
     thresholds = options.pop("thresholds", dict.fromkeys(NAMES, 0.3))
     job = Job(
         detector or FakeDetector(), NAMES, thresholds, save_dir, {"model": "m/exported"}, quiet=True
-    )._replace(**options)
+    )
+    job = dataclasses.replace(job, **options)
     return detect_files(find_images(folder, recursive=True), job), save_dir
 
 
@@ -107,14 +110,14 @@ def test_coco_results_name_files_and_hold_widths(folder, tmp_path):
 
 
 def test_crops_hold_what_lies_in_the_boxes(folder, tmp_path):
-    _, save_dir = run(folder, tmp_path, options={"crops": True})
+    _, save_dir = run(folder, tmp_path, pictures=Pictures(crops=True))
     with Image.open(save_dir / "crops" / "Boat" / "deep er" / "e.tif_1.jpg") as crop:
         assert crop.size == (8, 6)
     assert len(list((save_dir / "crops" / "Bicycle").rglob("*.jpg"))) == 6
 
 
 def test_a_brightened_copy_is_drawn_on_and_the_detector_sees_the_original(folder, tmp_path):
-    _, save_dir = run(folder, tmp_path, options={"brightened": True})
+    _, save_dir = run(folder, tmp_path, pictures=Pictures(brightened=True))
     with Image.open(save_dir / "b.png") as picture:
         assert picture.getpixel((20, 9))[0] > 50
 

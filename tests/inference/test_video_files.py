@@ -5,10 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from videos import COUNT, RED, SIZE, detect, json_of, make_video, read_frames, shade_of
+from videos import COUNT, RED, SIZE, detect, job_of, json_of, make_video, read_frames, shade_of
 
 from lowlight.core.errors import DataError
 from lowlight.inference import video_output as video_writer
+from lowlight.inference.video_inference import detect_on_video
 from lowlight.inference.video_output import prepare_video_path
 
 av = pytest.importorskip("av", reason="needs requirements-video.txt")
@@ -65,7 +66,6 @@ def test_a_frame_rate_is_kept_exactly(tmp_path, rate):
     [
         pytest.param("a.mp4", "libx264", "aac", "aac", id="copied"),
         pytest.param("a.mkv", "libx264", "libmp3lame", "mp3float", id="mp3 copied"),
-        pytest.param("a.avi", "mpeg4", "pcm_s16le", "aac", id="encoded anew"),
         pytest.param("a.ts", "libx264", "aac", "aac", id="of a transport stream"),
     ],
 )
@@ -81,6 +81,14 @@ def test_the_sound_is_kept_in_time(tmp_path, file, codec, sound, kept):
     click = next(time for time, level in levels if level > 0.2)
     assert click == pytest.approx(1.0, abs=0.08)
     assert levels[-1][0] == pytest.approx(2.0, abs=0.1)
+
+
+def test_sound_that_mp4_cannot_hold_is_left_out_and_named(tmp_path):
+    path = make_video(tmp_path / "a.avi", COUNT, codec="mpeg4", sound="pcm_s16le")
+    text, save_dir = detect_on_video(str(path), job_of, str(tmp_path / "out"))
+    assert text == "40 objects in 20 frames, without its sound (pcm_s16le), which MP4 can't hold"
+    with av.open(str(save_dir / "a.mp4")) as container:
+        assert len(container.streams.audio) == 0
 
 
 def test_pixels_that_are_no_squares_are_shown_as_such(tmp_path):

@@ -24,8 +24,9 @@ from videos import (
 from lowlight.core.errors import DataError, Interrupted
 from lowlight.inference import video, video_inference
 from lowlight.inference import video_output as video_writer
+from lowlight.inference.pictures import Pictures
 from lowlight.inference.video import Video
-from lowlight.inference.video_inference import detect_on_video
+from lowlight.inference.video_inference import detect_frames
 
 av = pytest.importorskip("av", reason="needs requirements-video.txt")
 
@@ -62,7 +63,7 @@ def test_batches_and_steps_give_the_same_frames(film, tmp_path, batch, every):
 
 def test_without_a_folder_what_is_found_is_printed(film, capsys):
     with Video(film) as opened:
-        counts = detect_on_video(opened, job_of(None), 10)
+        counts = detect_frames(opened, job_of(None), 10)
     assert (counts.frames, counts.seen) == (COUNT, 2)
     assert capsys.readouterr().out.splitlines() == [
         "frame 0, 0.000 s (96x64):",
@@ -93,8 +94,8 @@ def test_few_frames_are_held_however_long_the_video_is(tmp_path, monkeypatch):
 
 
 def test_a_brightened_copy_is_drawn_on_and_light_changes_slowly(film, tmp_path):
-    options = {"brightened": True}
-    _, output = detect(film, tmp_path / "out", thresholds={2: 0.99}, options=options)
+    pictures = Pictures(brightened=True)
+    _, output = detect(film, tmp_path / "out", thresholds={2: 0.99}, pictures=pictures)
     levels = [f.to_ndarray(format="rgb24")[-4, -4, 0] for f in read_frames(output)[0]]
     assert levels[0] > shade_of(0) + 25
     assert max(abs(int(b) - int(a)) for a, b in itertools.pairwise(levels)) < 12
@@ -217,7 +218,7 @@ def test_a_camera_that_is_unplugged_is_an_error_after_what_was_seen(camera, tmp_
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(opened, "_container", SimpleNamespace(demux=demux, close=real.close))
     with pytest.raises(DataError, match=r"/dev/video0: broke off \(Input/output error\)"):
-        detect_on_video(opened, job_of(tmp_path / "out"))
+        detect_frames(opened, job_of(tmp_path / "out"))
     assert len(read_frames(tmp_path / "out" / "video0.mp4")[0]) == 12
 
 

@@ -195,7 +195,7 @@ class Progress:
     `interval` seconds and one at the end, so that a log stays readable and still shows life.
     """
 
-    def __init__(self, total, unit, start=0, interval=10.0, stream=None):
+    def __init__(self, total, unit, start=0, interval=10.0, stream=None, quiet=False):
         """Counts from `start` to `total` things called `unit` ("step", "image").
 
         Args:
@@ -204,10 +204,11 @@ class Progress:
             start: how many are done.
             interval: seconds between two lines of a log.
             stream: where it is shown; by default standard error.
+            quiet: count, and show nothing.
         """
         self._stream = stream or sys.stderr
         self._unit, self._start, self.count, self._total = unit, start, start, total
-        self._interval = interval
+        self._interval, self._quiet = interval, quiet
         self._began = self._shown = time.monotonic()
         self._bar = None
 
@@ -221,6 +222,8 @@ class Progress:
     def update(self, make_detail=None):
         """Counts one more; `make_detail()` gives the text shown beside it, called only if shown."""
         self.count += 1
+        if self._quiet:
+            return
         if self._stream.isatty():
             self._update_bar(make_detail)
             return

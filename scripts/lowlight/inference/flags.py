@@ -8,7 +8,7 @@ from absl import flags
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
 from lowlight.dataset.classes import read_label_map
-from lowlight.detector.engines import PRECISIONS
+from lowlight.detector.engines import PRECISIONS, choose_engine
 
 flags.disclaim_key_flags()  # they belong to the command, whose --help shows them
 
@@ -136,9 +136,6 @@ def _check_class(name, ids, place):
     )
 
 
-flags.disclaim_key_flags()  # they belong to the command, whose --help shows them
-
-
 def define_inference_flags():
     """Defines them, those of `define_detector_flags` too."""
     flags.DEFINE_string(
@@ -204,6 +201,35 @@ def facts_of(model, engine):
     names = "classes", "max_detections", "nms_iou", "tile"
     others = {name: given[name].value for name in names} | {"tta": given.tta or None}
     return facts | {name: value for name, value in others.items() if value is not None}
+
+
+def job_maker(says_model: bool, **options):
+    """Returns the make_job that `folder.detect_on_images` takes, for what the flags ask for.
+
+    Args:
+        says_model: print which model is taken.
+        options: of folder.Job: pictures, format, quiet.
+
+    Raises:
+        DataError: no such engine here, or as `names_and_thresholds`.
+    """
+    choose_engine(flags.FLAGS.engine)
+    names, thresholds = names_and_thresholds()
+
+    def make_job(save_dir):
+        from lowlight.detector.detector import Detector
+        from lowlight.inference.folder import Job
+
+        detector = Detector(find_flags_model(names), **inference_options(thresholds))
+        model = detector.model
+        if says_model:
+            print(
+                f"model: {model.path} (step {model.step()}), run by {detector.engine}", flush=True
+            )
+        facts = facts_of(model, detector.engine)
+        return Job(detector, names, thresholds, save_dir, facts, **options)
+
+    return make_job
 
 
 def _number(text):

@@ -2,9 +2,9 @@
 
 import contextlib
 import itertools
-import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,25 +12,53 @@ from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import locked
 from lowlight.core.log import DetectionLog
 from lowlight.core.parallel import Progress, map_in_threads
-from lowlight.inference.inputs import read_upright
-from lowlight.inference.pictures import Saver
+from lowlight.inference.inputs import find_images, read_upright
+from lowlight.inference.output_paths import LOG, prepare_save_path
+from lowlight.inference.pictures import Pictures, Saver, write_gif
 from lowlight.inference.results import PARTS, entry_of, print_entry, write_files
 
-LOG = ".detections.jsonl"
 _AHEAD = 2  # images a thread that wait for it: enough for no thread to wait, and few in memory
 
 
-class Job(NamedTuple):
+@dataclass(frozen=True)
+class Job:
     """What is to be done with each image."""
 
     detector: object  # detector.Detector
     names: dict  # {class id: name}
     thresholds: dict  # {class id: lowest score}; other classes are left out
     save_dir: Path | None = None  # an existing folder; None prints what is found
-    facts: dict = {}  # what detections.json begins with
-    options: dict = {}  # of Saver
+    facts: dict = field(default_factory=dict)  # what detections.json begins with
+    pictures: Pictures = Pictures()
     format: str = "json"  # or "coco", which adds coco_results.json
     quiet: bool = False  # show no progress
+
+
+def detect_on_images(
+    source: str, make_job: Callable, save_path: str | None = None, recursive: bool = False
+) -> tuple[str, Path | None]:
+    """Finds the images that a command names, and detects on them.
+
+    Args:
+        source: as `inputs.find_images` takes it, and `recursive`.
+        make_job: make_job(save_dir) loads the model and returns the Job; it is called once the
+            inputs are known to be good.
+        save_path: the output folder; None prints what is found.
+
+    Returns:
+        (what was found, as text; the folder that holds it, or None).
+
+    Raises:
+        DataError: as `find_images`, `prepare_save_path` and `detect_files`.
+    """
+    files = find_images(source, recursive)
+    save_dir = prepare_save_path(save_path, files, source) if save_path else None
+    job = make_job(save_dir)
+    count, before = detect_files(files, job)
+    if save_dir and job.pictures.gif:
+        write_gif(save_dir, files)
+    earlier = f", {before} of them by an earlier run" if before else ""
+    return f"{count} objects in {len(files)} images{earlier}", save_dir
 
 
 class Item:
@@ -44,13 +72,13 @@ class Item:
         self.image = self.prepared = self.raw = self.entry = None
 
 
-def detect_files(files, job):
+def detect_files(files: list, job: Job) -> tuple[int, int]:
     """Detects on each image, in its upright form, and keeps or prints what was found.
 
-    Decoding, the network, and drawing and writing go on at the same time in threads of their own.
-    With a `save_dir`, a run that was interrupted is gone on with: its log names the images that are
-    done, by the same model with the same settings, and unchanged since. A run that came to its end
-    leaves no log; the next begins anew.
+    Decoding, the network, and drawing and writing run at the same time in threads of their own.
+    With a `save_dir`, an interrupted run continues: its log names the images that are done, by the
+    same model with the same settings, and unchanged since. A run that came to its end leaves no
+    log; the next begins anew.
 
     Args:
         files: [SourceFile] of `inputs.find_images`.
@@ -64,21 +92,21 @@ def detect_files(files, job):
             process writes the folder.
     """
     if job.save_dir is None:
-        with Progress(len(files), "image", stream=progress_stream(job)) as progress:
+        with Progress(len(files), "image", quiet=job.quiet) as progress:
             counts, errors = _run(files, job, None, print_entry, progress)
         _raise(errors, len(counts))
         return sum(counts), 0
-    saver = Saver(job.save_dir, job.names, **job.options)
+    saver = Saver(job.save_dir, job.names, job.pictures)
     path, done, errors = job.save_dir / LOG, False, []
     lock = locked(job.save_dir, "written", "save_path")
     with lock, DetectionLog(path, _identity(job)) as log:
         known = {file.name for file in files if _is_done(file, log.images, saver)}
         rest = [file for file in files if file.name not in known]
         try:
-            with Progress(len(files), "image", len(known), stream=progress_stream(job)) as progress:
+            with Progress(len(files), "image", len(known), quiet=job.quiet) as progress:
                 _, errors = _run(rest, job, saver, log.add, progress)
             done = True
-        finally:  # also after Ctrl-C: what is done is kept, and the log to go on with
+        finally:  # also after Ctrl-C: what is done is kept, and the log to continue with
             entries = [log.images[f.name] for f in files if f.name in log.images]
             write_files(job.save_dir, entries, job, saver)
     if done:
@@ -92,30 +120,11 @@ def _raise(errors, others):
         raise join_errors(errors, f"The other {others} images are done." if others else "")
 
 
-def progress_stream(job):
-    """Returns where progress is shown."""
-    return _Nowhere() if job.quiet else sys.stderr
-
-
-class _Nowhere:
-    """A stream that shows nothing."""
-
-    def write(self, text):
-        """Takes text."""
-
-    def flush(self):
-        """Does nothing."""
-
-    def isatty(self):
-        """Says that it is no terminal."""
-        return False
-
-
 def _identity(job):
     """Returns what a log's detections depend on, a JSON value."""
     thresholds = sorted(job.thresholds.items())
     names = sorted(job.names.items())
-    return [job.facts, thresholds, names, sorted(job.options.items())]
+    return [job.facts, thresholds, names, asdict(job.pictures)]
 
 
 def _is_done(file, entries, saver):
@@ -124,7 +133,7 @@ def _is_done(file, entries, saver):
     return is_same and saver.path_of(file.name).is_file()
 
 
-def seen(file):
+def seen(file) -> list | None:
     """Returns an input's size and time of change, None of an archive's member."""
     with contextlib.suppress(OSError):
         status = Path(file.place).stat()
@@ -146,13 +155,13 @@ def _run(files, job, saver, add, progress):
     return counts, errors
 
 
-def detect_each(files, job, saver=None):
+def detect_each(files: list, job: Job, saver: Saver | None = None) -> Iterator[Item]:
     """Yields the Item of each file, in the files' order, as soon as it is done.
 
     Args:
         files: [SourceFile].
         job: Job.
-        saver: saving.Saver, which writes the pictures; None writes none.
+        saver: pictures.Saver, which writes the pictures; None writes none.
     """
     detector = job.detector
 
@@ -202,7 +211,7 @@ def _detect(detector, items):
 
 
 def _guarded(step):
-    """Returns a step that keeps what is wrong with an image in its item, and lets others go on."""
+    """Returns a step that keeps what is wrong with an image in its item, and spares the others."""
 
     def run(item):
         if item.error is None:

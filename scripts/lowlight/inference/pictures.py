@@ -1,45 +1,45 @@
 """Writes pictures of what was found: drawn images, crops, and a page's small pictures."""
 
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
-from lowlight.core.errors import DataError, name_some
-from lowlight.core.files import is_inside, output_dir, whole_file
+from lowlight.core.files import whole_file
 from lowlight.images.drawing import brightened, brightness_of, draw_detections, encode_thumbnail
+from lowlight.inference.output_paths import ANIMATION, crop_name, output_name, small_name
 
-GALLERY, CROPS = "gallery", "crops"
 _SMALL = 480  # pixels of a small picture's longer side
 _FRAMES, _SHOWN = 100, 1000  # of an animation: pictures, and milliseconds for each
-_WRITABLE = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".mpo"))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Which pictures are written, beside the drawn images."""
+
+    crops: bool = False  # what lies in each box, to crops/<class>/
+    brightened: bool = False  # draw on a brightened copy
+    gallery: bool = True  # small ones and a page that shows them
+    gif: bool = False  # detections.gif, which shows one drawn image after another
 
 
 class Saver:
     """Writes below a folder, in the folders that the inputs lie in."""
 
-    def __init__(self, save_dir, names, crops=False, brightened=False, gallery=True):
-        """Takes the folder and what to write.
+    def __init__(self, save_dir, names: dict, pictures: Pictures):
+        """Takes an existing folder, {class id: name}, and what to write."""
+        self._dir, self._names, self._pictures = Path(save_dir), names, pictures
 
-        Args:
-            save_dir: an existing folder.
-            names: {class id: name}.
-            crops: write what lies in each box, to crops/<class>/.
-            brightened: draw on a brightened copy.
-            gallery: write small pictures for a page, to gallery/.
-        """
-        self._dir, self._names = Path(save_dir), names
-        self._crops, self._brightened, self.gallery = crops, brightened, gallery
-
-    def path_of(self, name):
+    def path_of(self, name: str) -> Path:
         """Returns the path of an input's drawn picture."""
         return self._dir / output_name(name)
 
-    def small_path_of(self, name):
+    def small_path_of(self, name: str) -> Path:
         """Returns the path of an input's small picture."""
-        return self._dir / GALLERY / f"{name}.jpg"
+        return self._dir / small_name(name)
 
-    def save(self, image, found, name):
+    def save(self, image, found, name: str):
         """Writes everything of one image.
 
         Args:
@@ -47,14 +47,14 @@ class Saver:
             found: Detections in its pixels.
             name: the input's.
         """
-        if self._crops:
+        if self._pictures.crops:
             self._save_crops(image, found, name)
-        if self.gallery:
+        if self._pictures.gallery:
             small = image.copy()
             small.thumbnail((_SMALL, _SMALL), reducing_gap=2.0)
             small = encode_thumbnail(small)
             self._write(self.small_path_of(name), lambda path: path.write_bytes(small))
-        if self._brightened:
+        if self._pictures.brightened:
             image = brightened(image, brightness_of(image))
         draw_detections(image, found, self._names)
         self._write(self.path_of(name), lambda path: _save_picture(image, path, name))
@@ -65,21 +65,17 @@ class Saver:
             left, top = (max(0, int(edge)) for edge in box[:2])
             right, low = min(width, int(np.ceil(box[2]))), min(height, int(np.ceil(box[3])))
             if right > left and low > top:
-                folder = self._names.get(int(number), f"class {int(number)}").replace("/", "_")
-                path = PurePosixPath(name)
-                path = self._dir / CROPS / folder / path.with_name(f"{path.name}_{count}.jpg")
+                class_name = self._names.get(int(number), f"class {int(number)}")
                 crop = image.crop((left, top, right, low))
-                self._write(path, lambda partial, crop=crop: crop.save(partial, "JPEG", quality=95))
+                self._write(
+                    self._dir / crop_name(name, class_name, count),
+                    lambda partial, crop=crop: crop.save(partial, "JPEG", quality=95),
+                )
 
     def _write(self, path, write):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
             write(partial)
-
-
-def output_name(name):
-    """Returns the name of an input's drawn picture: its own, or a JPEG's for forms only read."""
-    return name if PurePosixPath(name).suffix.lower() in _WRITABLE else f"{name}.jpg"
 
 
 def _save_picture(image, path, name):
@@ -89,45 +85,6 @@ def _save_picture(image, path, name):
     options = {"quality": 90} if file_format in ("JPEG", "WEBP") else {}
     options |= {"compress_level": 1} if file_format == "PNG" else {}
     image.save(path, file_format, **options)
-
-
-def prepare_save_path(save_path, files, source):
-    """Makes the output folder and checks that nothing is written over anything.
-
-    Args:
-        save_path: the folder.
-        files: the inputs, [SourceFile].
-        source: where they are from, as of `inputs.find_images`.
-
-    Raises:
-        DataError: the folder lies in the input folder, or a picture would be drawn over an input or
-            over another picture.
-    """
-    folder = Path(save_path)
-    inside = folder.resolve()
-    if is_inside(folder, source):
-        harm = "taken for images the next time"
-        if is_inside(source, folder):
-            harm = "drawn over the images"
-        raise DataError(
-            f"{folder}: lies in the folder of the images; the pictures would be {harm}.\n"
-            "  Choose another --save_path."
-        )
-    outputs = {}
-    for file in files:
-        outputs.setdefault(output_name(file.name), []).append(file.name)
-    twice = [" and ".join(names) for names in outputs.values() if len(names) > 1]
-    if twice:
-        raise DataError(
-            f"{name_some(twice)}: would be written to the same picture.\n  Rename one of them."
-        )
-    there = {str(Path(file.place).resolve()) for file in files}
-    over = [name for name in outputs if str(inside / name) in there]
-    if over:
-        raise DataError(
-            f"{folder}: {name_some(over)} would be drawn over.\n  Choose another --save_path."
-        )
-    return output_dir(folder)
 
 
 def write_gif(save_dir, files):
@@ -146,7 +103,7 @@ def write_gif(save_dir, files):
     if not paths:
         return
     first, *others = (_frame(path) for path in paths)
-    with whole_file(Path(save_dir) / "detections.gif") as partial:
+    with whole_file(Path(save_dir) / ANIMATION) as partial:
         first.save(partial, "GIF", save_all=True, append_images=others, duration=_SHOWN, loop=0)
 
 

@@ -84,7 +84,7 @@ class Worker:
         return SourceFile(row["file"], row["place"], Path(row["place"]).read_bytes)
 
 
-def detect_files(ray, files, task, share, parts, progress):
+def detect_in_workers(ray, files, task, share, parts, progress):
     """Detects on each image in the workers, and keeps what was found part by part.
 
     What workers had in hand when they were killed is done again by others, at last image by image,
@@ -96,8 +96,8 @@ def detect_files(ray, files, task, share, parts, progress):
         files: [SourceFile].
         task: Task.
         share: ray_cluster.Share.
-        parts: detection_parts.DetectionParts.
-        progress: progress.Progress, which counts images.
+        parts: parts.DetectionParts.
+        progress: Progress, which counts images.
 
     Returns:
         [DataError] of the images that couldn't be done.

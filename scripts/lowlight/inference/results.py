@@ -55,8 +55,8 @@ def write_files(save_dir, entries, job, saver):
     Args:
         save_dir: a folder.
         entries: as of `entry_of`, with other facts that are left out.
-        job: inference.Job, whose `facts` detections.json begins with.
-        saver: saving.Saver.
+        job: folder.Job, whose `facts` detections.json begins with.
+        saver: pictures.Saver.
     """
     entries = [{key: entry[key] for key in _FILE_FACTS} for entry in entries]
     texts = {
@@ -65,7 +65,7 @@ def write_files(save_dir, entries, job, saver):
     }
     if job.format == "coco":
         texts[save_dir / "coco_results.json"] = format_coco(entries)
-    if saver.gallery:
+    if job.pictures.gallery:
         texts[save_dir / "index.html"] = format_gallery(entries, job, saver)
     write_texts(texts)
 

@@ -5,7 +5,9 @@ import itertools
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -14,11 +16,17 @@ from lowlight.core.errors import DataError, Interrupted, noted_signals
 from lowlight.core.files import locked
 from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.images.drawing import brightened, brightness_of, draw_detections
-from lowlight.inference.folder import choose, in_groups, progress_stream
+from lowlight.inference.folder import choose, in_groups
 from lowlight.inference.results import PARTS, entry_of, print_entry
-from lowlight.inference.video_output import to_picture, video_files
+from lowlight.inference.video import Video
+from lowlight.inference.video_output import (
+    prepare_video_path,
+    sound_left_out,
+    to_picture,
+    video_files,
+)
 
-_AHEAD = 2  # as in inference.py
+_AHEAD = 2  # as in folder.py
 _MOST_THREADS = 4  # a step: a frame of 4K takes 25 MB
 _MOST_IN_GROUP = 8  # frames, where only some of them go through the network
 # A new frame's part in the mean brightness, small enough that a brightened video doesn't flicker.
@@ -85,7 +93,7 @@ class _Pipeline:
             found = self._detector.finish(item.raw, item.prepared)
             item.found = choose(found, self._job.thresholds)
             item.raw = item.prepared = None
-        if self._draws and self._job.options.get("brightened"):
+        if self._draws and self._job.pictures.brightened:
             item.brightness = brightness_of(Image.fromarray(item.pixels))
         return item
 
@@ -128,7 +136,34 @@ class Counts:
     signal: int = 0  # the one that ended it
 
 
-def detect_on_video(video, job, every=1):
+def detect_on_video(
+    source: str, make_job: Callable, save_path: str | None = None, every: int = 1
+) -> tuple[str, Path | None]:
+    """Detects on a video that a command names.
+
+    Args:
+        source: as `video.Video` takes it.
+        make_job: make_job(save_dir) loads the model and returns the folder.Job; it is called once
+            the video is known to be good.
+        save_path: the output folder; None prints what is found.
+        every: as in `detect_frames`.
+
+    Returns:
+        (what was found, as text; the folder that holds it, or None).
+
+    Raises:
+        DataError: as `Video`, `prepare_video_path` and `detect_frames`.
+    """
+    with Video(source) as film:
+        save_dir = prepare_video_path(save_path, source) if save_path else None
+        counts = detect_frames(film, make_job(save_dir), every)
+        codec = sound_left_out(film) if save_dir else ""
+    of = f" of {counts.frames}" if every != 1 else ""
+    sound = f", without its sound ({codec}), which MP4 can't hold" if codec else ""
+    return f"{counts.objects} objects in {counts.seen}{of} frames{sound}", save_dir
+
+
+def detect_frames(video, job, every=1):
     """Detects on a video's frames, and keeps or prints what was found.
 
     Decoding, the network, drawing, and encoding go on at the same time in threads of their own; a
@@ -137,7 +172,7 @@ def detect_on_video(video, job, every=1):
 
     Args:
         video: an open video.Video.
-        job: inference.Job.
+        job: folder.Job.
         every: look at each n-th frame; those between show the boxes of the one before.
 
     Returns:
@@ -165,7 +200,7 @@ def _run(video, job, every, files, signals):
     counts = Counts()
     signals.something_to_keep = True
     with contextlib.ExitStack() as stack:
-        shown = stack.enter_context(Progress(video.count, "frame", stream=progress_stream(job)))
+        shown = stack.enter_context(Progress(video.count, "frame", quiet=job.quiet))
         for item in _Pipeline(video, job, every).run(stack):
             _keep(item, job, files, counts)
             shown.update()

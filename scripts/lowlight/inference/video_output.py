@@ -9,6 +9,7 @@ import numpy as np
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import output_dir, whole_files
+from lowlight.inference.output_paths import CSV, JSON
 from lowlight.inference.results import COLUMNS, JSON_END, format_head, format_rows, rows_of
 from lowlight.inference.video import load_av, name_of
 
@@ -17,9 +18,8 @@ _X264 = {"preset": "veryfast", "crf": "20"}
 _BITS = 0.2  # of the other encoders, for a pixel
 _MOST_UNITS = 65535  # in a second, for MPEG-4
 _FINE = Fraction(1, 60000)  # seconds: a multiple of most frame rates' periods
-# What players take in an MP4; other sound is encoded anew.
+# What players take in an MP4; other sound is left out.
 _SOUNDS = frozenset(("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"))
-_AAC_RATES, _AAC_FRAME = (8000, 16000, 22050, 24000, 32000, 44100, 48000), 1024
 _BT709, _LIMITED = 1, 1  # FFmpeg's numbers
 
 
@@ -33,6 +33,12 @@ def to_picture(pixels):
         pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
     picture = load_av().VideoFrame.from_ndarray(pixels, "rgb24")
     return picture.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
+
+
+def sound_left_out(video) -> str:
+    """Returns the codec of a video's sound where the MP4 can't hold it as it is, "" otherwise."""
+    codec = video.sound.codec_context.codec.canonical_name if video.sound else ""
+    return "" if codec in _SOUNDS else codec
 
 
 @contextlib.contextmanager
@@ -67,11 +73,15 @@ class VideoWriter:
         self._container = self._av.open(str(path), "w", format="mp4")
         name = next(name for name in _ENCODERS if name in self._av.codecs_available)
         self._film = self._container.add_stream(
-            name, rate=Fraction(video.rate).limit_denominator(1001), options=_options(name)
+            name,
+            rate=Fraction(video.rate).limit_denominator(1001),
+            options=_X264 if name == "libx264" else {},
         )
         self._set_up(self._film.codec_context, name, video, size)
         self._size, self._last = size, -1
-        self._sound = _Sound(self._av, self._container, video.sound) if video.sound else None
+        self._sound = self._last_sound = None
+        if video.sound and not sound_left_out(video):
+            self._sound = self._container.add_stream_from_template(video.sound)
 
     def _set_up(self, context, name, video, size):
         context.width, context.height, context.pix_fmt = *size, "yuv420p"
@@ -105,17 +115,18 @@ class VideoWriter:
         self._container.mux(self._film.encode(picture))
 
     def write_sound(self, packets):
-        """Adds packets of sound, those that the file can hold."""
-        if self._sound is not None:
-            for packet in packets:
-                self._sound.write(packet)
+        """Adds packets of sound; one that isn't later than the one before is left out."""
+        for packet in packets if self._sound is not None else ():
+            if packet.dts is not None and (
+                self._last_sound is None or packet.dts > self._last_sound
+            ):
+                self._last_sound, packet.stream = packet.dts, self._sound
+                self._container.mux(packet)
 
     def close(self):
         """Writes what the encoder still holds, and closes the file; raises as `write`."""
         try:
             self._container.mux(self._film.encode(None))
-            if self._sound is not None:
-                self._sound.finish()
         finally:
             self._container.close()
 
@@ -123,50 +134,6 @@ class VideoWriter:
         """Closes the file, which isn't whole."""
         with contextlib.suppress(self._av.error.FFmpegError):
             self._container.close()
-
-
-def _options(name):
-    return dict(_X264) if name == "libx264" else {}
-
-
-class _Sound:
-    """The sound of an MP4 file: the packets as they are, or encoded as AAC."""
-
-    def __init__(self, av, container, source):
-        """Takes the module av, the open file, and the stream that the packets are of."""
-        self._av, self._container, self._last = av, container, None
-        self._copies = source.codec_context.codec.canonical_name in _SOUNDS
-        if self._copies:
-            self._stream = container.add_stream_from_template(source)
-            return
-        context = source.codec_context
-        rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48000
-        layout = "mono" if context.channels == 1 else "stereo"
-        self._stream = container.add_stream("aac", rate=rate, layout=layout)
-        self._resampler = av.AudioResampler("fltp", layout, rate, _AAC_FRAME)
-
-    def write(self, packet):
-        """Adds a packet; one that is damaged, or isn't later than the one before, is left out."""
-        if not self._copies:
-            with contextlib.suppress(self._av.error.InvalidDataError):
-                self._encode(packet.decode())
-        elif packet.dts is not None and (self._last is None or packet.dts > self._last):
-            self._last, packet.stream = packet.dts, self._stream
-            self._container.mux(packet)
-
-    def finish(self):
-        """Adds what the encoder still holds."""
-        if not self._copies:
-            self._encode([None])
-            self._container.mux(self._stream.encode(None))
-
-    def _encode(self, frames):
-        for frame in frames:
-            for part in self._resampler.resample(frame):
-                self._container.mux(self._stream.encode(part))
-
-
-JSON, CSV = "detections.json", "detections.csv"
 
 
 def paths_of(save_dir, source):
@@ -210,7 +177,7 @@ class VideoFiles:
         self._csv.write(format_rows([("frame", "time", *COLUMNS)]))
 
     def add(self, entry):
-        """Adds the entry of a frame, as of `detection_files.entry_of`."""
+        """Adds the entry of a frame, as of `results.entry_of`."""
         self._json.write(("\n" if self._is_first else ",\n") + json.dumps(entry))
         self._csv.write(format_rows(rows_of(entry)))
         self._is_first = False
@@ -219,7 +186,7 @@ class VideoFiles:
         """Adds a drawn frame to the video.
 
         Args:
-            picture: av.VideoFrame of `video_writer.to_picture`.
+            picture: av.VideoFrame of `to_picture`.
             frame: the video.Frame that it was.
         """
         with plain_errors(self._video.source):
