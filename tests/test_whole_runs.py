@@ -12,9 +12,6 @@ pytestmark = pytest.mark.slow
 
 def train_with_tfod(config, run_dir, steps):
     """Trains with TFOD's own loop, as model_main_tf2 does."""
-    from lowlight.tfod import model as tfod  # noqa: F401 - which repairs TFOD
-
-    # isort: split
     from object_detection import model_lib_v2
 
     model_lib_v2.train_loop(

@@ -89,11 +89,9 @@ def test_what_is_read_is_what_was_written(record_path):
 @pytest.mark.slow
 def test_tfods_own_decoder_reads_a_record(record_path, tmp_path):
     import tensorflow as tf
+    from object_detection.data_decoders.tf_example_decoder import TfExampleDecoder
 
     from lowlight.dataset.classes import format_label_map
-    from lowlight.tfod import model as tfod  # noqa: F401
-
-    from object_detection.data_decoders.tf_example_decoder import TfExampleDecoder  # isort: skip
 
     (tmp_path / "label_map.txt").write_text(format_label_map())
     decoder = TfExampleDecoder(label_map_proto_file=str(tmp_path / "label_map.txt"))

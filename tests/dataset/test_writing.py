@@ -114,11 +114,8 @@ def test_stock_tf_data_reads_shards_by_a_glob(tmp_path, write):
 
 def test_tfods_input_reader_reads_shards_by_a_glob(tmp_path, write, entries):
     from google.protobuf import text_format
-
-    from lowlight.tfod import model as tfod  # noqa: F401
-
-    from object_detection.builders import dataset_builder  # isort: skip
-    from object_detection.protos import input_reader_pb2  # isort: skip
+    from object_detection.builders import dataset_builder
+    from object_detection.protos import input_reader_pb2
 
     write(shards=2)
     (tmp_path / "label_map.txt").write_text(format_label_map())

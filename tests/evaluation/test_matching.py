@@ -67,11 +67,14 @@ def test_the_twelve_numbers_are_pycocotools(truth, found):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["random", "ties in score", "no detection", "at the border"])
 def test_the_twelve_numbers_are_those_of_tfods_own_evaluator(case):
+    from object_detection.core.standard_fields import DetectionResultFields, InputDataFields
+    from object_detection.metrics.coco_evaluation import CocoDetectionEvaluator
+
     from lowlight.images.boxes import xyxy_to_yxyx
-    from lowlight.tfod.model import CocoScore
 
     truth, found = CASES[case]
-    coco = CocoScore(dict(zip(truth.class_ids, truth.names, strict=True)))
+    categories = zip(truth.class_ids, truth.names, strict=True)
+    coco = CocoDetectionEvaluator([{"id": number, "name": name} for number, name in categories])
     class_ids = np.array(truth.class_ids)
     for image in range(len(truth.filenames)):
         parts = []
@@ -80,8 +83,23 @@ def test_the_twelve_numbers_are_those_of_tfods_own_evaluator(case):
             corners = np.hstack([part.ltwh[:, :2], part.ltwh[:, :2] + part.ltwh[:, 2:]])[rows]
             parts.append((xyxy_to_yxyx(corners), class_ids[part.labels[rows]]))
         scores = found.scores[found.images == image]
-        coco.add(f"{image:03}", *parts[0], (*parts[1], scores))
-    assert count(truth, found) == pytest.approx(coco.metrics(), abs=1e-6)
+        (true_boxes, true_classes), (boxes, classes) = parts
+        coco.add_single_ground_truth_image_info(
+            f"{image:03}",
+            {
+                InputDataFields.groundtruth_boxes: true_boxes,
+                InputDataFields.groundtruth_classes: true_classes,
+            },
+        )
+        coco.add_single_detected_image_info(
+            f"{image:03}",
+            {
+                DetectionResultFields.detection_boxes: boxes,
+                DetectionResultFields.detection_classes: classes,
+                DetectionResultFields.detection_scores: scores,
+            },
+        )
+    assert count(truth, found) == pytest.approx(coco.evaluate(), abs=1e-6)
 
 
 def test_a_perfect_detector_scores_one_and_sizes_without_boxes_are_minus_one():

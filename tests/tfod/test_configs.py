@@ -10,7 +10,6 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import format_label_map
-from lowlight.tfod import zoo
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 D1 = "efficientdet_d1_coco17_tpu-32"
@@ -203,24 +202,6 @@ def test_each_family_is_built_and_trained_for_two_steps(family, records_dir, tmp
     assert np.isfinite(losses).tolist() == [True, True]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "optimizer",
-    [COSINE, EXPONENTIAL, STEPPED, CONSTANT],
-    ids=lambda text: text.split("{")[2].strip(),
-)
-def test_a_schedules_rate_is_what_tfod_trains_with(optimizer):
-    import tensorflow as tf
-
-    from lowlight.tfod import model as tfod
-    from lowlight.tfod.schedules import rate_at, schedule_of
-
-    config = train_config(optimizer)
-    for step in (0, 1, 19, 20, 99, 100, 101, 149, 151, 500, 799, 800, 999, 1000, 1001):
-        rate = tfod.learning_rate(config, tf.constant(step, tf.int64))
-        assert rate_at(*schedule_of(config), step) == pytest.approx(rate, rel=1e-4, abs=1e-7), step
-
-
 RESCALED = {
     "cosine": (
         COSINE,
@@ -395,18 +376,27 @@ def test_bad_flags_end_with_one_plain_message(flag, message, data_dir, tmp_path,
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_an_archives_checkpoint_is_the_one_that_it_holds(tmp_path):
+    from lowlight.tfod import zoo
+
     assert zoo.checkpoint_in(tmp_path) == tmp_path / "checkpoint" / "ckpt-0"
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "ckpt-301.index").touch()
     assert zoo.checkpoint_in(tmp_path) == tmp_path / "checkpoint" / "ckpt-301"
 
 
+@pytest.mark.slow
 def test_the_zoo_has_35_archives_of_models_that_find_boxes():
+    from lowlight.tfod import zoo
+
     assert len(set(zoo.ARCHIVES)) == len(zoo.ARCHIVES) == 35
 
 
+@pytest.mark.slow
 def test_a_missing_checkpoint_of_the_zoo_is_told_where_it_is_fetched():
+    from lowlight.tfod import zoo
+
     name = "centernet_hg104_512x512_coco17_tpu-8"
     remedy = zoo.how_to_get_checkpoint(f"zoo models/{name}/checkpoint/ckpt-1")
     assert f"tf2/20200713/{name}.tar.gz | tar -xz -C 'zoo models'" in remedy

@@ -9,9 +9,6 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("gamma", [1.0, 1.5, 2.0, 2.3])
 @pytest.mark.parametrize("alpha", [None, 0.25])
 def test_the_focal_loss_and_its_gradient_are_tfods(gamma, alpha):
-    from lowlight.tfod import model as tfod  # noqa: F401  it repairs TFOD
-
-    # isort: split
     import tensorflow as tf
     from object_detection.core.losses import SigmoidFocalClassificationLoss
 

@@ -97,9 +97,6 @@ def test_fast_attention_is_the_matrix_product_it_was():
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_fast_upsampling_is_tfods_and_so_is_its_gradient(scale):
-    from lowlight.tfod import model as tfod  # noqa: F401  it repairs TFOD
-
-    # isort: split
     import tensorflow as tf
     from object_detection.utils import ops
 

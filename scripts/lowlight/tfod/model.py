@@ -1,32 +1,23 @@
 """The one door to TFOD 2: what the scripts need of `object_detection`, on today's TensorFlow.
 
-Importing this module repairs TFOD first (see `repairs`) and then imports it, which takes about
-five seconds; whoever can do without TFOD doesn't import it. What only training needs of TFOD is in
-`tfod_training`, `tfod_trainee` and `tfod_images`; no other module imports `object_detection`.
+It takes about five seconds to import. What only training needs of TFOD is in `training`; no other
+package imports `object_detection`.
 """
 
-import contextlib
 import difflib
-import io
 import re
 import warnings
 from pathlib import Path
 
-from lowlight.tfod import repairs
+import tensorflow as tf
+from google.protobuf import descriptor_pool, text_format
+from object_detection import exporter_lib_v2
+from object_detection.builders import model_builder
+from object_detection.protos import pipeline_pb2, train_pb2
+from object_detection.utils import config_util
 
-repairs.apply()
-
-import tensorflow as tf  # noqa: E402
-from google.protobuf import descriptor_pool, text_format  # noqa: E402
-from object_detection import exporter_lib_v2  # noqa: E402
-from object_detection.builders import model_builder, optimizer_builder  # noqa: E402
-from object_detection.core import standard_fields  # noqa: E402
-from object_detection.metrics import coco_evaluation  # noqa: E402
-from object_detection.protos import pipeline_pb2, train_pb2  # noqa: E402
-from object_detection.utils import config_util  # noqa: E402
-
-from lowlight.core.errors import DataError  # noqa: E402
-from lowlight.core.files import existing_file  # noqa: E402
+from lowlight.core.errors import DataError
+from lowlight.core.files import existing_file
 
 CHECKPOINT_V2 = train_pb2.CheckpointVersion.V2
 
@@ -77,12 +68,6 @@ def _nearest_name(detail):
 def feature_extractors():
     """Returns the names of the feature extractors that TFOD has for TensorFlow 2, sorted."""
     return sorted(name for names in model_builder.FEATURE_EXTRACTOR_MAPS for name in names)
-
-
-def learning_rate(train_config, step):
-    """Returns the learning rate, a float, that TFOD trains with at a step (an int64 tensor)."""
-    _, (rate,) = optimizer_builder.build(train_config.optimizer, global_step=step)
-    return float(rate() if callable(rate) else rate)
 
 
 def build_model(config, is_training=False):
@@ -157,44 +142,3 @@ def export(config_path, checkpoint, step, output_dir):
     manager.save(checkpoint_number=0)
     config_util.save_pipeline_config(config, str(output_dir))
     return function
-
-
-class CocoScore:
-    """TFOD's own COCO box evaluator, fed image by image."""
-
-    def __init__(self, names):
-        """Takes {id: name}, ids from 1."""
-        categories = [{"id": number, "name": name} for number, name in names.items()]
-        self._evaluator = coco_evaluation.CocoDetectionEvaluator(categories)
-
-    def add(self, image_id, truth_boxes, truth_classes, detections):
-        """Adds an image.
-
-        Args:
-            image_id: any string, once.
-            truth_boxes: float32 [M, 4], pixel yxyx; truth_classes: int [M], from 1.
-            detections: boxes float32 [N, 4] pixel yxyx, classes int [N] from 1, scores float32 [N].
-        """
-        fields, results = standard_fields.InputDataFields, standard_fields.DetectionResultFields
-        boxes, classes, scores = detections
-        self._evaluator.add_single_ground_truth_image_info(
-            image_id,
-            {fields.groundtruth_boxes: truth_boxes, fields.groundtruth_classes: truth_classes},
-        )
-        self._evaluator.add_single_detected_image_info(
-            image_id,
-            {
-                results.detection_boxes: boxes,
-                results.detection_classes: classes,
-                results.detection_scores: scores,
-            },
-        )
-
-    def metrics(self):
-        """Returns the twelve COCO numbers, {"DetectionBoxes_Precision/mAP": 0.37, ...}.
-
-        A number is -1 where no object has the size it is about, as in pycocotools.
-        """
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its own table
-            metrics = self._evaluator.evaluate()
-        return {name: float(value) for name, value in metrics.items()}

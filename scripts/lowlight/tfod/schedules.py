@@ -1,4 +1,4 @@
-"""TFOD's learning-rate schedules: their rate at a step, and the same course over other steps.
+"""TFOD's learning-rate schedules: the same course over other steps, and whether one fits them.
 
 A schedule is the `learning_rate` message of a pipeline config's optimizer
 (object_detection/protos/optimizer.proto). What they mean is in utils/learning_schedules.py there.
@@ -46,48 +46,6 @@ def length_of(train_config):
     kind, schedule = schedule_of(train_config)
     is_cosine = kind == "cosine_decay_learning_rate"
     return schedule.total_steps if is_cosine else train_config.num_steps
-
-
-def rate_at(kind, schedule, step):
-    """Returns the learning rate that TFOD trains with at a step, counted from 0."""
-    if kind == "cosine_decay_learning_rate":
-        return _cosine_at(schedule, step)
-    if kind == "exponential_decay_learning_rate":
-        return _exponential_at(schedule, step)
-    if kind == "manual_step_learning_rate":
-        return _manual_at(schedule, step)
-    return schedule.learning_rate
-
-
-def _cosine_at(schedule, step):
-    base, warmup = schedule.learning_rate_base, schedule.warmup_steps
-    if step > schedule.total_steps:
-        return 0.0
-    if step < warmup:
-        start = schedule.warmup_learning_rate
-        return start + (base - start) * step / warmup
-    held = warmup + schedule.hold_base_rate_steps
-    if step <= held:
-        return base
-    return 0.5 * base * (1 + math.cos(math.pi * (step - held) / (schedule.total_steps - held)))
-
-
-def _exponential_at(schedule, step):
-    if step < schedule.burnin_steps:
-        return schedule.burnin_learning_rate or schedule.initial_learning_rate
-    periods = (step - schedule.burnin_steps) / schedule.decay_steps
-    periods = math.floor(periods) if schedule.staircase else periods
-    rate = schedule.initial_learning_rate * schedule.decay_factor**periods
-    return max(rate, schedule.min_learning_rate)
-
-
-def _manual_at(schedule, step):
-    rate, first = schedule.initial_learning_rate, schedule.schedule[0]
-    if schedule.warmup and step < first.step:
-        return rate + (first.learning_rate - rate) * step / first.step
-    for change in schedule.schedule:
-        rate = change.learning_rate if step >= change.step else rate
-    return rate
 
 
 def rescale(kind, schedule, factor, old_steps, new_steps):
@@ -172,7 +130,12 @@ def _check_cosine(schedule, num_steps):
             f"the learning rate is 0 after step {total:,} of {num_steps:,}. "
             f"Set total_steps: {num_steps}."
         )
-    last = _cosine_at(schedule, num_steps)
+    if num_steps < schedule.warmup_steps:
+        last = start + (base - start) * num_steps / schedule.warmup_steps
+    else:
+        held = schedule.warmup_steps + schedule.hold_base_rate_steps
+        done = max(num_steps - held, 0) / (total - held)
+        last = 0.5 * base * (1 + math.cos(math.pi * done))
     return (
         f"the learning rate is still {last:.4g} of {base:g} at step {num_steps:,}: the schedule "
         f"ends at step {total:,}. Set total_steps: {num_steps} and warmup_steps: "

@@ -2,16 +2,14 @@
 
 from typing import NamedTuple
 
-from lowlight.tfod import model as tfod
-from lowlight.tfod import training as tfod_training
-
-# isort: split
 import tensorflow as tf
 from object_detection import model_lib_v2
 from object_detection.core import standard_fields
 from object_detection.utils import config_util, variables_helper
 
 from lowlight.core.errors import DataError
+from lowlight.tfod import model as tfod
+from lowlight.tfod import training as tfod_training
 
 FIELDS = standard_fields.InputDataFields  # the names of a batch's tensors
 

@@ -4,12 +4,6 @@ import functools
 import itertools
 
 import tensorflow as tf
-
-from lowlight.core.errors import DataError
-from lowlight.tfod import model as tfod  # noqa: F401  tfod repairs TFOD, before it is imported
-from lowlight.tfod.fast import operations as fast_operations
-
-# isort: split
 from object_detection import inputs, model_lib
 from object_detection.builders import (
     decoder_builder,
@@ -21,6 +15,9 @@ from object_detection.core import losses as core_losses
 from object_detection.core import preprocessor
 from object_detection.core import standard_fields as fields
 from object_detection.utils import bifpn_utils, config_util, ops
+
+from lowlight.core.errors import DataError
+from lowlight.tfod.fast import operations as fast_operations
 
 IMAGE = fields.InputDataFields.image  # the key of a batch's images
 

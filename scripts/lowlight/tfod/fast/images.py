@@ -4,10 +4,6 @@ import functools
 
 import numpy as np
 import tensorflow as tf
-
-from lowlight.tfod import model as tfod  # noqa: F401  repairs TFOD, before it is imported
-
-# isort: split
 from object_detection.core import preprocessor
 from object_detection.models import ssd_efficientnet_bifpn_feature_extractor
 
