@@ -15,7 +15,6 @@ from absl import flags
 from lowlight.core import command
 from lowlight.core.files import output_dir, write_text
 from lowlight.dataset.anchors import read_anchors
-from lowlight.dataset.gallery import choose_pictures, make_thumbnails
 from lowlight.dataset.overview import read_data_set
 from lowlight.dataset.overview_page import format_page
 
@@ -38,12 +37,9 @@ def main():
     config = FLAGS.config or Path(__file__).parents[1] / "configs" / CONFIG
     anchors = read_anchors(config)
     data_set = read_data_set(data_dir, images_dir)
-    groups = []
-    for group in choose_pictures(data_set, FLAGS.seed):
-        entries = (picture.entry for picture in group.pictures)
-        groups.append((group, [make_thumbnails(images_dir, e, data_set.classes) for e in entries]))
+    page = format_page(data_dir.resolve().name, data_set, anchors, images_dir, FLAGS.seed)
     output_dir(output.parent)
-    write_text(output, format_page(data_dir.resolve().name, data_set, anchors, groups))
+    write_text(output, page)
     print(f"{output}: {len(data_set.entries)} images with {data_set.boxes} boxes")
 
 

@@ -1,44 +1,86 @@
-"""Writes what a data set holds as one HTML page that loads nothing from elsewhere."""
+"""Shows what a data set holds on one HTML page: counts, histograms and pictures."""
 
+import random
 from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.dataset import overview as describe
-from lowlight.dataset.figures import draw_brightness, draw_crowding, draw_shapes, draw_sizes
-from lowlight.images.drawing import colour_of
-from lowlight.pages.charts import draw_bar, draw_legend, draw_stack, percent, to_html
-from lowlight.pages.document import format_document, format_table, show_jpeg
+from lowlight.dataset import overview
+from lowlight.images.drawing import brightened, colour_of, draw_frames, encode_thumbnail
+from lowlight.images.reading import open_reduced
+from lowlight.pages.figures import draw_histogram
+from lowlight.pages.rendering import percent, render
 
-_SIZE_PARTS = "below", "within", "above"
-_SIZE_COLOURS = 1, 0, 2
+_MOST_BOXES = 24  # an image; more are in the last bin of the figure
+_WIDEST = 4  # octaves of width over height; what is beyond counts at the ends
+_EXAMPLES = 6  # pictures of each class
+_EXTREMES = 12  # pictures of the darkest, and of the most crowded
+_MOST_PROBLEMS = 48  # pictures of images with a problem
+_SIDE = 240  # pixels of a thumbnail's longer side
 
 
-def format_page(title, data_set, anchors, groups):
-    """Returns the page.
+class Group(NamedTuple):
+    """Pictures that are shown together."""
+
+    heading: str
+    note: str
+    entries: list  # of overview.Entry
+    remarks: dict  # {filename: what is remarkable about it}
+
+
+def format_page(title, data_set, anchors, images_dir, seed=0):
+    """Returns the page's HTML.
 
     Args:
         title: the data set's name.
-        data_set: describe.DataSet.
+        data_set: overview.DataSet.
         anchors: anchors.Anchors of the config that the boxes are held against.
-        groups: [(gallery.Group, [the two thumbnails of each of its pictures, JPEG bytes])].
+        images_dir: the folder with the images.
+        seed: what the choice of pictures within a class comes from.
     """
     entries = data_set.entries
-    sections = {
-        "Classes": _class_table(data_set),
-        "Splits": _split_tables(data_set) if entries[0].split else "",
-        "Lighting and location": _condition_tables(entries),
-        "Boxes and anchors": _box_figures(data_set, anchors) if data_set.boxes else "",
-        "Brightness and crowding": _image_figures(entries),
-        "Pictures": _gallery(groups, data_set.classes),
+    splits = overview.count_splits(entries) if entries[0].split else []
+    conditions = {
+        "Lighting": overview.count_lightings(entries),
+        "Location": overview.count_locations(entries),
     }
-    return format_document(f"Data set: {title}", _facts(data_set), data_set.missing, sections)
+    sizes, box_figures = _describe_boxes(data_set, anchors) if data_set.boxes else ([], [])
+    return render(
+        "data_set.html",
+        title=f"Data set: {title}",
+        facts=_facts(data_set),
+        notes=data_set.missing,
+        classes=overview.count_classes(data_set),
+        splits=splits,
+        boxes_by_split=[
+            *overview.count_boxes_by_split(data_set).items(),
+            ("All", {count.name: count.boxes for count in splits}),
+        ],
+        conditions={k: counts for k, counts in conditions.items() if any(c.name for c in counts)},
+        config=anchors.config,
+        sizes=sizes,
+        box_figures=box_figures,
+        image_figures=[draw_brightness(entries), draw_crowding(entries)],
+        groups=[
+            {
+                "heading": group.heading,
+                "note": group.note,
+                "pictures": [
+                    _show(entry, group.remarks.get(entry.image.filename), data_set, images_dir)
+                    for entry in group.entries
+                ],
+            }
+            for group in choose_pictures(data_set, seed)
+        ],
+    )
 
 
 def _facts(data_set):
     entries = data_set.entries
     sizes = {(e.image.width, e.image.height) for e in entries}
-    occurring = sum(count.boxes > 0 for count in describe.count_classes(data_set))
+    occurring = sum(count.boxes > 0 for count in overview.count_classes(data_set))
     small, large = (pick(sizes, key=lambda s: (s[0] * s[1], s)) for pick in (min, max))
     return {
         "Images": len(entries),
@@ -52,130 +94,168 @@ def _facts(data_set):
     }
 
 
-def _class_table(data_set):
-    counts = describe.count_classes(data_set)
-    most, whole = max(c.boxes for c in counts), sum(c.boxes for c in counts)
-    rows = [
-        (c.name, c.images, c.boxes, percent(c.boxes, whole), draw_bar(c.boxes, most))
-        for c in counts
-    ]
-    note = "<p>An image counts for every class of which it holds a box.</p>\n"
-    return note + format_table(("Class", "Images", "Boxes", "Of all boxes", ""), rows)
-
-
-def _count_table(name, counts):
-    """Returns a table of Counts with a bar for the images of each."""
-    images, most = sum(c.images for c in counts), max(c.images for c in counts)
-    rows = [
-        (
-            c.name or "not known",
-            c.images,
-            percent(c.images, images),
-            draw_bar(c.images, most),
-            c.boxes,
-            f"{c.brightness:.0f}",
-        )
-        for c in counts
-    ]
-    return format_table((name, "Images", "Of all", "", "Boxes", "Median luma"), rows)
-
-
-def _split_tables(data_set):
-    counts = describe.count_splits(data_set.entries)
-    splits = [c.name for c in counts]
-    whole = {c.name: c.boxes for c in counts}
-    rows = [_split_row(*item) for item in describe.count_boxes_by_split(data_set).items()]
-    return (
-        _count_table("Split", counts)
-        + "<h3>Where the boxes of each class are</h3>\n"
-        + "<p>A class whose bar differs from the last one is unevenly split.</p>\n"
-        + draw_legend(splits)
-        + format_table(("Class", "Boxes", *splits, ""), rows, _split_row("All", whole))
-    )
-
-
-def _split_row(name, boxes):
-    whole = sum(boxes.values())
-    return (name, whole, *(percent(part, whole) for part in boxes.values()), draw_stack(boxes))
-
-
-def _condition_tables(entries):
-    tables = (
-        ("Lighting", describe.count_lightings(entries)),
-        ("Location", describe.count_locations(entries)),
-    )
-    known = [(name, counts) for name, counts in tables if any(c.name for c in counts)]
-    body = "".join(f"<div>{_count_table(*item)}</div>\n" for item in known)
-    return f'<div class="columns">{body}</div>\n' if known else ""
-
-
-def _box_figures(data_set, anchors):
-    classes, sizes, ratios = describe.measure_boxes(data_set.entries, anchors)
-    small, large = anchors.sizes[0], anchors.sizes[-1]
+def _describe_boxes(data_set, anchors):
+    """Returns (rows of the table of sizes, the last of all boxes; figures) against the anchors."""
+    classes, sizes, ratios = overview.measure_boxes(data_set.entries, anchors)
+    of_class = [(name, sizes[classes == name]) for name in data_set.classes if name in classes]
     rows = []
-    for name in (n for n in data_set.classes if n in classes):
-        of_class = sizes[classes == name]
-        parts = describe.count_against(of_class, small, large)
-        rows.append(_size_row(name, of_class, parts))
-    total = _size_row("All", sizes, describe.count_against(sizes, small, large))
-    head = "Class", "Median size", *_SIZE_PARTS, ""
-    return (
-        f"<p>Held against the anchors of {to_html(anchors.config)}.</p>\n"
-        + '<div class="columns">\n'
-        + draw_sizes(sizes, anchors)
-        + draw_shapes(ratios, anchors)
-        + "</div>\n<h3>Sizes against the range of the anchors</h3>\n"
-        + draw_legend(_SIZE_PARTS, _SIZE_COLOURS)
-        + format_table(head, rows, total)
+    for name, values in (*of_class, ("All", sizes)):
+        counts = overview.count_against(values, anchors.sizes[0], anchors.sizes[-1])
+        parts = dict(zip(("below", "within", "above"), counts, strict=True))
+        rows.append({"name": name, "median": np.median(values), "parts": parts})
+    return rows, [draw_sizes(sizes, anchors), draw_shapes(ratios, anchors)]
+
+
+def draw_sizes(sizes, anchors):
+    """Returns the figure of box sizes, [N] in pixels of the resized image, with the anchors'."""
+    small, large = anchors.sizes[0], anchors.sizes[-1]
+    first = int(np.floor(np.log2(min(sizes.min(), small))))
+    last = int(np.ceil(np.log2(max(sizes.max(), large))))
+    edges = np.linspace(first, last, 3 * (last - first) + 1)
+    drawing = draw_histogram(
+        np.histogram(np.log2(sizes), edges)[0],
+        edges,
+        [(power, f"{2**power:g}") for power in range(first, last + 1)],
+        "Histogram of box sizes",
+        "pixels",
+        (np.log2(small), np.log2(large)),
+        np.log2(anchors.sizes),
     )
+    below, _, above = overview.count_against(sizes, small, large)
+    least = small / 2**0.5  # Of the same shape and centre, the smaller box is half of the larger.
+    caption = (
+        f"Square root of a box's area after the image is resized to {anchors.max_dimension} "
+        f"pixels. The anchors, marked under the axis, go from {small:.0f} to {large:.0f}: "
+        f"{percent(below, len(sizes))} of the boxes are smaller, {percent(above, len(sizes))} "
+        f"larger. {percent(int(np.sum(sizes < least)), len(sizes))} are under {least:.0f}, where "
+        "no anchor reaches an IoU of 0.5."
+    )
+    return {"heading": "Boxes by size", "drawing": drawing, "caption": caption}
 
 
-def _size_row(name, sizes, counts):
-    shares = (percent(count, len(sizes)) for count in counts)
-    parts = dict(zip(_SIZE_PARTS, counts, strict=True))
-    return (name, f"{np.median(sizes):.0f}\u00a0px", *shares, draw_stack(parts, _SIZE_COLOURS))
+def draw_shapes(ratios, anchors):
+    """Returns the figure of box shapes, [N] width divided by height, with the anchors'."""
+    tall, wide = anchors.ratios[0], anchors.ratios[-1]
+    edges = np.linspace(-_WIDEST, _WIDEST, 8 * _WIDEST + 1)
+    drawing = draw_histogram(
+        np.histogram(np.clip(np.log2(ratios), -_WIDEST, _WIDEST), edges)[0],
+        edges,
+        [(n, f"{2 ** max(n, 0)}:{2 ** max(-n, 0)}") for n in range(-_WIDEST, _WIDEST + 1)],
+        "Histogram of box shapes",
+        "width : height",
+        (np.log2(tall), np.log2(wide)),
+        np.log2(anchors.ratios),
+    )
+    taller, _, wider = overview.count_against(ratios, tall, wide)
+    caption = (
+        "A box's width divided by its height. The anchors' shapes, marked under the axis, go from "
+        f"{tall:g} to {wide:g}: {percent(taller, len(ratios))} of the boxes are taller than these, "
+        f"{percent(wider, len(ratios))} wider."
+    )
+    return {"heading": "Boxes by shape", "drawing": drawing, "caption": caption}
 
 
-def _image_figures(entries):
-    return f'<div class="columns">\n{draw_brightness(entries)}{draw_crowding(entries)}</div>\n'
+def draw_brightness(entries):
+    """Returns the figure of the images' brightness."""
+    values = np.array([entry.brightness for entry in entries])
+    edges = np.linspace(0, 256, 33)
+    drawing = draw_histogram(
+        np.histogram(values, edges)[0],
+        edges,
+        [(n, str(n)) for n in range(0, 257, 32)],
+        "Histogram of brightness",
+        "mean luma",
+    )
+    caption = (
+        f"Mean luma of an image, 0 to 255. The median is {np.median(values):.0f}; "
+        f"{percent(int(np.sum(values < 32)), len(values))} of the images are under 32."
+    )
+    return {"heading": "Images by brightness", "drawing": drawing, "caption": caption}
 
 
-def _gallery(groups, classes):
-    parts = ["<p>Each image as it is, and beside it brightened.</p>\n"]
-    for group, thumbnails in groups:
-        pairs = zip(group.pictures, thumbnails, strict=True)
-        figures = (_pair(picture, jpegs, classes) for picture, jpegs in pairs)
-        note = f"<p>{to_html(group.note)}</p>\n" if group.note else ""
-        parts.append(
-            f'<h3>{to_html(group.heading)}</h3>\n{note}<div class="gallery">\n'
-            f"{''.join(figures)}</div>\n"
+def draw_crowding(entries):
+    """Returns the figure of how many boxes an image holds."""
+    boxes = np.array([len(entry.boxes) for entry in entries])
+    drawing = draw_histogram(
+        np.bincount(np.minimum(boxes, _MOST_BOXES), minlength=_MOST_BOXES + 1),
+        np.arange(_MOST_BOXES + 2) - 0.5,
+        [(n, f"{n}+" if n == _MOST_BOXES else str(n)) for n in range(0, _MOST_BOXES + 1, 4)],
+        "Histogram of boxes an image",
+        "boxes",
+    )
+    caption = f"The median is {np.median(boxes):g}; the fullest image holds {boxes.max()}."
+    return {"heading": "Images by number of boxes", "drawing": drawing, "caption": caption}
+
+
+def choose_pictures(data_set, seed):
+    """Chooses some of each class, the darkest, the most crowded, and those with a problem.
+
+    Args:
+        data_set: overview.DataSet.
+        seed: what the choice within a class comes from.
+
+    Returns:
+        A list of Group, none of them empty.
+    """
+    entries, chance = data_set.entries, random.Random(seed)
+    groups = []
+    for name, having in overview.group_by_class(data_set).items():
+        chosen = sorted(chance.sample(range(len(having)), min(_EXAMPLES, len(having))))
+        groups.append(Group(name, "", [having[n] for n in chosen], {}))
+    darkest = sorted(entries, key=lambda e: e.brightness)[:_EXTREMES]
+    groups.append(Group("The darkest", "", darkest, {}))
+    crowded = sorted((e for e in entries if e.boxes), key=lambda e: -len(e.boxes))[:_EXTREMES]
+    groups.append(Group("The most crowded", "", crowded, {}))
+    groups.append(_problem_group(data_set))
+    return [group for group in groups if group.entries]
+
+
+def _problem_group(data_set):
+    odd = [e for e in data_set.entries if e.image.filename in data_set.problems]
+    remarks = {
+        name: "; ".join(
+            f"{row.problem}: {row.detail}" if row.detail else row.problem for row in rows
         )
-    return "".join(parts)
+        for name, rows in data_set.problems.items()
+    }
+    note = f"problems.csv names {len(odd)} of the images"
+    note += f"; the first {_MOST_PROBLEMS} are shown" if len(odd) > _MOST_PROBLEMS else ""
+    note += f". Lines of no image here: {data_set.strangers}." if data_set.strangers else "."
+    return Group("With a problem", note, odd[:_MOST_PROBLEMS], remarks)
 
 
-def _pair(picture, jpegs, classes):
-    image, boxes, _, brightness = picture.entry
-    name = to_html(image.filename)
-    images = "".join(
-        show_jpeg(jpeg, f"{image.filename}, {how}")
-        for jpeg, how in zip(jpegs, ("as it is", "brightened"), strict=True)
-    )
-    facts = [fact for fact in (image.lighting, image.location) if fact]
-    facts += [picture.entry.split] if picture.entry.split else []
-    remark = f'<div class="remark">{to_html(picture.remark)}</div>' if picture.remark else ""
-    return (
-        f'<figure><div class="pair">{images}</div><figcaption><b>{name}</b>'
-        f"<div>{to_html(', '.join([*facts, f'brightness {brightness:.0f}']))}</div>{remark}"
-        f'<div class="classes">{_class_list(boxes, classes)}</div></figcaption></figure>\n'
-    )
+def _show(entry, remark, data_set, images_dir):
+    """Returns what the page shows of an image."""
+    image, counts = entry.image, Counter(box.class_name for box in entry.boxes)
+    facts = image.lighting, image.location, entry.split, f"brightness {entry.brightness:.0f}"
+    return {
+        "name": image.filename,
+        "jpegs": make_thumbnails(images_dir, entry, data_set.classes),
+        "facts": [fact for fact in facts if fact],
+        "remark": remark,
+        "classes": [
+            {"name": name, "count": counts[name], "colour": colour_of(number)}
+            for number, name in enumerate(data_set.classes, 1)
+            if name in counts
+        ],
+    }
 
 
-def _class_list(boxes, classes):
-    counts = Counter(box.class_name for box in boxes)
-    if not counts:
-        return "no boxes"
-    return "".join(
-        f'<span><i style="background:rgb{colour_of(n)}"></i>{to_html(name)} {counts[name]}</span>'
-        for n, name in enumerate(classes, 1)
-        if name in counts
-    )
+def make_thumbnails(images_dir, entry, classes):
+    """Returns small JPEGs, {how: bytes}, of an image with its boxes: as it is, and brightened.
+
+    Args:
+        images_dir: the folder with the image.
+        entry: overview.Entry.
+        classes: the data set's, whose order gives the boxes their colours.
+    """
+    path = Path(images_dir) / entry.image.filename
+    image = open_reduced(path.read_bytes(), path, "RGB", _SIDE)
+    image.thumbnail((_SIDE, _SIDE))
+    pictures = {"as it is": image, "brightened": brightened(image, entry.brightness)}
+    across, down = image.width / entry.image.width, image.height / entry.image.height
+    boxes = [(b.xmin * across, b.ymin * down, b.xmax * across, b.ymax * down) for b in entry.boxes]
+    numbers = [classes.index(box.class_name) + 1 for box in entry.boxes]
+    for picture in pictures.values():
+        draw_frames(picture, boxes, numbers, line=2)
+    return {how: encode_thumbnail(picture) for how, picture in pictures.items()}

@@ -35,7 +35,7 @@ def format_gallery(entries, job, saver):
         f"{_controls(entries, job.names)}"
         '<div class="gallery found" id="pictures"></div>\n<div id="end"></div>\n'
     )
-    script = (_FOLDER / "detection_page.js").read_text("utf-8")
+    script = (_FOLDER / "../pages/templates/detections.js").read_text("utf-8")
     return format_document("Detections", facts, [], {"Pictures": body}, script, _PICTURES)
 
 

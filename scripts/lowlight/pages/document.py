@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lowlight.pages.charts import Html, to_html
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent / "templates"
 # Nothing but the page's own style, pictures and script is ever loaded, whatever a name in it holds.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src "
 
