@@ -28,7 +28,14 @@ from lowlight.dataset.overview import (
 )
 from lowlight.dataset.overview_page import choose_pictures, format_page, make_thumbnails
 from lowlight.dataset.split import split_officially
-from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table, read_table
+from lowlight.dataset.tables import (
+    AnnotationRow,
+    ImageRow,
+    SplitRow,
+    format_table,
+    read_table,
+    rows_of,
+)
 from lowlight.images.drawing import colour_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -99,7 +106,7 @@ def rename_classes(folder, names, classes):
     """Writes classes.txt, and gives the boxes of a data set these names in turn."""
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
     path = folder / "annotations.csv"
-    rows = [row for _, row in read_table(path, AnnotationRow, "")]
+    rows = rows_of(read_table(path, AnnotationRow, ""), AnnotationRow)
     rows = [row._replace(class_name=names[n % len(names)]) for n, row in enumerate(rows)]
     path.write_text(format_table(rows, AnnotationRow))
 

@@ -12,7 +12,7 @@ from lowlight.dataset.conversion import convert_images
 from lowlight.dataset.duplicates import find_duplicates
 from lowlight.dataset.exdark import parse_bbgt, parse_image_list
 from lowlight.dataset.split import labels_of, split_officially, split_randomly
-from lowlight.dataset.tables import AnnotationRow, ImageRow, read_table
+from lowlight.dataset.tables import AnnotationRow, ImageRow, read_table, rows_of
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
 from lowlight.images.reading import is_image_name, list_jpegs
 
@@ -182,7 +182,7 @@ def test_a_part_gets_the_boxes_of_its_images(
     assert "  annotations left out, no image: 7308 (" in run.stdout
     assert "  files found: 7363, of them 55 used\n" in run.stdout
     assert f"  named in {tmp_path}/problems.csv: 7308\n" in run.stdout
-    images = [row for _, row in read_table(tmp_path / "images.csv", ImageRow, "")]
+    images = rows_of(read_table(tmp_path / "images.csv", ImageRow, ""), ImageRow)
     assert (len(images), sum(image.boxes for image in images)) == (55, 212)
     assert len(read_table(tmp_path / "annotations.csv", AnnotationRow, "")) == 212
     assert all(image.official_split for image in images)

@@ -9,6 +9,7 @@ from lowlight.dataset.tables import (
     format_table,
     read_table,
     read_tables,
+    rows_of,
 )
 
 REMEDY = "Make it."
@@ -42,12 +43,18 @@ NAMELESS = ImageRow("b.jpg", "Dog/b.jpg", 40, 30, "", "", "", "", 0)
             'filename,split\n"a, ""b"".jpg",test\n',
             id="a name with a comma and quotes",
         ),
+        pytest.param(
+            [SplitRow("a\r.jpg", "test")],
+            SplitRow,
+            '"filename","split"\n"a\r.jpg","test"\n',
+            id="a name with a carriage return",
+        ),
     ],
 )
 def test_a_table_is_csv_and_reads_back_as_it_was(tmp_path, rows, row_type, text):
     assert format_table(rows, row_type) == text
-    (tmp_path / "a.csv").write_text(text)
-    assert [row for _, row in read_table(tmp_path / "a.csv", row_type, REMEDY)] == rows
+    (tmp_path / "a.csv").write_text(text, newline="")
+    assert rows_of(read_table(tmp_path / "a.csv", row_type, REMEDY), row_type) == rows
 
 
 @pytest.mark.parametrize(
@@ -61,7 +68,7 @@ def test_a_table_is_csv_and_reads_back_as_it_was(tmp_path, rows, row_type, text)
 )
 def test_a_table_by_another_hand_is_read(tmp_path, text):
     (tmp_path / "a.csv").write_bytes(text)
-    assert [row for _, row in read_table(tmp_path / "a.csv", SplitRow, REMEDY)] == [
+    assert rows_of(read_table(tmp_path / "a.csv", SplitRow, REMEDY), SplitRow) == [
         SplitRow("a.jpg", "val")
     ]
 
@@ -69,7 +76,7 @@ def test_a_table_by_another_hand_is_read(tmp_path, text):
 def test_a_row_has_the_line_it_stands_on(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("filename,split\na.jpg,val\n\nb.jpg,test\n")
-    assert [place for place, _ in read_table(path, SplitRow, REMEDY)] == [f"{path}:2", f"{path}:4"]
+    assert read_table(path, SplitRow, REMEDY).index.tolist() == [2, 4]
 
 
 GOOD = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
@@ -86,10 +93,20 @@ GOOD = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
             ":3: ymax is '1.5', not a whole number.",
         ),
         pytest.param(GOOD + "a.jpg,,30,Cat,4,5,24,20\n", ":2: width is '', not a whole number."),
+        pytest.param(GOOD + "a.jpg,40,30,Cat,4,5,24," + "9" * 5000, ":2: ymax is '99999"),
         pytest.param(GOOD + 'a.jpg,40,30,"Cat,4,5,24,20\n', ": not a csv file in UTF-8"),
         pytest.param(b"\xff\xfe\x00", ": not a csv file in UTF-8"),
     ],
-    ids=["empty", "columns missing", "field missing", "a fraction", "no number", "quote", "UTF-16"],
+    ids=[
+        "empty",
+        "columns missing",
+        "field missing",
+        "a fraction",
+        "no number",
+        "5,000 digits",
+        "quote",
+        "UTF-16",
+    ],
 )
 def test_a_bad_table_is_told_with_its_place(tmp_path, text, message):
     path = tmp_path / "a.csv"
@@ -132,6 +149,16 @@ BAD_TABLES = {
     "another size": ([CAT], [BOXES[0]._replace(width=81)], r"annotations\.csv:2: 81x40 pixels"),
     "outside": ([CAT], [BOXES[0]._replace(xmax=81)], r"csv:2: the box \(8, 10, 81, 20\)"),
     "no area": ([CAT], [BOXES[0]._replace(xmax=8)], r"csv:2: the box \(8, 10, 8, 20\)"),
+    "a path": (
+        [CAT._replace(filename="../a.jpg")],
+        [],
+        r"images\.csv:2: '\.\./a\.jpg' isn't a file",
+    ),
+    "a device": (
+        [CAT._replace(filename="/dev/zero")],
+        [],
+        r"images\.csv:2: '/dev/zero' isn't a fil",
+    ),
     "image twice": ([IMAGE, CAT], [], r"images\.csv:3: a\.jpg stands here twice"),
 }
 

@@ -15,7 +15,14 @@ import pytest
 from PIL import Image
 
 from lowlight.dataset.records import read_records
-from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, SplitRow, read_table
+from lowlight.dataset.tables import (
+    AnnotationRow,
+    ImageRow,
+    ProblemRow,
+    SplitRow,
+    read_table,
+    rows_of,
+)
 
 TURNED = "Dog/2015_05337.jpeg"
 ENDLESS = "2015_01610", "2015_03362", "2015_05339"  # three of the nine are known by name
@@ -119,8 +126,8 @@ def test_the_tables_hold_every_box_and_image_with_the_known_counts(whole, gather
     )
     assert "  images without a box of their folder's class: 10 (" in gathered.stdout
     assert "  files found: 7363, of them 7363 used\n" in gathered.stdout
-    images = [row for _, row in read_table(whole / "images.csv", ImageRow, "")]
-    boxes = [row for _, row in read_table(whole / "annotations.csv", AnnotationRow, "")]
+    images = rows_of(read_table(whole / "images.csv", ImageRow, ""), ImageRow)
+    boxes = rows_of(read_table(whole / "annotations.csv", AnnotationRow, ""), AnnotationRow)
     assert Counter(box.class_name for box in boxes) == {
         **{"Bicycle": 1120, "Boat": 1389, "Bottle": 1593, "Bus": 706, "Car": 2927, "Cat": 909},
         **{"Chair": 2377, "Cup": 1656, "Dog": 1018, "Motorbike": 1072, "People": 7460},
@@ -135,7 +142,7 @@ def test_the_tables_hold_every_box_and_image_with_the_known_counts(whole, gather
 
 
 def test_the_problems_are_the_known_irregularities(whole, gathered):
-    problems = [row for _, row in read_table(whole / "problems.csv", ProblemRow, "")]
+    problems = rows_of(read_table(whole / "problems.csv", ProblemRow, ""), ProblemRow)
     assert Counter(row.problem for row in problems) == {
         "boxes clipped": 48,
         "no boxes": 1,
@@ -169,5 +176,5 @@ def test_a_random_split_puts_three_quarters_into_train(whole, gathered, run_scri
         "--nokeep_duplicates_together",
     )
     assert run.returncode == 0
-    rows = [row for _, row in read_table(whole / "random/split.csv", SplitRow, "")]
+    rows = rows_of(read_table(whole / "random/split.csv", SplitRow, ""), SplitRow)
     assert Counter(row.split for row in rows) == {"train": 5522, "test": 1841}

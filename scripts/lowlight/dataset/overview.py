@@ -10,7 +10,7 @@ from lowlight.core.files import existing_dir
 from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS, SPLITS, read_classes
 from lowlight.dataset.split import split_by_file
-from lowlight.dataset.tables import ImageRow, ProblemRow, read_table, read_tables
+from lowlight.dataset.tables import ImageRow, ProblemRow, read_table, read_tables, rows_of
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 from lowlight.images.reading import open_reduced, read_image
 
@@ -94,7 +94,8 @@ def _read_problems(names, path):
         return {}, 0
     by_stem = {PurePosixPath(name).stem.casefold(): name for name in names}
     problems, strangers = {}, 0
-    for _, row in read_table(path, ProblemRow, "Its columns are file,problem,detail."):
+    table = read_table(path, ProblemRow, "Its columns are file,problem,detail.")
+    for row in rows_of(table, ProblemRow):
         file = PurePosixPath(row.file.removesuffix(".txt"))
         name = by_stem.get(file.stem.casefold()) or by_stem.get(file.name.casefold())
         if name is None:

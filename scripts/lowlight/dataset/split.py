@@ -7,7 +7,7 @@ import numpy as np
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import SPLITS
-from lowlight.dataset.tables import SplitRow, read_table
+from lowlight.dataset.tables import SplitRow, read_table, refuse_first, rows_of
 
 _WHOLE = 10**8  # a share of 1; in integers, so that every machine chooses alike
 _CLOSE = _WHOLE // 1000
@@ -172,18 +172,18 @@ def split_by_file(filenames, path):
         "make_tfrecords.py writes split.csv (columns filename,split); its --split is random, "
         "official, or such a file."
     )
-    names, rows = set(filenames), {}
-    for place, row in read_table(path, SplitRow, remedy):
-        if row.filename not in names:
-            raise DataError(f"{place}: {row.filename!r} isn't in images.csv.\n  Remove the line.")
-        if row.filename in rows:
-            raise DataError(f"{place}: {row.filename!r} stands here twice.\n  Remove one line.")
-        if row.split not in SPLITS:
-            raise DataError(
-                f"{place}: split {row.split!r} isn't train, val or test.\n  Correct it."
-            )
-        rows[row.filename] = row
-    missing = sorted(names - set(rows))
+    names, table = set(filenames), read_table(path, SplitRow, remedy)
+    for wrong, tell in (
+        (~table.filename.isin(names), "isn't in images.csv.\n  Remove the line."),
+        (table.filename.duplicated(), "stands here twice.\n  Remove one line."),
+    ):
+        refuse_first(path, table[wrong], lambda row, tell=tell: f"{row.filename!r} {tell}")
+    refuse_first(
+        path,
+        table[~table.split.isin(SPLITS)],
+        lambda row: f"split {row.split!r} isn't train, val or test.\n  Correct it.",
+    )
+    missing = sorted(names - set(table.filename))
     if missing:
         raise DataError(f"{path}: doesn't name {missing[0]}.\n  Add a line for each image.")
-    return sorted(rows.values())
+    return sorted(rows_of(table, SplitRow))

@@ -1,10 +1,19 @@
-"""The csv files of the steps: converted.csv, annotations.csv, images.csv and others."""
+"""The csv tables of the steps: what their columns are, reading with every check, writing.
+
+A table is a pandas DataFrame whose columns a row type below names and types; where one image is at
+work, its rows are of that type. The csv module takes the text apart: it tells the line of each row,
+and a short line from empty fields.
+"""
 
 import contextlib
 import csv
 import io
+import reprlib
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+import pandas as pd
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_file
@@ -63,28 +72,29 @@ class ProblemRow(NamedTuple):
     detail: str
 
 
-_COLUMN_NAMES = {"class_name": "class"}
+_WHOLE = r"\s*[+-]?[0-9]{1,18}\s*"  # what 64 bits hold
 
 
-def format_table(rows, row_type):
+def format_table(rows: Iterable[tuple], row_type: type) -> str:
     """Returns rows as csv text with a header and LF line ends."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_columns(row_type))
-    writer.writerows(rows)
-    return stream.getvalue()
+    table = pd.DataFrame(rows, columns=_columns(row_type), dtype=object)
+    text = table.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # which csv leaves bare, and no reader takes so
+        text = table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text
 
 
-def read_table(path, row_type, remedy):
-    """Reads a csv file with the columns of a row type, in any order, others ignored.
+def read_table(path: Path, row_type: type, remedy: str) -> pd.DataFrame:
+    """Reads a csv file that has the columns of a row type, in any order.
 
     Args:
         path: the file.
-        row_type: ImageRow, AnnotationRow, SplitRow or ProblemRow.
+        row_type: ImageRow, AnnotationRow, SplitRow, ProblemRow or ConvertedRow.
         remedy: what to do where the file is not there or not of this form.
 
     Returns:
-        A list of (place, row); a place is "path:line" for messages.
+        A row a line, and as index the line's number; the columns are those of the row type by the
+        names of its fields and with their types, then others of the file as they are.
 
     Raises:
         DataError: no such file, a column missing, or a field that isn't a whole number.
@@ -92,18 +102,61 @@ def read_table(path, row_type, remedy):
     data = existing_file(path, remedy).read_bytes()
     try:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        missing = [name for name in _columns(row_type) if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{path}:1: no column {', '.join(missing)}.\n  {remedy}")
-        return [
-            (f"{path}:{reader.line_num}", _row(fields, row_type, f"{path}:{reader.line_num}"))
-            for fields in reader
-        ]
+        header = list(filter(None, reader.fieldnames or ()))
+        rows = [(reader.line_num, fields) for fields in reader]
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a csv file in UTF-8 ({error}).\n  {remedy}") from error
+    columns, fields = _columns(row_type), row_type._fields
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise DataError(f"{path}:1: no column {', '.join(missing)}.\n  {remedy}")
+    others = [name for name in dict.fromkeys(header) if name not in {*columns, *fields}]
+    lines, texts = zip(*rows, strict=True) if rows else ((), ())
+    table = pd.DataFrame(list(texts), list(lines), [*columns, *others], dtype=object)
+    table.columns = [*fields, *others]
+    for name, column in zip(fields, columns, strict=True):
+        tell = f"no field for column {column}.\n  Complete the line."
+        refuse_first(path, table[table[name].isna()], lambda _, tell=tell: tell)
+        if row_type.__annotations__[name] is int:
+            table[name] = _whole_numbers(path, table, name)
+    return table.fillna("")
 
 
-def read_tables(data_dir, classes):
+def _columns(row_type):
+    return ["class" if name == "class_name" else name for name in row_type._fields]
+
+
+def _whole_numbers(path, table, name):
+    """Returns a column as int64; raises DataError where a text is something else."""
+    refuse_first(
+        path,
+        table[~table[name].str.fullmatch(_WHOLE)],
+        lambda row: (
+            f"{name} is {reprlib.repr(getattr(row, name))}, not a whole number.\n"
+            "  Correct the line."
+        ),
+    )
+    return table[name].astype("int64")
+
+
+def refuse_first(path: Path, rows: pd.DataFrame, tell: Callable) -> None:
+    """Raises DataError about the first of some rows, which are wrong; does nothing without rows.
+
+    Args:
+        path: of the table; rows: of `read_table`.
+        tell: called with the row, a NamedTuple; gives what is wrong with it and the remedy.
+    """
+    for row in rows.head(1).itertuples():
+        raise DataError(f"{path}:{row.Index}: {tell(row)}")
+
+
+def rows_of(table: pd.DataFrame, row_type: type) -> list:
+    """Returns the rows of a table that `read_table` gave, as NamedTuples of the row type."""
+    columns = list(row_type._fields)
+    return [row_type(*row) for row in table[columns].itertuples(index=False, name=None)]
+
+
+def read_tables(data_dir: Path, classes: Iterable[str]) -> list:
     """Reads images.csv and annotations.csv and checks that they fit each other.
 
     Args:
@@ -114,76 +167,72 @@ def read_tables(data_dir, classes):
         [(ImageRow, [AnnotationRow])], sorted by filename.
 
     Raises:
-        DataError: a file that is missing or malformed, an image that stands twice, a box of an
-            unknown image or class or that isn't inside its image.
+        DataError: a file that is missing or malformed, an image that stands twice or whose name is
+            none of a file, a box of an unknown image or class or that isn't inside its image.
     """
     remedy = "make_annotations_csv.py writes it; check --data_dir."
-    boxes = {}
-    for place, row in read_table(Path(data_dir) / "images.csv", ImageRow, remedy):
-        if row.filename in boxes:
-            raise DataError(f"{place}: {row.filename} stands here twice.\n  Remove one.")
-        boxes[row.filename] = (row, [])
-    for place, row in read_table(Path(data_dir) / "annotations.csv", AnnotationRow, remedy):
-        if row.filename not in boxes:
-            raise DataError(f"{place}: {row.filename} isn't in images.csv.\n  {remedy}")
-        image, rows = boxes[row.filename]
-        _check_class(place, row, classes, data_dir)
-        _check_box(place, row, image)
-        rows.append(row)
-    return [boxes[name] for name in sorted(boxes)]
+    path = Path(data_dir) / "images.csv"
+    images = read_table(path, ImageRow, remedy)
+    refuse_first(
+        path,
+        images[images.filename.duplicated()],
+        lambda row: f"{row.filename} stands here twice.\n  Remove one.",
+    )
+    refuse_first(
+        path,
+        images[images.filename.str.contains("[/\0]") | images.filename.isin(["", ".", ".."])],
+        lambda row: (
+            f"{row.filename!r} isn't a file's name.\n"
+            "  Images are in one folder, --images_dir; correct the line."
+        ),
+    )
+    boxes = read_table(path.with_name("annotations.csv"), AnnotationRow, remedy)
+    _check_boxes(path.with_name("annotations.csv"), boxes, images, list(classes))
+    boxes_of = {name: [] for name in images.filename}
+    for box in rows_of(boxes, AnnotationRow):
+        boxes_of[box.filename].append(box)
+    return [(image, boxes_of[image.filename]) for image in sorted(rows_of(images, ImageRow))]
 
 
-def _columns(row_type):
-    return [_COLUMN_NAMES.get(name, name) for name in row_type._fields]
-
-
-def _row(fields, row_type, place):
-    texts = [fields[column] for column in _columns(row_type)]
-    for column, text in zip(_columns(row_type), texts, strict=True):
-        if text is None:
-            raise DataError(f"{place}: no field for column {column}.\n  Complete the line.")
-    try:
-        return row_of(texts, row_type)
-    except ValueError as error:
-        raise DataError(f"{place}: {error}.\n  Correct the line.") from error
-
-
-def row_of(texts, row_type):
-    """Returns a row of a row type from its fields' texts.
-
-    Raises:
-        ValueError: another number of fields, or one that isn't a whole number but should be.
-    """
-    values = dict(zip(row_type._fields, texts, strict=True))
-    for name, column in zip(row_type._fields, _columns(row_type), strict=True):
-        if row_type.__annotations__[name] is int:
-            try:
-                values[name] = int(values[name])
-            except ValueError as error:
-                raise ValueError(f"{column} is {values[name]!r}, not a whole number") from error
-    return row_type(**values)
-
-
-def _check_class(place, row, classes, data_dir):
-    if row.class_name not in classes:
-        raise DataError(
-            f"{place}: unknown class {row.class_name!r}.\n"
+def _check_boxes(path, boxes, images, classes):
+    """Raises DataError as `read_tables` of annotations.csv."""
+    refuse_first(
+        path,
+        boxes[~boxes.filename.isin(images.filename)],
+        lambda row: (
+            f"{row.filename} isn't in images.csv.\n"
+            "  make_annotations_csv.py writes both; check --data_dir."
+        ),
+    )
+    refuse_first(
+        path,
+        boxes[~boxes.class_name.isin(classes)],
+        lambda row: (
+            f"unknown class {row.class_name!r}.\n"
             f"  Known classes: {name_some(classes, 20)}. Correct the line, or name all classes in "
-            f"{Path(data_dir) / 'classes.txt'}, one a line."
-        )
-
-
-def _check_box(place, row, image):
-    if (row.width, row.height) != (image.width, image.height):
-        raise DataError(
-            f"{place}: {row.width}x{row.height} pixels, but images.csv has "
-            f"{image.width}x{image.height}.\n  Run make_annotations_csv.py again."
-        )
-    if not (0 <= row.xmin < row.xmax <= row.width and 0 <= row.ymin < row.ymax <= row.height):
-        raise DataError(
-            f"{place}: the box {row[4:]} (xmin, ymin, xmax, ymax) isn't inside its image of "
-            f"{row.width}x{row.height} pixels.\n  Correct the line."
-        )
+            f"{path.with_name('classes.txt')}, one a line."
+        ),
+    )
+    sizes = images.set_index("filename").loc[boxes.filename].set_axis(boxes.index)
+    refuse_first(
+        path,
+        boxes[(boxes.width != sizes.width) | (boxes.height != sizes.height)],
+        lambda row: (
+            f"{row.width}x{row.height} pixels, but images.csv has "
+            f"{sizes.width[row.Index]}x{sizes.height[row.Index]}.\n"
+            "  Run make_annotations_csv.py again."
+        ),
+    )
+    across = (boxes.xmin >= 0) & (boxes.xmin < boxes.xmax) & (boxes.xmax <= boxes.width)
+    down = (boxes.ymin >= 0) & (boxes.ymin < boxes.ymax) & (boxes.ymax <= boxes.height)
+    refuse_first(
+        path,
+        boxes[~(across & down)],
+        lambda row: (
+            f"the box {row.xmin, row.ymin, row.xmax, row.ymax} (xmin, ymin, xmax, ymax) isn't "
+            f"inside its image of {row.width}x{row.height} pixels.\n  Correct the line."
+        ),
+    )
 
 
 CONVERTED = "converted.csv"
@@ -243,3 +292,9 @@ def open_journal(path):
 
         yield add
     Path(path).unlink()
+
+
+def row_of(texts, row_type):
+    """Returns a row of a row type from its fields' texts; raises ValueError where they aren't."""
+    kinds = row_type.__annotations__.values()
+    return row_type(*(kind(text) for kind, text in zip(kinds, texts, strict=True)))

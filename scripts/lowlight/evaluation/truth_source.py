@@ -1,8 +1,6 @@
 """Finds the ground truth of a file of results, and the facts and pictures that go with it."""
 
-import csv
 import glob
-import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,19 +58,19 @@ def read_columns(path, filenames):
             {}, notes=(f"There is no {path}, so nothing is said of lighting or location.",)
         )
     remedy = "make_annotations_csv.py writes it; check --data_dir."
-    read_table(path, ImageRow, remedy)
-    reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
-    rows = {row["filename"]: row for row in reader}
-    missing = [name for name in filenames if name not in rows]
+    table = read_table(path, ImageRow, remedy).drop_duplicates("filename", keep="last")
+    table = table.set_index("filename")
+    missing = [name for name in filenames if name not in table.index]
     if missing:
         raise DataError(
             f"{path}: lacks {len(missing)} of the {len(filenames)} scored images "
             f"({name_some(missing)}).\n  Give the --data_dir that the images belong to."
         )
+    facts = table.loc[list(filenames), [name for name in table if name not in _NO_FACTS]]
     columns, notes = {}, []
-    for name in (name for name in reader.fieldnames if name and name not in _NO_FACTS):
-        values = tuple((rows[filename][name] or "").strip() for filename in filenames)
-        unknown = sum(not value for value in values)
+    for name in facts:
+        values = tuple(facts[name].str.strip())
+        unknown = values.count("")
         if unknown < len(values):
             columns[name] = values
         if unknown:
