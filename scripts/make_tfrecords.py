@@ -25,7 +25,7 @@ from lowlight.dataset.split import (
     split_randomly,
 )
 from lowlight.dataset.tables import read_tables
-from lowlight.dataset.writing import number_of_workers, write_dataset
+from lowlight.dataset.writing import write_dataset
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Where the two csv files are.", required=True)
@@ -42,10 +42,9 @@ flags.DEFINE_boolean(
 )
 flags.DEFINE_integer(
     "shards",
-    None,
-    "How many files each part is dealt to, as train.tfrecord-00000-of-00004. By default one for "
-    "each worker that TF_CONFIG names, so one file without it. In a config give input_path: "
-    "'data/train.tfrecord-?????-of-?????', and the same to evaluate.py's --records.",
+    1,
+    "How many files each part is dealt to, as train.tfrecord-00000-of-00004. In a config give "
+    "input_path: 'data/train.tfrecord-?????-of-?????', and the same to evaluate.py's --records.",
     lower_bound=1,
     upper_bound=99_999,
 )
@@ -76,14 +75,13 @@ def choose_split(entries, data_dir, images_dir):
 
 def main():
     """Reads the tables, splits, writes everything and prints what each file holds."""
-    shards = FLAGS.shards or number_of_workers()
     data_dir = existing_dir(FLAGS.data_dir, "data_dir")
     images_dir = existing_dir(FLAGS.images_dir, "images_dir")
     classes = read_classes(data_dir)
     entries = read_tables(data_dir, classes)
     rows, groups = choose_split(entries, data_dir, images_dir)
     folder = output_dir(FLAGS.output_dir)
-    lines = write_dataset(folder, entries, rows, images_dir, classes, shards, FLAGS.verify)
+    lines = write_dataset(folder, entries, rows, images_dir, classes, FLAGS.shards, FLAGS.verify)
     if FLAGS.keep_duplicates_together:
         lines += describe_duplicates(groups, find_leaks(groups, rows))
     print("\n".join(lines))

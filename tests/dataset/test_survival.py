@@ -1,17 +1,12 @@
 """A data step that is interrupted goes on where it was, and takes nothing half-made for whole."""
 
-import os
 import shutil
 
 import kill_data_steps
 import pytest
 
-from lowlight.core.errors import DataError
-from lowlight.dataset import writing
-from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.tables import ConvertedRow, SplitRow, open_journal, read_journal, read_tables
-from lowlight.dataset.writing import write_dataset
+from lowlight.dataset.tables import ConvertedRow, open_journal, read_journal
 from lowlight.images import rgb_jpegs
 
 ROW = ConvertedRow("Cat/a\n,b.png", "encoded", 1, "0" * 64, "f" * 64, "a" * 64)
@@ -105,83 +100,3 @@ def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path):
         add(ROW._replace(file="b"))
         assert [row.file for row in read_journal(path, ConvertedRow)] == [ROW.file, "b"]
     assert not path.exists()
-
-
-@pytest.fixture
-def write_records(tiny_exdark, run_script):
-    """Writes the records of tiny_exdark in two shards; returns the names of those written."""
-    convert_images(tiny_exdark / "ExDark", tiny_exdark / "images")
-    run_script(
-        "make_annotations_csv.py",
-        f"--annotations={tiny_exdark}/ExDark_Annno",
-        f"--images_dir={tiny_exdark}/images",
-        f"--output_dir={tiny_exdark}",
-    )
-    entries = read_tables(tiny_exdark, CLASSES)
-    rows = [
-        SplitRow(image.filename, ("train", "test")[n % 2]) for n, (image, _) in enumerate(entries)
-    ]
-
-    def run(monkeypatch, killed_at=None):
-        written = []
-        write = writing.write_records
-
-        def spy(path, *given):
-            if len(written) == killed_at:
-                raise KeyboardInterrupt
-            written.append(path.name)
-            return write(path, *given)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(writing, "write_records", spy)
-            try:
-                write_dataset(tiny_exdark, entries, rows, tiny_exdark / "images", CLASSES, 2)
-            except KeyboardInterrupt:
-                assert not list(tiny_exdark.glob("t*.tfrecord*"))
-        return written
-
-    return run
-
-
-def test_record_files_that_were_finished_are_not_written_again(
-    write_records, monkeypatch, tiny_exdark
-):
-    assert len(write_records(monkeypatch, killed_at=3)) == 3
-    assert len(write_records(monkeypatch)) == 1
-    assert len(list(tiny_exdark.glob("*.tfrecord-*"))) == 4
-    assert not list(tiny_exdark.glob(".*.tfrecord*"))
-
-
-def test_a_record_file_whose_image_changed_is_written_again(
-    write_records, monkeypatch, tiny_exdark
-):
-    write_records(monkeypatch, killed_at=3)
-    image = tiny_exdark / "images/2015_00001.jpg"
-    stamp = image.stat()
-    image.write_bytes(image.read_bytes())
-    os.utime(image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert len(write_records(monkeypatch)) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        (None, 1),
-        ("", 1),
-        ('{"cluster": {"worker": ["a:1", "b:1"]}}', 2),
-        ('{"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"], "ps": ["d:1"]}}', 3),
-        ('{"cluster": {"evaluator": ["a:1"]}}', 1),
-    ],
-)
-def test_there_are_as_many_shards_as_workers(monkeypatch, text, number):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    if text is not None:
-        monkeypatch.setenv("TF_CONFIG", text)
-    assert writing.number_of_workers() == number
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cluster": 1}', '{"cluster": {"worker": 1}}'])
-def test_a_tf_config_of_another_form_is_refused(monkeypatch, text):
-    monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(DataError, match=r"TF_CONFIG: .* names no cluster"):
-        writing.number_of_workers()

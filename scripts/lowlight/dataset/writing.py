@@ -3,88 +3,17 @@
 import functools
 import hashlib
 import itertools
-import json
-import os
 import re
 from pathlib import Path
 
 import numpy as np
 
 from lowlight.core.errors import DataError
-from lowlight.core.files import whole_file, whole_files
+from lowlight.core.files import whole_files
 from lowlight.core.parallel import Progress, map_in_processes
 from lowlight.dataset.classes import SPLITS, format_label_map
 from lowlight.dataset.records import find_frames, parse_record, read_frame, write_records
 from lowlight.dataset.tables import SplitRow, format_table
-
-# Changes when the records made of the same inputs do.
-_FORM = "1"
-_FINISHED = re.compile(r"\..+\.tfrecord.*\.[0-9a-f]{64}")
-
-
-def number_of_workers():
-    """Returns how many workers TF_CONFIG names, 1 without it.
-
-    TFOD's own loop needs a record file for each; `train_input` takes any number of files.
-
-    Raises:
-        DataError: TF_CONFIG isn't of the form that TensorFlow wants.
-    """
-    text = os.environ.get("TF_CONFIG")
-    try:
-        cluster = json.loads(text)["cluster"] if text else {}
-        return sum(len(cluster.get(task, ())) for task in ("chief", "worker")) or 1
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"TF_CONFIG: {text!r} names no cluster.\n  Correct or unset it, or give --shards."
-        ) from error
-
-
-def write_finished(path, entries, images_dir, class_ids, on_image):
-    """Writes a record file under a name that tells what it was made from, and returns its path.
-
-    That is the file's name and a SHA-256 sum of all its inputs: the tables' rows, the classes, and
-    size, inode and times of each image file. So one that is there is whole and of these very
-    inputs, and isn't written again.
-
-    Args:
-        path: the final name. The others are those of `records.write_records`.
-
-    Raises:
-        DataError: as `records.write_records`.
-    """
-    finished = path.with_name(f".{path.name}.{_fingerprint(entries, images_dir, class_ids)}")
-    if finished.is_file():
-        for _ in entries:
-            on_image()
-        return finished
-    with whole_file(finished) as partial:
-        write_records(partial, entries, images_dir, class_ids, on_image)
-    return finished
-
-
-def remove_finished(folder):
-    """Removes every file that `write_finished` left in a folder."""
-    for path in folder.iterdir():
-        if _FINISHED.fullmatch(path.name) and path.is_file():
-            path.unlink()
-
-
-def _fingerprint(entries, images_dir, class_ids):
-    digest = hashlib.sha256(repr((_FORM, class_ids)).encode())
-    for image, boxes in entries:
-        digest.update(repr((image, boxes, _stamp(Path(images_dir) / image.filename))).encode())
-    return digest.hexdigest()
-
-
-def _stamp(path):
-    """Returns what changes when a file does, None where it is missing."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
-
 
 _RECORD_FILE = re.compile(rf"({'|'.join(SPLITS)})\.tfrecord(?:-\d{{5}}-of-(\d{{5}}))?")
 
@@ -93,8 +22,7 @@ def write_dataset(folder, entries, rows, images_dir, classes, shards=1, verify=F
     """Writes the record files of each part of a split, label_map.txt and split.csv, all or none.
 
     What an earlier run left of a part that this split lacks, or of a part in another number of
-    files, is removed, since a pattern such as train.tfrecord* would read it too. Files that a
-    killed run had finished are taken over, where all they were made from is unchanged.
+    files, is removed, since a pattern such as train.tfrecord* would read it too.
 
     Args:
         folder: where they are written.
@@ -122,14 +50,7 @@ def write_dataset(folder, entries, rows, images_dir, classes, shards=1, verify=F
     with whole_files(*files, *extra) as (*partials, label_map, split_csv):
         label_map.write_text(format_label_map(classes), "utf-8")
         split_csv.write_text(format_table(rows, SplitRow), "utf-8")
-        try:
-            finished = _write_files(files, images_dir, class_ids, verify)
-            for path, partial in zip(finished, partials, strict=True):
-                os.replace(path, partial)
-        except Exception:  # room for what is wrong to be mended; an interruption leaves them
-            remove_finished(folder)
-            raise
-    remove_finished(folder)
+        _write_files(dict(zip(files, partials, strict=True)), files, images_dir, class_ids, verify)
     lines = [_describe(folder, split, part, shards) for split, part in parts.items()]
     lines.append(f"{folder / 'label_map.txt'}: {len(classes)} classes")
     if verify:
@@ -137,19 +58,16 @@ def write_dataset(folder, entries, rows, images_dir, classes, shards=1, verify=F
     return lines + _remove_others(folder, {path.name for path in files}, parts)
 
 
-def _write_files(files, images_dir, class_ids, verify):
-    """Writes {path: entries}, each beside its place, and returns where they are."""
+def _write_files(partials, files, images_dir, class_ids, verify):
+    """Writes {path: entries}, each at its place in {path: partial}, and verifies where asked to."""
     count = sum(map(len, files.values()))
     with Progress(count, "image") as progress:
-        finished = [
-            write_finished(path, part, images_dir, class_ids, progress.update)
-            for path, part in files.items()
-        ]
+        for path, part in files.items():
+            write_records(partials[path], part, images_dir, class_ids, progress.update)
     if verify:
         with Progress(count, "record") as progress:
-            for place, (path, part) in zip(finished, files.items(), strict=True):
-                verify_records(place, path, part, images_dir, class_ids, progress.update)
-    return finished
+            for path, part in files.items():
+                verify_records(partials[path], path, part, images_dir, class_ids, progress.update)
 
 
 def record_names(split, shards):
