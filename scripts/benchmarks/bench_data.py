@@ -13,10 +13,8 @@ From raw files to verified records, on images made like ExDark's (made_exdark.py
 
 Each side runs --repeats times, in turn, each in a process of its own, whose imports aren't timed.
 cost_growth compares what an image costs ours with what it costs on a quarter of the images;
-peak_mib is the most resident memory of ours, all its processes together. A table tells what each
-part of ours costs of a processor's time, on a quarter of the images (data_parts.py): what the limit
-doesn't do is what stands between. Without near-duplicates is without the pHash's share of it and
-the comparison. The last line is one JSON object.
+peak_mib is the most resident memory of ours, all its processes together. The last line is one JSON
+object.
 """
 
 import functools
@@ -24,6 +22,7 @@ import io
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import statistics
 import sys
@@ -36,7 +35,6 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import data_parts  # noqa: E402
 import data_sides  # noqa: E402
 from made_exdark import make_exdark  # noqa: E402
 
@@ -79,10 +77,15 @@ def _run(side, raw, out, results):
     if side == "reencode":
         import pandas  # noqa: F401
         import tensorflow  # noqa: F401
-    run = data_parts.measure_parts if side == "parts" else getattr(data_sides, side)
-    began = data_parts.processor_seconds()
-    stages = dict(run(raw, out))
-    results.put((stages, data_parts.processor_seconds() - began))
+    began = _processor_seconds()
+    stages = dict(getattr(data_sides, side)(raw, out))
+    results.put((stages, _processor_seconds() - began))
+
+
+def _processor_seconds():
+    """Returns the processor time of this process and of its children that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def _watch(pid, done, peak):
@@ -95,11 +98,6 @@ def _watch(pid, done, peak):
             return
 
 
-def medians_of(runs):
-    """Returns {stage: median} of what `run_side` returned."""
-    return {stage: statistics.median(stages[stage] for stages, *_ in runs) for stage in runs[0][0]}
-
-
 def report(name, images, runs):
     """Prints a side's median and spread, its stages and its memory, and returns the median."""
     totals = [sum(stages.values()) for stages, *_ in runs]
@@ -107,8 +105,8 @@ def report(name, images, runs):
     print(
         f"{name} ({images} images): median {median:.2f} s, {min(totals):.2f} to {max(totals):.2f}"
     )
-    for stage, seconds in medians_of(runs).items():
-        print(f"    {stage:18} {seconds:7.2f} s")
+    for stage in runs[0][0]:
+        print(f"    {stage:18} {statistics.median(run[0][stage] for run in runs):7.2f} s")
     processor = statistics.median(seconds for *_, seconds in runs)
     print(f"    {'processor time':18} {processor:7.2f} s")
     print(f"    {'resident memory':18} {max(peak for _, peak, _ in runs):7.0f} MiB")
@@ -132,23 +130,17 @@ def main(argv):
         size = sum(path.stat().st_size for path in files)
         print(f"{len(files)} images of {size / len(files) / 1e3:.0f} KB, {os.cpu_count()} cores")
         run = functools.partial(run_side, folder=temporary)
-        runs = {name: [] for name in (*_SIDES, "quarter", "parts")}
+        runs = {name: [] for name in (*_SIDES, "quarter")}
         for _ in range(FLAGS.repeats):
             for side in _SIDES:
                 runs[side].append(run(side, whole))
             runs["quarter"].append(run("ours", quarter))
-            runs["parts"].append(run("parts", quarter))
     medians = {side: report(side, sets[whole], runs[side]) for side in _SIDES}
     medians["quarter"] = report("ours", sets[quarter], runs["quarter"])
-    parts = medians_of(runs["parts"])
-    data_parts.print_parts(parts)
-    apart = medians_of(runs["ours"])["near-duplicates"]
-    apart += parts[data_parts.HASH] / 1e3 * sets[whole] / os.cpu_count()
     cost, quarter_cost = medians["ours"] / sets[whole], medians["quarter"] / sets[quarter]
     figures = {
         "speedup_over_reencode": medians["reencode"] / medians["ours"],
         "fraction_of_limit": medians["limit"] / medians["ours"],
-        "fraction_of_limit_without_near_duplicates": medians["limit"] / (medians["ours"] - apart),
         "peak_mib": max(peak for _, peak, _ in runs["ours"]),
         "cost_growth": cost / quarter_cost,
     }
