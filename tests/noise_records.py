@@ -14,7 +14,7 @@ def write_shards(folder):
     """Writes train.tfrecord-0 with three images and -1 with two, and label_map.txt."""
     import tensorflow as tf
 
-    from lowlight.dataset.records import make_example
+    from lowlight.dataset.writing import make_example
 
     rng = np.random.default_rng(0)
     examples = []

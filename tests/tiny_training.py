@@ -29,7 +29,7 @@ def write_tiny_data(folder, images=12, shards=1):
     """
     import tensorflow as tf
 
-    from lowlight.dataset.records import make_example
+    from lowlight.dataset.writing import make_example
 
     ids = {name: number for number, name in enumerate(CLASSES, 1)}
     (folder / "label_map.txt").write_text(format_label_map())

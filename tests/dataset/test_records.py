@@ -10,8 +10,9 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.records import count_records, make_example, read_records, write_records
+from lowlight.dataset.records import count_records, read_records
 from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table
+from lowlight.dataset.writing import make_example, write_records
 
 CLASS_IDS = {name: number for number, name in enumerate(CLASSES, 1)}
 IMAGE = ImageRow("a.jpg", "Cat/a.jpg", 80, 40, "Cat", "Low", "Indoor", "train", 2)

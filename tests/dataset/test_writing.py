@@ -6,8 +6,9 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES, format_label_map
-from lowlight.dataset.records import read_records, write_records
+from lowlight.dataset.records import read_records
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
+from lowlight.dataset.writing import verify_records, write_dataset, write_records
 
 CLASS_IDS = {name: number for number, name in enumerate(CLASSES, 1)}
 
@@ -29,8 +30,6 @@ def entries(tmp_path):
 @pytest.fixture
 def write(tmp_path, entries):
     """Writes five images into train and two into test; returns the summary's lines."""
-    from lowlight.dataset.writing import write_dataset
-
     rows = [SplitRow(image.filename, "train") for image, _ in entries]
     rows[2], rows[4] = (SplitRow(f"{number}.jpg", "test") for number in (2, 4))
 
@@ -171,14 +170,12 @@ def change_size(entries):
         pytest.param(change_size, "record 2: 80x40 pixels, not 81x40", id="a size"),
         pytest.param(lambda e: e[1][1].clear(), "record 2: the classes of the", id="no box"),
         pytest.param(lambda e: e.reverse(), "record 1: is 0.jpg, not 6.jpg", id="another order"),
-        pytest.param(lambda e: e.append(e[0]), "7 records, 8 expected", id="one missing"),
+        pytest.param(lambda e: e.append(e[0]), "ends before the record of 0.jpg", id="one missing"),
         pytest.param(lambda e: e.pop(), "record 7: one too many", id="one too many"),
         pytest.param(lambda e: e.clear(), "record 1: one too many", id="none expected"),
     ],
 )
 def test_a_record_that_differs_from_the_tables_is_named(tmp_path, entries, change, found):
-    from lowlight.dataset.writing import verify_records
-
     path, images = tmp_path / "x", tmp_path / "images"
     write_records(path, entries, images, CLASS_IDS, lambda: None)
     verify_records(path, "train.tfrecord", entries, images, CLASS_IDS, lambda: None)
@@ -190,8 +187,6 @@ def test_a_record_that_differs_from_the_tables_is_named(tmp_path, entries, chang
 
 
 def test_a_record_whose_image_differs_from_its_file_is_named(tmp_path, entries):
-    from lowlight.dataset.writing import verify_records
-
     path, images = tmp_path / "x", tmp_path / "images"
     write_records(path, entries, images, CLASS_IDS, lambda: None)
     Image.new("RGB", (80, 40)).save(images / "3.jpg")
@@ -200,13 +195,13 @@ def test_a_record_whose_image_differs_from_its_file_is_named(tmp_path, entries):
 
 
 def test_records_that_fail_the_check_do_not_get_their_names(tmp_path, write, monkeypatch):
-    from lowlight.dataset import records
+    from lowlight.dataset import writing
 
     write()
     before = (tmp_path / "train.tfrecord").read_bytes()
-    original = records.pixel_xyxy_to_unit_yxyx
+    original = writing.pixel_xyxy_to_unit_yxyx
     monkeypatch.setattr(
-        records, "pixel_xyxy_to_unit_yxyx", lambda box, *size: np.add(original(box, *size), 0.1)
+        writing, "pixel_xyxy_to_unit_yxyx", lambda box, *size: np.add(original(box, *size), 0.1)
     )
     with pytest.raises(DataError, match=r"/train\.tfrecord: record 1: the boxes of 0\.jpg differ"):
         write(verify=True)

@@ -10,8 +10,8 @@ import pytest
 from scored import CLASSES, evaluate, make_data, make_results, score_by_pycocotools
 
 from lowlight.dataset.classes import format_label_map
-from lowlight.dataset.records import write_records
 from lowlight.dataset.tables import read_tables
+from lowlight.dataset.writing import write_records
 from lowlight.evaluation.metrics import COCO_METRICS
 from lowlight.evaluation.results import read_results
 from lowlight.evaluation.truth import format_truth, read_truth_of_tables

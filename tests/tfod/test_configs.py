@@ -160,8 +160,8 @@ def test_every_architecture_starts_from_a_detection_checkpoint(data_dir, tmp_pat
 @pytest.fixture(scope="module")
 def records_dir(tmp_path_factory):
     """Four images of 160x120 pixels as records, each with a bright box."""
-    from lowlight.dataset.records import write_records
     from lowlight.dataset.tables import AnnotationRow, ImageRow
+    from lowlight.dataset.writing import write_records
 
     folder, entries = tmp_path_factory.mktemp("drawn"), []
     for number in range(4):

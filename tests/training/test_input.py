@@ -120,7 +120,7 @@ def test_an_image_is_prepared_bit_by_bit_as_tfod_does(config, model):
 
 @pytest.mark.parametrize(
     ("kept", "message"),
-    [(0, "no record"), (5, "ends within the record at byte 0"), (-1, "ends within the record")],
+    [(0, "no record"), (5, "damaged after record 0"), (-1, "damaged after record 2")],
     ids=["empty", "cut in a head", "last byte missing"],
 )
 def test_a_cut_file_is_named(tmp_path, kept, message):

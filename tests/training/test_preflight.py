@@ -22,8 +22,8 @@ NAMES = {1: "Fox", 2: "Owl", 3: "Hedgehog"}
 
 def example(label=1, box=(0.1, 0.2, 0.5, 0.6), size=(8, 6), encoded=None):
     """Returns a serialised record of an image of 8x6 pixels with one box."""
-    from lowlight.dataset.records import make_example
     from lowlight.dataset.tables import AnnotationRow, ImageRow
+    from lowlight.dataset.writing import make_example
 
     stream = io.BytesIO()
     Image.new("RGB", (8, 6)).save(stream, "JPEG")

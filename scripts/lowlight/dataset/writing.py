@@ -4,6 +4,7 @@ import functools
 import hashlib
 import itertools
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,90 @@ from lowlight.core.errors import DataError
 from lowlight.core.files import whole_files
 from lowlight.core.parallel import Progress, map_in_processes
 from lowlight.dataset.classes import SPLITS, format_label_map
-from lowlight.dataset.records import find_frames, parse_record, read_frame, write_records
+from lowlight.dataset.records import (
+    SUM,
+    Example,
+    find_frames,
+    masked_crc,
+    parse_record,
+    read_frame,
+)
 from lowlight.dataset.tables import SplitRow, format_table
+from lowlight.images.boxes import pixel_xyxy_to_unit_yxyx
+from lowlight.images.reading import read_image
+
+
+def make_example(image, boxes, encoded, class_ids):
+    """Makes the example of one image.
+
+    Args:
+        image: ImageRow.
+        boxes: its AnnotationRows, in pixels with xmax and ymax exclusive.
+        encoded: its JPEG's bytes.
+        class_ids: {class name: id from 1}.
+
+    Returns:
+        A tf.train.Example with TFOD's keys
+        (object_detection/data_decoders/tf_example_decoder.py): boxes as fractions of the image,
+        each edge a list of its own.
+    """
+    edges = [pixel_xyxy_to_unit_yxyx(box[4:], box.width, box.height) for box in boxes]
+    names = [box.class_name for box in boxes]
+    filename = image.filename.encode()
+    features = {
+        "image/height": ("int64_list", [image.height]),
+        "image/width": ("int64_list", [image.width]),
+        "image/filename": ("bytes_list", [filename]),
+        "image/source_id": ("bytes_list", [filename]),
+        "image/key/sha256": ("bytes_list", [hashlib.sha256(encoded).hexdigest().encode()]),
+        "image/encoded": ("bytes_list", [encoded]),
+        "image/format": ("bytes_list", [b"jpeg"]),
+        "image/object/bbox/ymin": ("float_list", [edge[0] for edge in edges]),
+        "image/object/bbox/xmin": ("float_list", [edge[1] for edge in edges]),
+        "image/object/bbox/ymax": ("float_list", [edge[2] for edge in edges]),
+        "image/object/bbox/xmax": ("float_list", [edge[3] for edge in edges]),
+        "image/object/class/text": ("bytes_list", [name.encode() for name in names]),
+        "image/object/class/label": ("int64_list", [class_ids[name] for name in names]),
+    }
+    example = Example()
+    for key, (kind, values) in features.items():
+        feature = getattr(example.features.feature[key], kind)
+        feature.SetInParent()  # also where there is no value
+        feature.value.extend(values)
+    return example
+
+
+def write_records(path, entries, images_dir, class_ids, on_image):
+    """Writes the examples of some images to one TFRecord file.
+
+    Args:
+        path: the file to write.
+        entries: [(ImageRow, [AnnotationRow])], written in this order.
+        images_dir: the folder with the images.
+        class_ids: {class name: id from 1}.
+        on_image: called without arguments after each image.
+
+    Raises:
+        DataError: an image is missing, or of another size than its row says.
+    """
+
+    def make(entry):
+        image, boxes = entry
+        data = read_image(Path(images_dir) / image.filename, image.width, image.height)
+        example = make_example(image, boxes, data, class_ids)
+        return _framed(example.SerializeToString(deterministic=True))
+
+    with open(path, "wb") as file:
+        for entry in entries:  # one after the other: threads would wait for Python's lock
+            file.writelines(make(entry))
+            on_image()
+
+
+def _framed(serialized):
+    """Returns the head, the bytes and the check sum that a TFRecord file holds of a record."""
+    length = struct.pack("<Q", len(serialized))
+    return length + SUM.pack(masked_crc(length)), serialized, SUM.pack(masked_crc(serialized))
+
 
 _RECORD_FILE = re.compile(rf"({'|'.join(SPLITS)})\.tfrecord(?:-\d{{5}}-of-(\d{{5}}))?")
 
@@ -92,29 +175,26 @@ def verify_records(path, place, entries, images_dir, class_ids, on_record):
             with a box that isn't its row's to the pixel.
     """
     remedy = "The tables or images changed meanwhile, or the disk fails. Run this step again."
-
-    places = find_frames(path)
-    extra = itertools.repeat(None, max(len(places) - len(entries), 0))
-    items = zip(itertools.count(1), places, itertools.chain(entries, extra))
     check = functools.partial(
         _check_record, path=path, place=place, images_dir=images_dir, class_ids=class_ids
     )
-    for number, wrong in enumerate(map_in_processes(check, items), 1):
+    items = itertools.zip_longest(find_frames(path), entries)
+    for wrong in map_in_processes(check, items):
         if wrong:
-            raise DataError(f"{place}: record {number}: {wrong}.\n  {remedy}")
+            raise DataError(f"{place}: {wrong}.\n  {remedy}")
         on_record()
-    if len(places) < len(entries):
-        raise DataError(f"{place}: {len(places)} records, {len(entries)} expected.\n  {remedy}")
 
 
 def _check_record(item, path, place, images_dir, class_ids):
-    """Returns what is wrong with (number, where it is, entry or None), "" where nothing is."""
-    number, where, entry = item
-    serialized = read_frame(path, number, where)
+    """Returns what is wrong with (Frame or None, entry or None), "" where nothing is."""
+    frame, entry = item
+    if frame is None:
+        return f"ends before the record of {entry[0].filename}"
     if entry is None:
-        return "one too many"
-    record = parse_record(serialized, f"{place}: record {number}")
-    return _difference(record, entry, images_dir, class_ids)
+        return f"record {frame.number}: one too many"
+    record = parse_record(read_frame(path, frame), f"{place}: record {frame.number}")
+    wrong = _difference(record, entry, images_dir, class_ids)
+    return wrong and f"record {frame.number}: {wrong}"
 
 
 def _difference(record, entry, images_dir, class_ids):

@@ -1,21 +1,19 @@
 """Makes one training step: a batch, losses, gradients, and the optimizer's update."""
 
 import contextlib
-import struct
 
 import numpy as np
 import tensorflow as tf
 
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow import prepare_xla
+from lowlight.dataset.records import find_frames
 from lowlight.tfod import model as tfod
 from lowlight.tfod import training as tfod_training
 from lowlight.tfod.fast.images import image_preparer
 from lowlight.tfod.fast.operations import is_on_cpu, seeded_dropout
 from lowlight.training.checks import record_files
 
-# A TFRecord is its length (8 bytes), that length's CRC (4), the record and the record's CRC (4).
-_HEAD, _AROUND = 12, 16
 _BUFFER = 256 << 10  # bytes read at a time; a record of ExDark has about 100 KiB
 
 
@@ -97,35 +95,13 @@ def index_records(paths, every_n=1):
         (int64 [N], the record's file as an index of `paths`; int64 [N], its offset in bytes).
 
     Raises:
-        DataError: a file that ends within a record, or no record at all.
+        DataError: a damaged file, or no record at all.
     """
-    files, offsets = [], []
-    for number, path in enumerate(paths):
-        found = list(_offsets(path))
-        files += [number] * len(found)
-        offsets += found
-    if not files:
+    found = [(n, frame.offset) for n, path in enumerate(paths) for frame in find_frames(path)]
+    if not found:
         raise DataError(f"{', '.join(paths)}: no record.\n  make_tfrecords.py writes records.")
-    every_n = max(every_n, 1)
-    return np.array(files[::every_n], np.int64), np.array(offsets[::every_n], np.int64)
-
-
-def _offsets(path):
-    """Yields the offset of each record of a file, in bytes."""
-    with open(path, "rb") as file:
-        size = file.seek(0, 2)
-        offset = 0
-        while offset < size:
-            file.seek(offset)
-            head = file.read(_HEAD)
-            end = offset + _AROUND + (struct.unpack("<Q", head[:8])[0] if len(head) == _HEAD else 0)
-            if len(head) < _HEAD or end > size:
-                raise DataError(
-                    f"{path}: ends within the record at byte {offset}.\n"
-                    "  make_tfrecords.py writes it anew."
-                )
-            yield offset
-            offset = end
+    files, offsets = np.array(found[:: max(every_n, 1)], np.int64).T
+    return files, offsets
 
 
 def _order(size, seed, start, shuffle):
