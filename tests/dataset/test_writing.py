@@ -111,6 +111,7 @@ def test_stock_tf_data_reads_shards_by_a_glob(tmp_path, write):
     assert sorted(names) == ["0.jpg", "1.jpg", "3.jpg", "5.jpg", "6.jpg"]
 
 
+@pytest.mark.slow
 def test_tfods_input_reader_reads_shards_by_a_glob(tmp_path, write, entries):
     from google.protobuf import text_format
     from object_detection.builders import dataset_builder
