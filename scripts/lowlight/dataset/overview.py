@@ -4,13 +4,21 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import existing_dir
 from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS, SPLITS, read_classes
 from lowlight.dataset.split import split_by_file
-from lowlight.dataset.tables import ImageRow, ProblemRow, read_table, read_tables, rows_of
+from lowlight.dataset.tables import (
+    AnnotationRow,
+    ImageRow,
+    ProblemRow,
+    read_table,
+    read_tables,
+    rows_of,
+)
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 from lowlight.images.reading import open_reduced, read_image
 
@@ -147,12 +155,54 @@ def _list_missing(entries):
     return missing
 
 
+def count_splits(entries):
+    """Returns a Count of each split."""
+    return _count_values(entries, [entry.split for entry in entries], SPLITS)
+
+
+def count_lightings(entries):
+    """Returns a Count of each lighting."""
+    return _count_values(entries, [entry.image.lighting for entry in entries], LIGHTINGS)
+
+
+def count_locations(entries):
+    """Returns a Count of each location."""
+    return _count_values(entries, [entry.image.location for entry in entries], LOCATIONS)
+
+
+def _count_values(entries, values, order):
+    """Returns a Count of each value that occurs: those of `order` in it, others after, "" last."""
+    table = pd.DataFrame(
+        {
+            "boxes": [len(entry.boxes) for entry in entries],
+            "brightness": [entry.brightness for entry in entries],
+        }
+    )
+    names = [*order, *sorted(set(values) - {*order, ""}), ""]
+    groups = table.groupby(pd.Categorical(values, names), observed=True)
+    counts = groups.agg(
+        images=("boxes", "size"), boxes=("boxes", "sum"), brightness=("brightness", "median")
+    )
+    return [Count(*row) for row in counts.itertuples(name=None)]
+
+
 def count_classes(data_set):
     """Returns a Count of each of the data set's classes; an image counts for each that it holds."""
-    return [
-        _count(name, entries, lambda box, name=name: box.class_name == name)
-        for name, entries in group_by_class(data_set).items()
-    ]
+    boxes = _box_table(data_set.entries)
+    images = boxes.drop_duplicates(["class_name", "filename"]).groupby("class_name").brightness
+    counts = images.agg(["size", "median"]).assign(boxes=boxes.groupby("class_name").size())
+    counts = counts.reindex(data_set.classes).fillna({"size": 0, "boxes": 0})
+    counts = counts[["size", "boxes", "median"]].astype({"size": int, "boxes": int})
+    return [Count(*row) for row in counts.itertuples(name=None)]
+
+
+def count_boxes_by_split(data_set):
+    """Returns {class: {split: boxes}} of the classes and splits that occur, in their order."""
+    boxes = _box_table(data_set.entries)
+    splits = [count.name for count in count_splits(data_set.entries)]
+    counts = pd.crosstab(boxes.class_name, boxes.split).reindex(columns=splits, fill_value=0)
+    classes = [name for name in data_set.classes if name in counts.index]
+    return counts.loc[classes].to_dict("index")
 
 
 def group_by_class(data_set):
@@ -164,47 +214,6 @@ def group_by_class(data_set):
     return groups
 
 
-def _count(name, entries, counts=lambda box: True):
-    boxes = sum(counts(box) for entry in entries for box in entry.boxes)
-    values = [entry.brightness for entry in entries] or [float("nan")]
-    return Count(name, len(entries), boxes, float(np.median(values)))
-
-
-def _count_values(entries, value_of, order):
-    """Returns a Count of each value that occurs: those of `order` in it, others after, "" last."""
-    found = {}
-    for entry in entries:
-        found.setdefault(value_of(entry), []).append(entry)
-    places = {name: place for place, name in enumerate(order)}
-    names = sorted(found, key=lambda name: (name == "", places.get(name, len(places)), name))
-    return [_count(name, found[name]) for name in names]
-
-
-def count_splits(entries):
-    """Returns a Count of each split."""
-    return _count_values(entries, lambda entry: entry.split, SPLITS)
-
-
-def count_lightings(entries):
-    """Returns a Count of each lighting."""
-    return _count_values(entries, lambda entry: entry.image.lighting, LIGHTINGS)
-
-
-def count_locations(entries):
-    """Returns a Count of each location."""
-    return _count_values(entries, lambda entry: entry.image.location, LOCATIONS)
-
-
-def count_boxes_by_split(data_set):
-    """Returns {class: {split: boxes}} of the classes and splits that occur, in their order."""
-    splits = [count.name for count in count_splits(data_set.entries)]
-    counts = {name: dict.fromkeys(splits, 0) for name in data_set.classes}
-    for entry in data_set.entries:
-        for box in entry.boxes:
-            counts[box.class_name][entry.split] += 1
-    return {name: row for name, row in counts.items() if any(row.values())}
-
-
 def measure_boxes(entries, anchors):
     """Returns what the boxes are to a detector that resizes images as `anchors` says.
 
@@ -212,15 +221,18 @@ def measure_boxes(entries, anchors):
         (classes, sizes, ratios), arrays with a value a box: its class's name, the square root of
         its area in pixels of the resized image, and its width divided by its height.
     """
-    classes, sizes, ratios = [], [], []
-    for image, boxes, *_ in entries:
-        scale = anchors.resize_scale(image.width, image.height)
-        for box in boxes:
-            _, _, width, height = pixel_xyxy_to_pixel_ltwh(box[4:])
-            classes.append(box.class_name)
-            sizes.append(scale * (width * height) ** 0.5)
-            ratios.append(width / height)
-    return np.array(classes), np.array(sizes, float), np.array(ratios, float)
+    boxes = _box_table(entries)
+    edges = boxes.xmin, boxes.ymin, boxes.xmax, boxes.ymax
+    _, _, widths, heights = pixel_xyxy_to_pixel_ltwh(edges)
+    scales = [anchors.resize_scale(*size) for size in zip(boxes.width, boxes.height, strict=True)]
+    sizes, ratios = scales * np.sqrt(widths * heights), widths / heights
+    return boxes.class_name.to_numpy(), sizes.to_numpy(float), ratios.to_numpy(float)
+
+
+def _box_table(entries):
+    """Returns a DataFrame with a row a box: AnnotationRow's columns, split and brightness."""
+    rows = [(*box, entry.split, entry.brightness) for entry in entries for box in entry.boxes]
+    return pd.DataFrame(rows, columns=[*AnnotationRow._fields, "split", "brightness"])
 
 
 def count_against(values, low, high):
