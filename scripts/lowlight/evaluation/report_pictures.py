@@ -8,13 +8,12 @@ from lowlight.evaluation.mistakes import MEANINGS
 from lowlight.images.boxes import pixel_ltwh_to_pixel_xyxy
 from lowlight.images.drawing import brightened, draw_frame, encode_thumbnail
 from lowlight.images.reading import open_reduced
-from lowlight.pages.charts import to_html
-from lowlight.pages.document import show_jpeg
 
 _WORST = 12  # pictures of the worst images
 _MISTAKES = 12  # of the most confident mistakes
 _SIDE = 360  # pixels of a picture's longer side
 _TRUE, _RIGHT, _WRONG = (255, 255, 255), (0, 200, 140), (255, 110, 70)
+COLOURS = {"what is there": _TRUE, "found, and right": _RIGHT, "found, and wrong": _WRONG}
 
 
 class Chosen(NamedTuple):
@@ -23,38 +22,6 @@ class Chosen(NamedTuple):
     image: int  # its place
     remark: str
     rows: np.ndarray  # int, the detections to draw
-
-
-def picture_section(score, pictures):
-    """Returns the section's HTML, with a line in its place where no image is there.
-
-    Args:
-        score: scoring.Score.
-        pictures: called with filenames, returns {filename: bytes} of those it has.
-    """
-    groups = {
-        "The worst images": (
-            "By F1 at the threshold that is best over all; of equals, those with more errors.",
-            worst_images(score),
-        ),
-        "The most confident mistakes": (
-            "The wrong detections with the highest scores, one an image.",
-            confident_mistakes(score),
-        ),
-    }
-    names = {score.truth.filenames[one.image] for _, chosen in groups.values() for one in chosen}
-    sources = pictures(sorted(names))
-    if not sources:
-        return "<p>The images aren't there to be shown.</p>\n"
-    parts = [picture_legend()]
-    for heading, (note, chosen) in groups.items():
-        here = [one for one in chosen if score.truth.filenames[one.image] in sources]
-        figures = "".join(_figure(score, one, sources) for one in here)
-        if figures:
-            parts.append(
-                f'<h3>{heading}</h3>\n<p>{note}</p>\n<div class="gallery wide">\n{figures}</div>\n'
-            )
-    return "".join(parts)
 
 
 def worst_images(score):
@@ -89,16 +56,6 @@ def confident_mistakes(score):
     return chosen
 
 
-def picture_legend():
-    """Returns what the colours of the boxes mean."""
-    words = {_TRUE: "what is there", _RIGHT: "found, and right", _WRONG: "found, and wrong"}
-    items = "".join(
-        f'<span><i class="key" style="border-color:rgb{colour}"></i>{text}</span>'
-        for colour, text in words.items()
-    )
-    return f'<p>Each image is brightened.</p>\n<p class="legend">{items}</p>\n'
-
-
 def draw_found(score, chosen, data):
     """Returns (an image brightened, with what is there and what was found; its mean luma).
 
@@ -123,16 +80,18 @@ def draw_found(score, chosen, data):
     return image, brightness
 
 
-def _figure(score, chosen, sources):
+def show(score, chosen, sources):
+    """Returns what the report shows of a Chosen image, whose bytes are in {filename: bytes}."""
     name = score.truth.filenames[chosen.image]
     image, brightness = draw_found(score, chosen, sources[name])
     facts = [values[chosen.image] for values in score.facts.columns.values()]
-    facts = ", ".join([*filter(None, facts), f"brightness {brightness:.0f}"])
-    return (
-        f"<figure>{show_jpeg(encode_thumbnail(image), name)}<figcaption><b>{to_html(name)}</b>"
-        f'<div>{to_html(facts)}</div><div class="remark">{to_html(chosen.remark)}</div>'
-        f"<div>{to_html(_list_found(score, chosen))}</div></figcaption></figure>\n"
-    )
+    return {
+        "name": name,
+        "jpeg": encode_thumbnail(image),
+        "facts": [*filter(None, facts), f"brightness {brightness:.0f}"],
+        "remark": chosen.remark,
+        "found": _list_found(score, chosen),
+    }
 
 
 def _list_found(score, chosen):
