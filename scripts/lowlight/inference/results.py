@@ -4,11 +4,16 @@ import csv
 import io
 import itertools
 import json
+import math
+from collections import Counter
+from pathlib import PurePosixPath
+from urllib.parse import quote
 
 from lowlight.core.files import write_texts
 from lowlight.core.json_texts import format_coco_results
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
-from lowlight.inference.detection_page import format_gallery
+from lowlight.images.drawing import colour_of
+from lowlight.pages.rendering import render
 
 PARTS = "detections"
 COLUMNS = "class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"
@@ -66,7 +71,7 @@ def write_files(save_dir, entries, job, saver):
     if job.format == "coco":
         texts[save_dir / "coco_results.json"] = format_coco(entries)
     if job.pictures.gallery:
-        texts[save_dir / "index.html"] = format_gallery(entries, job, saver)
+        texts[save_dir / "index.html"] = format_page(entries, job, saver)
     write_texts(texts)
 
 
@@ -111,3 +116,56 @@ def format_coco(entries):
             ltwh = [round(edge, 1) for edge in pixel_xyxy_to_pixel_ltwh(one["box"])]
             rows.append((entry["file"], one["class_id"], ltwh, one["score"]))
     return format_coco_results(rows)
+
+
+def format_page(entries, job, saver):
+    """Returns index.html, which shows the pictures that lie beside it, by class and score.
+
+    Args:
+        entries: as detections.json has them.
+        job: folder.Job.
+        saver: pictures.Saver, which knows where the pictures are.
+    """
+    found = [one for entry in entries for one in entry[PARTS]]
+    counts = Counter(one["class_id"] for one in found)
+    names = {number: f"class {number}" for number in counts} | job.names
+    colours = {number: "rgb({},{},{})".format(*colour_of(number)) for number in names}
+    lowest = min((one["score"] for one in found), default=0)
+    top = saver.path_of("x").parent
+    return render(
+        "detections.html",
+        facts={
+            "Images": len(entries),
+            "Objects": len(found),
+            "Images without": sum(not entry[PARTS] for entry in entries),
+            "Model": _run_name(job.facts.get("model", "not named")),
+        },
+        classes=[
+            {"id": n, "name": names[n], "count": counts[n], "colour": colours[n]}
+            for n in sorted(counts)
+        ],
+        lowest=math.floor(100 * lowest) / 100,
+        found={
+            "classes": {number: [names[number], colours[number]] for number in names},
+            "images": [
+                {
+                    "name": entry["file"],
+                    "picture": _link(saver.path_of(entry["file"]), top),
+                    "small": _link(saver.small_path_of(entry["file"]), top),
+                    "size": [entry["width"], entry["height"]],
+                    "found": [[one["class_id"], one["score"], *one["box"]] for one in entry[PARTS]],
+                }
+                for entry in entries
+            ],
+        },
+    )
+
+
+def _run_name(path):
+    """Returns the name of the run that a model's path lies in."""
+    parts = [p for p in PurePosixPath(path).parts if p not in ("saved_model", "exported")]
+    return parts[-1] if parts else str(path)
+
+
+def _link(path, top):
+    return quote(path.relative_to(top).as_posix())
