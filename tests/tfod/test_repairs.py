@@ -173,8 +173,7 @@ def test_a_repair_mends_what_breaks_without_it_and_then_steps_aside(tried, name)
 @pytest.mark.slow
 def test_tfod_breaks_with_keras_3_and_it_is_then_too_late_to_repair():
     run = run_python("""
-        import os, test_repairs
-        del os.environ["TF_USE_LEGACY_KERAS"]
+        import test_repairs
         print(test_repairs.error_of(test_repairs.legacy_keras))
         print(test_repairs.error_of(test_repairs.repairs.legacy_keras))
     """)
@@ -192,6 +191,7 @@ def print_facts():
     from google.protobuf.internal import api_implementation
 
     from lowlight.tfod import model as tfod
+    from lowlight.tfod import repairs
 
     config = tfod.pipeline_pb2.TrainEvalPipelineConfig()
     text_format.Parse(CONFIG, config)
