@@ -122,7 +122,7 @@ def _cut_left(scene, pixels):
     cut = min(left for _, (left, *_) in scene.objects) + pixels
     image = scene.image.crop((cut, 0, *scene.image.size))
     objects = tuple((name, (left - cut, *rest)) for name, (left, *rest) in scene.objects)
-    return Scene(image, objects, scene.lighting, scene.location)
+    return Scene(image, objects)
 
 
 def _extension(rng, oddity):

@@ -1,21 +1,45 @@
 """Draws small night scenes: a place, objects of ExDark's classes, a kind of light, and noise."""
 
+import tomllib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageOps
 
-from lowlight.dataset.classes import CLASSES, LIGHTINGS
-from lowlight.dataset.shapes import ASPECTS, draw_object
+from lowlight.dataset.classes import CLASSES
 
+_SHAPES = tomllib.loads(Path(__file__).with_name("sample_shapes.toml").read_text("utf-8"))
 _OUTDOOR_ONLY = {"Bicycle", "Boat", "Bus", "Car", "Motorbike"}
 _INDOOR_ONLY = {"Chair", "Cup", "Table", "Bottle"}
 # Lightings that come with a place: a screen glows in a room, twilight has a sky.
 LIGHTING_PLACES = {"Screen": "Indoor", "Window": "Indoor", "Twilight": "Outdoor"}
-# As in ExDark, where people are the most frequent.
-_WEIGHTS = [2 if name == "People" else 1 for name in CLASSES]
 _MAX_HIDDEN = 0.35  # of an object's pixels, by those in front of it
 _SUPERSAMPLING = 2
+
+
+class Light(NamedTuple):
+    """What lights a scene: factors of daylight in red, green and blue."""
+
+    everywhere: tuple
+    lamp: tuple = (0, 0, 0)  # added at the lamp, and less with the distance from it
+    reach: float = 1.0  # of the lamp, in widths of the image
+    source: str = ""  # what is seen of the lamp
+    size: float = 0.0  # of that, in heights of the image
+
+
+_LIGHTS = {
+    "Low": Light((0.17, 0.19, 0.24)),
+    "Ambient": Light((0.46, 0.42, 0.34)),
+    "Object": Light((0.17, 0.19, 0.24), (0.6, 0.55, 0.44), 0.3),
+    "Single": Light((0.17, 0.19, 0.24), (0.77, 0.7, 0.56), 0.5, "Lamp", 0.15),
+    "Weak": Light((0.19, 0.21, 0.26), (0.22, 0.2, 0.16), 0.7),
+    "Strong": Light((0.39, 0.35, 0.28), (0.77, 0.7, 0.56), 0.6, "Lamp", 0.15),
+    "Screen": Light((0.17, 0.19, 0.24), (0.36, 0.54, 0.75), 0.55, "Screen", 0.22),
+    "Window": Light((0.28, 0.25, 0.2), (0.43, 0.48, 0.6), 0.6, "Window", 0.35),
+    "Shadow": Light((0.55, 0.5, 0.4)),
+    "Twilight": Light((0.4, 0.36, 0.4)),
+}
 
 
 class Scene(NamedTuple):
@@ -23,8 +47,6 @@ class Scene(NamedTuple):
 
     image: Image.Image  # RGB
     objects: tuple  # of (class name, (left, top, width, height) in pixels)
-    lighting: str
-    location: str
 
 
 def draw_scene(rng, width, height, lighting, location, main_class):
@@ -40,20 +62,22 @@ def draw_scene(rng, width, height, lighting, location, main_class):
     Returns:
         A Scene. Boxes are tight around what is drawn, as far as it is inside the image.
     """
-    if lighting not in LIGHTINGS:
-        raise ValueError(f"unknown lighting {lighting!r}")
-    size = width * _SUPERSAMPLING, height * _SUPERSAMPLING
+    light, size = _LIGHTS[lighting], (width * _SUPERSAMPLING, height * _SUPERSAMPLING)
     canvas = _draw_place(rng, size, location)
-    lamp = rng.uniform(0.2, 0.8), rng.uniform(0.05, 0.25)
-    _draw_source(canvas, lighting, lamp)
+    lamp = rng.uniform(0.2, 0.8), rng.uniform(0.1, 0.25)  # of width and height
+    if light.source:
+        sprite = draw_object(light.source, round(light.size * size[1]), rng)
+        left, top = (round(x * n - s / 2) for x, n, s in zip(lamp, size, sprite.size, strict=True))
+        canvas.paste(sprite, (left, top), sprite)
     sprites = _place_objects(rng, size, location, main_class) if main_class else []
     for _, sprite, corner in sprites:
         canvas.paste(sprite, corner, sprite)
-    if lighting == "Object" and sprites:
-        lamp = _centre(sprites[0], size)
-    canvas = canvas.resize((width, height), Image.LANCZOS)
     objects = tuple((name, _box(sprite, corner)) for name, sprite, corner in sprites)
-    return Scene(_darken(rng, canvas, lighting, lamp), objects, lighting, location)
+    if lighting == "Object" and objects:
+        left, top, across, down = objects[0][1]
+        lamp = (left + across / 2) / width, (top + down / 2) / height
+    canvas = canvas.resize((width, height), Image.LANCZOS)
+    return Scene(_darken(rng, canvas, lighting, lamp), objects)
 
 
 def class_names(location):
@@ -62,86 +86,99 @@ def class_names(location):
     return [name for name in CLASSES if name not in elsewhere]
 
 
+def draw_object(name, height, rng):
+    """Draws an object of sample_shapes.toml in colours that vary a little.
+
+    Args:
+        name: one of ExDark's classes.
+        height: of the object, in pixels.
+        rng: random.Random.
+
+    Returns:
+        An RGBA image, transparent around the object and cropped to it.
+    """
+    shapes, unit = _SHAPES[name], height / 100
+    image = Image.new("RGBA", (round(shapes["width"] * unit) + 1, height))
+    draw = ImageDraw.Draw(image)
+    colours = {"clear": (0, 0, 0, 0)}
+    for key, values in shapes.items():
+        if isinstance(values, list):
+            colours[key] = _vary(rng, ImageColor.getrgb(rng.choice(values)))
+    colours["dark"] = tuple(round(0.7 * channel) for channel in colours.get("paint", ()))
+    for line in shapes["shapes"].split("\n"):
+        if line:
+            kind, colour, numbers = line.split(maxsplit=2)
+            for place in numbers.split("|"):
+                scaled = [float(number) * unit for number in place.split()]
+                _DRAWERS[kind](draw, colours.get(colour, colour), scaled)
+    return image.crop(image.getbbox())
+
+
+def _draw_line(draw, fill, numbers):
+    """Draws a line with round ends; its width stands before its points."""
+    width, *points = numbers
+    draw.line(points, fill, max(round(width), 1), joint="curve")
+    for x, y in zip(points[::2], points[1::2], strict=True):
+        r = max(width, 1) / 2 - 0.5
+        draw.ellipse((x - r, y - r, x + r, y + r), fill)
+
+
+_DRAWERS = {
+    "box": lambda draw, fill, xy: draw.rectangle(xy, fill),
+    "oval": lambda draw, fill, xy: draw.ellipse(xy, fill),
+    "polygon": lambda draw, fill, xy: draw.polygon(xy, fill),
+    "line": _draw_line,
+}
+
+
+def _vary(rng, colour):
+    return tuple(min(max(channel + rng.randint(-15, 15), 0), 255) for channel in colour)
+
+
 def _draw_place(rng, size, location):
     """Returns a canvas with a street under a skyline, or a room, in daylight colours."""
     width, height = size
-    image = Image.new("RGB", size)
-    draw = ImageDraw.Draw(image)
-    horizon = round(height * rng.uniform(0.5, 0.65))
+    image = Image.new("RGB", size, "#464e69" if location == "Outdoor" else _vary(rng, (120,) * 3))
+    draw, horizon = ImageDraw.Draw(image), round(height * rng.uniform(0.5, 0.65))
     if location == "Outdoor":
-        for y in range(horizon):
-            t = y / horizon
-            draw.line(
-                (0, y, width, y), (round(45 + 40 * t), round(60 + 45 * t), round(110 + 40 * t))
-            )
         _draw_skyline(rng, draw, width, horizon)
-        draw.rectangle((0, horizon, width, height), (88, 88, 94))
-        draw.rectangle((0, horizon, width, horizon + height // 40), (125, 122, 115))
+        draw.rectangle((0, horizon, width, height), "#58585e")
+        draw.rectangle((0, horizon, width, horizon + height // 40), "#7d7a73")
+        y = horizon + (height - horizon) * 0.7
         for x in range(-rng.randint(0, width // 5), width, width // 5):
-            y = horizon + (height - horizon) * 0.7
-            draw.rectangle((x, y, x + width // 12, y + height // 60), (150, 148, 130))
+            draw.rectangle((x, y, x + width // 12, y + height // 60), "#969482")
     else:
-        wall = tuple(rng.randint(100, 140) for _ in range(3))
-        draw.rectangle((0, 0, width, horizon), wall)
-        draw.rectangle((0, horizon, width, height), (112, 88, 70))
-        for i in range(1, 5):
-            y = horizon + (height - horizon) * i // 5
-            draw.line((0, y, width, y), (92, 72, 58), 2)
-        draw.rectangle((0, horizon - height // 40, width, horizon), (165, 160, 150))
+        draw.rectangle((0, horizon, width, height), "#705846")
+        draw.rectangle((0, horizon - height // 40, width, horizon), "#a5a096")
         x = rng.randint(0, width * 2 // 3)
-        draw.rectangle((x, height // 10, x + width // 5, height // 3), (95, 75, 60))
-        draw.rectangle(
-            (x + 8, height // 10 + 8, x + width // 5 - 8, height // 3 - 8), (120, 135, 130)
-        )
+        picture = x, height // 10, x + width // 5, height // 3
+        draw.rectangle(picture, "#78877f", "#5f4b3c", height // 50)
     return image
 
 
 def _draw_skyline(rng, draw, width, horizon):
     """Draws houses with a few lit windows along the horizon."""
-    x = 0
+    x, step = 0, max(width // 40, 6)
     while x < width:
-        house = rng.randint(width // 10, width // 5)
+        house, grey = rng.randint(width // 10, width // 5), rng.randint(48, 70)
         top = round(horizon * rng.uniform(0.35, 0.8))
-        grey = rng.randint(48, 70)
         draw.rectangle((x, top, x + house, horizon), (grey, grey, grey + 10))
-        step = max(width // 40, 6)
-        for wx in range(x + step, x + house - step, step * 2):
-            for wy in range(top + step, horizon - step, step * 2):
+        for left in range(x + step, x + house - step, step * 2):
+            for y in range(top + step, horizon - step, step * 2):
                 if rng.random() < 0.18:
-                    draw.rectangle((wx, wy, wx + step // 2, wy + step // 2), (215, 190, 110))
+                    draw.rectangle((left, y, left + step // 2, y + step // 2), "#d7be6e")
         x += house
-
-
-def _draw_source(canvas, lighting, lamp):
-    """Draws what the light comes from, where it is seen."""
-    draw = ImageDraw.Draw(canvas)
-    width, height = canvas.size
-    x, y = lamp[0] * width, lamp[1] * height
-    unit = height / 40
-    if lighting in ("Single", "Strong"):
-        draw.line((x, 0, x, y), (60, 60, 60), round(unit / 2))
-        draw.ellipse((x - unit * 1.5, y - unit, x + unit * 1.5, y + unit * 2), (255, 245, 205))
-    elif lighting == "Screen":
-        box = x - unit * 7, y + unit * 2, x + unit * 7, y + unit * 11
-        draw.rectangle(box, (25, 25, 30))
-        draw.rectangle([b + d for b, d in zip(box, (8, 8, -8, -8), strict=True)], (160, 215, 255))
-    elif lighting == "Window":
-        box = x - unit * 6, y, x + unit * 6, y + unit * 14
-        draw.rectangle(box, (190, 205, 225))
-        draw.line((x, y, x, box[3]), (90, 80, 70), round(unit / 2))
-        draw.line((box[0], y + unit * 7, box[2], y + unit * 7), (90, 80, 70), round(unit / 2))
 
 
 def _place_objects(rng, size, location, main_class):
     """Returns [(class, RGBA sprite, (left, top))], back to front, in supersampled pixels."""
-    width, height = size
     known = class_names(location)
-    weights = [_WEIGHTS[CLASSES.index(name)] for name in known]
+    weights = [2 if name == "People" else 1 for name in known]  # the most frequent in ExDark, too
     names = [main_class] + rng.choices(known, weights, k=rng.randint(0, 3))
     placed = []
     for name in names:
         for _ in range(12):
-            tried = [*placed, (name, *_throw(rng, width, height, name))]
+            tried = [*placed, (name, *_throw(rng, *size, name))]
             if all(_hidden(tried[i], tried[i + 1 :]) < _MAX_HIDDEN for i in range(len(placed))):
                 placed = tried
                 break
@@ -150,9 +187,11 @@ def _place_objects(rng, size, location, main_class):
 
 def _throw(rng, width, height, name):
     """Returns a sprite of the class and a place for it that is inside the canvas."""
-    tall = height * rng.uniform(0.3, 0.62) * (0.8 if ASPECTS[name] > 1 else 1.0)
-    tall = min(tall, width * 0.62 / ASPECTS[name])
-    sprite = draw_object(name, round(tall), rng, mirrored=rng.random() < 0.5)
+    aspect = _SHAPES[name]["width"] / 100
+    tall = height * rng.uniform(0.3, 0.62) * (0.8 if aspect > 1 else 1.0)
+    sprite = draw_object(name, round(min(tall, width * 0.62 / aspect)), rng)
+    if rng.random() < 0.5:
+        sprite = ImageOps.mirror(sprite)
     left = rng.randint(0, width - sprite.width)
     top = rng.randint(round((height - sprite.height) * 0.35), height - sprite.height)
     return sprite, (left, top)
@@ -168,11 +207,6 @@ def _hidden(behind, fronts):
     return (mask & (np.asarray(cover) > 0)).sum() / mask.sum()
 
 
-def _centre(placed, size):
-    _, sprite, (left, top) = placed
-    return (left + sprite.width / 2) / size[0], (top + sprite.height / 2) / size[1]
-
-
 def _box(sprite, corner):
     """Returns (left, top, width, height) in pixels of the final image, all integers."""
     edges = *corner, corner[0] + sprite.width, corner[1] + sprite.height
@@ -182,43 +216,23 @@ def _box(sprite, corner):
 
 def _darken(rng, image, lighting, lamp):
     """Returns the image as a camera takes it in this light: multiplied, blurred, with noise."""
-    colours = np.asarray(image, np.float32)
-    light = _light(rng, colours.shape[0], colours.shape[1], lighting, lamp)
-    dark = Image.fromarray(np.clip(colours * light, 0, 255).astype(np.uint8))
+    light = _light_on_pixels(rng, *image.size, lighting, lamp)
+    dark = Image.fromarray(np.clip(np.asarray(image) * light, 0, 255).astype(np.uint8))
     dark = np.asarray(dark.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.6))), np.float32)
     noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(dark.shape, np.float32)
     sigma = rng.uniform(2.0, 5.0) * (1.4 if lighting in ("Low", "Weak") else 1.0)
     return Image.fromarray(np.clip(dark + noise * sigma, 0, 255).astype(np.uint8))
 
 
-def _light(rng, height, width, lighting, lamp):
+def _light_on_pixels(rng, width, height, lighting, lamp):
     """Returns the light on each pixel, float32 [H, W, 3], as factors of daylight."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    light = _LIGHTS[lighting]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)[..., None]
     distance = np.hypot(x / width - lamp[0], (y / height - lamp[1]) * height / width)
-    cool, warm = np.float32([0.85, 0.95, 1.2]), np.float32([1.1, 1.0, 0.8])
-
-    def glow(reach, strength):
-        return (strength * np.exp(-((distance / reach) ** 2)))[..., None]
-
-    ambient = np.full((height, width, 1), rng.uniform(0.9, 1.1), np.float32)
-    if lighting == "Low":
-        return ambient * 0.2 * cool
-    if lighting == "Ambient":
-        return ambient * 0.42 * warm
-    if lighting == "Object":
-        return ambient * 0.2 * cool + glow(0.3, 0.55) * warm
-    if lighting == "Single":
-        return ambient * 0.2 * cool + glow(0.5, 0.7) * warm
-    if lighting == "Weak":
-        return ambient * 0.22 * cool + glow(0.7, 0.2) * warm
-    if lighting == "Strong":
-        return ambient * 0.35 * warm + glow(0.6, 0.7) * warm
-    if lighting == "Screen":
-        return ambient * 0.2 * cool + glow(0.55, 0.6) * np.float32([0.6, 0.9, 1.25])
-    if lighting == "Window":
-        return ambient * 0.25 * warm + glow(0.6, 0.5) * cool
-    if lighting == "Shadow":
+    everywhere = rng.uniform(0.9, 1.1) * np.float32(light.everywhere)
+    if lighting == "Shadow":  # in bands
         band = np.sin((x + y * rng.uniform(0.3, 1.0)) / width * 9 + rng.uniform(0, 6)) > 0.2
-        return ambient * np.where(band, 0.26, 0.5)[..., None] * warm
-    sky = np.clip(1 - y / height, 0, 1)[..., None]  # Twilight
-    return ambient * (0.34 * np.float32([1.2, 0.85, 0.75]) * (1 - sky) + 0.45 * cool * sky)
+        everywhere = everywhere * np.where(band, 0.52, 1)
+    if lighting == "Twilight":  # red at the horizon
+        everywhere = everywhere * (1 + np.float32([0.2, 0, -0.3]) * (y / height - 0.5))
+    return everywhere + np.float32(light.lamp) * np.exp(-((distance / light.reach) ** 2))
