@@ -4,10 +4,10 @@ r"""Scores a model, or any detector's results, and writes a report on where it f
   python scripts/evaluate.py --detections=results.json --data_dir=data --split=test
 
 The first runs a training run or an exported model, by default on the test records of its
-pipeline.config; interrupted, the same command goes on where it stopped. With --watch it scores
-each new checkpoint of a training until that ends. The second scores COCO's results form against
-the csv files in --data_dir, a COCO file (--truth) or --records, without TensorFlow. Both print
-COCO's twelve numbers and write metrics.json, metrics.txt, slices.csv, detections.json,
+pipeline.config; the same command continues an interrupted one where it stopped. With --watch it
+scores each new checkpoint of a training until that ends. The second scores COCO's results form
+against the csv files in --data_dir, a COCO file (--truth) or --records, without TensorFlow. Both
+print COCO's twelve numbers and write metrics.json, metrics.txt, slices.csv, detections.json,
 ground_truth.json and report.html.
 """
 
@@ -63,25 +63,32 @@ def main():
     if FLAGS.model_dir and FLAGS.detections:
         raise DataError("--model_dir and --detections: only one can be scored.\n  Leave one out.")
     options = Options(
-        FLAGS.score_threshold,
-        FLAGS.max_detections,
-        FLAGS.limit,
-        FLAGS.bootstrap,
-        FLAGS.seed,
-        FLAGS.report,
-        FLAGS.data_dir,
+        score_threshold=FLAGS.score_threshold,
+        max_detections=FLAGS.max_detections,
+        limit=FLAGS.limit,
+        samples=FLAGS.bootstrap,
+        seed=FLAGS.seed,
+        report=FLAGS.report,
+        data_dir=FLAGS.data_dir,
     )
     if FLAGS.detections:
         score_file(FLAGS.detections, _truth_source(), FLAGS.output_dir, options)
         return
-    from lowlight.evaluation.evaluation import evaluate_model, watch_run
+    from lowlight.evaluation.evaluation import evaluate_model
+    from lowlight.evaluation.watching import watch_run
 
-    inputs = FLAGS.records, FLAGS.label_map_path, FLAGS.output_dir, FLAGS.sample_1_of_n
-    given = {"options": options, "detector": detector_options()}
+    given = {
+        "records": FLAGS.records,
+        "label_map_path": FLAGS.label_map_path,
+        "eval_dir": FLAGS.output_dir,
+        "sample_1_of_n": FLAGS.sample_1_of_n,
+        "options": options,
+        "detector": detector_options(),
+    }
     if FLAGS.watch:
-        watch_run(FLAGS.model_dir, FLAGS.watch_timeout, *inputs, **given)
+        watch_run(FLAGS.model_dir, FLAGS.watch_timeout, **given)
     else:
-        evaluate_model(FLAGS.model_dir, *inputs, **given)
+        evaluate_model(FLAGS.model_dir, **given)
 
 
 def _truth_source():

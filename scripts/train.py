@@ -57,10 +57,10 @@ flags.DEFINE_integer(
 def main():
     """Trains, or with --checkpoint_dir evaluates."""
     if FLAGS.checkpoint_dir:
-        from lowlight.evaluation.evaluation import evaluate_each_checkpoint
+        from lowlight.evaluation.watching import watch_run
 
         on_train = FLAGS.eval_on_train_data
-        evaluate_each_checkpoint(
+        watch_run(
             FLAGS.checkpoint_dir,
             FLAGS.eval_timeout,
             config_path=FLAGS.pipeline_config_path,

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from lowlight.core.errors import DataError
+
 pytestmark = pytest.mark.slow
 
 
@@ -29,7 +31,7 @@ def names(prefixes):
 
 
 def test_each_new_checkpoint_is_yielded_until_the_last_step(run_dir):
-    from lowlight.evaluation.evaluation import watch_checkpoints
+    from lowlight.evaluation.watching import watch_checkpoints
 
     save(run_dir, 10)
     seen = []
@@ -41,7 +43,7 @@ def test_each_new_checkpoint_is_yielded_until_the_last_step(run_dir):
 
 
 def test_a_training_that_was_stopped_ends_the_watch_after_its_last_checkpoint(run_dir, capsys):
-    from lowlight.evaluation.evaluation import watch_checkpoints
+    from lowlight.evaluation.watching import watch_checkpoints
 
     save(run_dir, 10)
     record(run_dir, None)
@@ -55,8 +57,21 @@ def test_a_training_that_was_stopped_ends_the_watch_after_its_last_checkpoint(ru
     assert "the training has ended" in capsys.readouterr().out
 
 
-def test_without_any_checkpoint_the_watch_ends_in_time(run_dir, capsys):
-    from lowlight.evaluation.evaluation import watch_checkpoints
+def test_without_any_checkpoint_the_watch_ends_in_time_with_an_error(run_dir):
+    from lowlight.evaluation.watching import watch_checkpoints
 
-    assert list(watch_checkpoints(run_dir, 0.05, poll=0.01)) == []
-    assert "no new checkpoint for 0.05 s" in capsys.readouterr().out
+    with pytest.raises(DataError, match=r"holds no checkpoint \(ckpt"):
+        list(watch_checkpoints(run_dir, 0.05, poll=0.01))
+
+
+def test_each_minute_without_a_checkpoint_is_told(run_dir, capsys, monkeypatch):
+    from lowlight.evaluation import watching
+
+    monkeypatch.setattr(watching, "_SAY_SO", 0.1)
+    save(run_dir, 10)
+    assert len(list(watching.watch_checkpoints(run_dir, 0.35, poll=0.01))) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1] for line in told] == [
+        *["no new checkpoint for 0 s; waits 0.35 s"] * 3,
+        "no new checkpoint for 0.35 s",
+    ]

@@ -1,132 +1,49 @@
 """Scores a model on records: detects, continues where it was interrupted, and keeps the numbers."""
 
 import glob
-import json
-import re
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from lowlight.core.errors import DataError
-from lowlight.core.files import existing_dir, output_dir
+from lowlight.core.files import output_dir
 from lowlight.core.log import LOG, DetectionLog, fingerprint
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.records import count_records
-from lowlight.detector.runs import (
-    CONFIG,
-    check_classes,
-    checkpoint_step,
-    find_checkpoint,
-    find_model,
-    latest_checkpoint,
-)
+from lowlight.detector.runs import check_classes, find_model
 from lowlight.evaluation.record_detection import detect_records, gather
-from lowlight.evaluation.scoring import Options, finish_score
+from lowlight.evaluation.scoring import Detected, Options, finish_score
 from lowlight.evaluation.truth import ids_of_tables, truth_of_records
 from lowlight.evaluation.truth_source import pick_encoded, read_columns
 
-_POLL = 5.0  # seconds between two looks
 
-
-def watch_checkpoints(run_dir, timeout, poll=_POLL):
-    """Yields the prefix of a run's newest checkpoint, then of each newer one.
-
-    Ends when the newest has been yielded and the training has ended: run.json says so, or the
-    step is the last of the config's. Checkpoints that come while the caller works on another are
-    skipped but for the newest.
-
-    Args:
-        run_dir: the run's folder, whose first checkpoint may be still to come.
-        timeout: seconds without a new checkpoint after which it ends all the same.
-        poll: seconds between two looks.
-    """
-    run_dir, seen, waited = Path(run_dir), None, time.monotonic()
-    while True:
-        # Asked first: what is saved between the two looks is then still found.
-        ended = _has_ended(run_dir)
-        prefix = latest_checkpoint(run_dir)
-        if prefix is not None and prefix != seen:
-            yield prefix
-            seen, waited = prefix, time.monotonic()
-            continue
-        if seen is not None and (ended or checkpoint_step(seen) >= _last_step(run_dir)):
-            print(f"{run_dir}: the training has ended")
-            return
-        if time.monotonic() - waited >= timeout:
-            print(f"{run_dir}: no new checkpoint for {timeout:g} s")
-            return
-        time.sleep(poll)
-
-
-def _has_ended(run_dir):
-    """Says whether run.json tells of an end, which a training that is gone on with takes back."""
-    try:
-        return json.loads((run_dir / "run.json").read_text("utf-8"))["sessions"][-1]["ended"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-
-
-def _last_step(run_dir):
-    """Returns the config's num_steps, read as text; infinity where there is none."""
-    path = run_dir / CONFIG
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    found = re.search(r"^\s*num_steps:\s*(\d+)", text, re.MULTILINE)
-    return int(found[1]) if found else float("inf")
-
-
-class Source(NamedTuple):
-    """What a model is scored on."""
+@dataclass(frozen=True)
+class Source:
+    """What a model is scored on, and how it is run."""
 
     records: list  # paths of TFRecord files, in order
     label_map_path: str
     eval_dir: Path
-    detector: dict = {}  # how the model is run, as `detector.Detector` takes it
-
-
-def evaluate_each_checkpoint(checkpoint_dir, timeout, **options):
-    """Scores a run's newest checkpoint, and then each new one.
-
-    Args:
-        checkpoint_dir: the run's folder.
-        timeout: seconds to wait for a next checkpoint before it ends; 0 scores one.
-        options: as `evaluate_model` takes them.
-
-    Raises:
-        DataError: no checkpoint there yet, or as `evaluate_model`.
-    """
-    find_checkpoint(checkpoint_dir)
-    for _ in tf.train.checkpoints_iterator(str(checkpoint_dir), timeout=timeout):
-        evaluate_model(checkpoint_dir, **options)
-
-
-def watch_run(model_dir, timeout, *inputs, **options):
-    """Scores each new checkpoint of a training until it ends.
-
-    Args:
-        model_dir: the run's folder.
-        timeout: as `watching.watch_checkpoints` takes it.
-        inputs: records, label_map_path, eval_dir and sample_1_of_n as `evaluate_model` takes them.
-        options: options and detector as `evaluate_model` takes them.
-    """
-    for _ in watch_checkpoints(existing_dir(model_dir, "model_dir"), timeout):
-        evaluate_model(model_dir, *inputs, **options)
+    sample_1_of_n: int = 1  # take every n-th record
+    detector: dict = field(default_factory=dict)  # as `detector.Detector` takes it
 
 
 def evaluate_model(
     model_dir,
-    records=None,
-    label_map_path=None,
+    *,
+    records: list | None = None,
+    label_map_path: str | None = None,
     eval_dir=None,
-    sample_1_of_n=1,
-    on_train_data=False,
+    sample_1_of_n: int = 1,
+    on_train_data: bool = False,
     config_path=None,
     on_image=None,
-    options=None,
-    detector=None,
-):
+    options: Options | None = None,
+    detector: dict | None = None,
+) -> tuple[dict, Path]:
     """Scores the model that a folder holds, on the records that its config names or on others.
 
     Args:
@@ -139,7 +56,7 @@ def evaluate_model(
         on_train_data: take the config's training records instead of its test records.
         config_path: the config that names records and label map; None for the model's own.
         on_image: as in `evaluate`.
-        options: score_files.Options; None for the twelve numbers without intervals and report.
+        options: None for the twelve numbers without intervals and report.
         detector: how the model is run, as `detector.Detector` takes it; None as TFOD runs it.
 
     Returns:
@@ -163,8 +80,8 @@ def evaluate_model(
     if eval_dir is None:
         others = f"eval_{Path(paths[0]).stem}"
         eval_dir = model.run_dir / (others if on_train_data or are_others else "eval")
-    source = Source(paths, label_map_path, Path(eval_dir), detector or {})
-    return evaluate(model, source, sample_1_of_n, on_image, options or Options()), model.path
+    source = Source(paths, label_map_path, Path(eval_dir), sample_1_of_n, detector or {})
+    return evaluate(model, source, options or Options(), on_image), model.path
 
 
 def _inputs_of_config(config_path, on_train_data):
@@ -181,16 +98,15 @@ def _inputs_of_config(config_path, on_train_data):
     return list(reader.tf_record_input_reader.input_path), reader.label_map_path
 
 
-def evaluate(model, source, sample_1_of_n, on_image, options):
+def evaluate(model, source: Source, options: Options, on_image=None) -> dict:
     """Scores a model on every image of the records, but for those it has scored before.
 
     Args:
         model: what `runs.find_model` found.
         source: Source.
-        sample_1_of_n: score only every n-th image.
+        options: Options.
         on_image: called with each image that is run, uint8 [H, W, 3], its Detections, and its true
             boxes, pixel xyxy [M, 4], and class ids [M]; or None.
-        options: score_files.Options.
 
     Returns:
         {TFOD's metric name: number}, the twelve of COCO.
@@ -203,17 +119,17 @@ def evaluate(model, source, sample_1_of_n, on_image, options):
     check_classes(model, names, source.label_map_path)
     output_dir(source.eval_dir)
     step, began = model.step(), time.monotonic()
-    total = -(-count_records(source.records) // sample_1_of_n)
+    total = -(-count_records(source.records) // source.sample_1_of_n)
     total = min(total, options.limit or total)
     if not total:
         raise DataError(
             f"{source.records[0]}: holds no image.\n  make_tfrecords.py writes records."
         )
     with DetectionLog(source.eval_dir / LOG, _identity(model, source)) as log:
-        part = sample_1_of_n, total
-        rows = detect_records(model, source, names, part, on_image, log)
-        lines = [log.images[row[0]] for row in rows]
+        records = detect_records(model, source, names, total, on_image, log)
+        lines = [log.images[record.filename] for record in records]
     data_dir = options.data_dir or Path(source.records[0]).parent
+    rows = [(r.filename, r.width, r.height, r.unit_yxyx, r.classes) for r in records]
     truth = truth_of_records(rows, names, source.records[0], ids_of_tables(data_dir))
     lines.sort(key=lambda line: line["file"])
     found, brightness = gather(lines, truth)
@@ -229,14 +145,13 @@ def evaluate(model, source, sample_1_of_n, on_image, options):
         "detector": source.detector,
         "seconds": round(time.monotonic() - began, 1),
     }
-    title = f"{model.path} (step {step}) on {{}} of {', '.join(map(str, source.records))}"
     score = finish_score(
-        (truth, found, facts, brightness),
+        Detected(truth, found, facts, brightness),
         source.eval_dir,
         about,
-        title,
-        options,
-        lambda wanted: pick_encoded(source.records, wanted),
+        title=(f"{model.path} (step {step})", ", ".join(map(str, source.records))),
+        options=options,
+        pictures=lambda wanted: pick_encoded(source.records, wanted),
     )
     _write_events(source.eval_dir, score, step)
     return score.metrics
@@ -244,14 +159,9 @@ def evaluate(model, source, sample_1_of_n, on_image, options):
 
 def _identity(model, source):
     """Returns what tells one evaluation from another: model, records and label map."""
-    prefix = Path(model.path)
-    if model.is_exported:
-        files = [path for path in sorted(prefix.rglob("*")) if path.is_file()]
-    else:
-        files = sorted(prefix.parent.glob(f"{prefix.name}.*"))
     return {
         "model": str(model.path),
-        "files": fingerprint(files),
+        "files": fingerprint(model.files()),
         "records": fingerprint(source.records),
         "label_map": fingerprint([source.label_map_path]),
         **({"detector": source.detector} if source.detector else {}),

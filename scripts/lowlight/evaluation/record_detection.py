@@ -1,49 +1,48 @@
 """Detects on the images of records, each once, and writes down what was found."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 
 from lowlight.core.errors import DataError
 from lowlight.core.parallel import Progress, map_in_threads
-from lowlight.dataset.records import read_records
+from lowlight.dataset.records import Record, read_records
 from lowlight.detector.detector import Detector
 from lowlight.evaluation.results import make_found
 from lowlight.evaluation.truth_source import measure_brightness
 from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy, xyxy_to_ltwh
 
 
-def detect_records(model, source, names, part, on_image, log):
+def detect_records(model, source, names: dict, total: int, on_image, log) -> list[Record]:
     """Detects on the records whose images aren't in the log, and adds them to it.
 
     Args:
         model: what `runs.find_model` found.
         source: evaluation.Source.
         names: {class id: name}.
-        part: (take every n-th record, take so many in all).
+        total: how many to take, of those that `source` takes.
         on_image: as in `evaluation.evaluate`.
         log: DetectionLog.
 
     Returns:
-        [(filename, width, height, unit_yxyx, class ids)] of all the records that are scored.
+        All the records that are scored, without their images.
     """
-    every, total = part
     known = set(log.images)
-    detector, rows = None, []
-    chosen = (r for number, r in enumerate(read_records(source.records)) if number % every == 0)
-    chosen = (record for record, _ in zip(chosen, range(total), strict=False))
-    before = len(known)
-    if before:
-        print(f"goes on after {before} images that were scored before", flush=True)
+    detector, records = None, []
+    chosen = itertools.islice(read_records(source.records), 0, None, source.sample_1_of_n)
+    if known:
+        print(f"continues after {len(known)} images that were scored before", flush=True)
     with Progress(total, "image") as progress:
         # One thread decodes ahead; more would hold more large images than they gain.
-        ahead = map_in_threads(lambda r: (r, _decode(r, known)), chosen, jobs=1)
-        for record, image in ahead:
-            rows.append((record.filename, record.width, record.height, *record[4:6]))
+        chosen = itertools.islice(chosen, total)
+        for record, image in map_in_threads(lambda r: (r, _decode(r, known)), chosen, jobs=1):
+            records.append(record._replace(encoded=b""))
             if image is not None:
                 detector = detector or Detector(model, **source.detector)
                 _detect_record(detector, record, image, names, on_image, log)
             progress.update()
-    return rows
+    return records
 
 
 def _decode(record, known):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ def score_detections(truth, found, facts, samples=1000, seed=0, found_brightness
     Args:
         truth: truth.Truth.
         found: results.Found.
-        facts: facts.Facts on the truth.
+        facts: truth_source.Facts on the truth.
         samples: bootstrap samples, 0 for no intervals.
         seed: what the samples come from.
         found_brightness: of each detection, float [D]; None where it isn't measured.
@@ -67,17 +68,17 @@ def score_detections(truth, found, facts, samples=1000, seed=0, found_brightness
     threshold = curves[0].best()[0]
     errors = find_errors(truth, found)
     return Score(
-        truth,
-        found,
-        facts,
-        count_metrics(truth, ranked, matches),
-        score_slices(truth, ranked, matches, families, weights),
-        notes,
-        curves,
-        calibrate(curves[0]),
-        confuse(truth, found, _PLAIN_THRESHOLD if math.isnan(threshold) else threshold),
-        errors,
-        cost_errors(truth, found, errors),
+        truth=truth,
+        found=found,
+        facts=facts,
+        metrics=count_metrics(truth, ranked, matches),
+        slices=score_slices(truth, ranked, matches, families, weights),
+        notes=notes,
+        curves=curves,
+        calibration=calibrate(curves[0]),
+        confusion=confuse(truth, found, _PLAIN_THRESHOLD if math.isnan(threshold) else threshold),
+        errors=errors,
+        costs=cost_errors(truth, found, errors),
     )
 
 
@@ -141,7 +142,8 @@ def format_slices(slices):
     return stream.getvalue()
 
 
-class Options(NamedTuple):
+@dataclass(frozen=True)
+class Options:
     """How detections are scored."""
 
     score_threshold: float = 0.0  # leave out detections with a lower score
@@ -153,21 +155,29 @@ class Options(NamedTuple):
     data_dir: str | None = None  # where images.csv is
 
 
-def finish_score(scored, eval_dir, about, title, options, pictures):
+class Detected(NamedTuple):
+    """Detections beside the ground truth, with what is known of the images."""
+
+    truth: Truth
+    found: Found
+    facts: Facts
+    brightness: np.ndarray | None  # of each detection, float [D]; None where not measured
+
+
+def finish_score(
+    detected: Detected, eval_dir: Path, about: dict, title: tuple, options: Options, pictures
+) -> Score:
     """Scores what was found, writes everything to a folder and prints the table.
 
     Args:
-        scored: (Truth, Found, Facts, brightness of each detection or None).
+        detected: Detected.
         eval_dir: an existing folder.
         about: {name: JSON value} for metrics.json.
-        title: the table's, with "{}" for the numbers of images and boxes.
+        title: (what is scored, what it is scored on).
         options: Options.
         pictures: called with filenames, returns {filename: bytes} of those it has.
-
-    Returns:
-        scoring.Score.
     """
-    truth, found, facts, brightness = scored
+    truth, found, facts, brightness = detected
     chosen = keep(found, options.score_threshold, options.max_detections)
     kept = found.at(chosen)
     brightness = None if brightness is None else brightness[chosen]
@@ -183,8 +193,8 @@ def finish_score(scored, eval_dir, about, title, options, pictures):
         "seed": options.seed,
     }
     write_score(score, eval_dir, about)
-    counts = f"{len(truth.filenames)} images with {truth.boxes} boxes"
-    title = title.format(counts)
+    what, of = title
+    title = f"{what} on {len(truth.filenames)} images with {truth.boxes} boxes of {of}"
     table = f"{title}:\n{format_table(score.metrics)}"
     write_text(eval_dir / "metrics.txt", table + "\n")
     print(table)
@@ -196,7 +206,7 @@ def finish_score(scored, eval_dir, about, title, options, pictures):
     return score
 
 
-def score_file(path, source, eval_dir, options):
+def score_file(path, source, eval_dir, options: Options) -> Score:
     """Scores a detector's results, read from a file, without loading TensorFlow.
 
     Args:
@@ -204,9 +214,6 @@ def score_file(path, source, eval_dir, options):
         source: truth_source.TruthSource.
         eval_dir: the output folder, made where it is missing; None for one beside the file.
         options: Options.
-
-    Returns:
-        scoring.Score.
 
     Raises:
         DataError: as the readers of detections and ground truth.
@@ -219,6 +226,6 @@ def score_file(path, source, eval_dir, options):
     eval_dir = output_dir(eval_dir or path.with_name(f"{path.stem}_eval"))
     facts, brightness = source.facts(truth, found)
     about = {"step": None, "model": str(path), **source.names()}
-    title = f"{path} on {{}} of {source.place}"
-    scored = truth, found, facts, brightness
-    return finish_score(scored, eval_dir, about, title, options, source.pictures)
+    detected = Detected(truth, found, facts, brightness)
+    title = str(path), source.place
+    return finish_score(detected, eval_dir, about, title, options, source.pictures)
