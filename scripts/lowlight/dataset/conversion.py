@@ -35,6 +35,11 @@ class Converted(NamedTuple):
     problems: list  # of ProblemRow, sorted
     found: int  # how many of the rows an earlier conversion had already made
 
+    @property
+    def rotated(self):
+        """The names of the source files that EXIF says to turn."""
+        return [row.file for row in self.rows if row.orientation > 1]
+
     def names(self, how):
         """Returns the names of the source files with which this was done (see ConvertedRow)."""
         return [row.file for row in self.rows if row.how == how]
@@ -134,7 +139,8 @@ def _problems_of(file, result):
     if result.how == "completed":
         yield ProblemRow(file.name, "no end marker", "added")
     if result.orientation > 1:
-        yield ProblemRow(file.name, "EXIF rotation", f"{result.orientation}, switched off")
+        done = "kept: the pixels are as stored"
+        yield ProblemRow(file.name, "EXIF rotation", f"{result.orientation}, {done}")
 
 
 def _list_images(source, folder):

@@ -23,8 +23,8 @@ class ConvertedRow(NamedTuple):
     """A row of converted.csv: an image, and what the conversion did with it."""
 
     file: str  # its path in the source
-    how: str  # kept, unrotated, completed or encoded, as `rgb_jpegs.to_rgb_jpeg` says
-    orientation: int  # EXIF's, where it was switched off, otherwise 1
+    how: str  # kept, completed, encoded or turned, as `rgb_jpegs.to_rgb_jpeg` says
+    orientation: int  # EXIF's, 1 where there is none
     source_sha256: str  # of its bytes in the source, in hexadecimal
     sha256: str  # of the RGB JPEG's
     phash: str  # of the RGB JPEG, as `perceptual_hash.hash_image` gives it; "" where it is damaged
