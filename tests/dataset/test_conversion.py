@@ -114,6 +114,7 @@ def test_processes_write_the_bytes_that_threads_write(tmp_path, monkeypatch, pac
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert contents[0] == contents[1]
     assert len(contents[0]) == 82
+    assert convert_images(source, out, jobs=3).found == 80
 
 
 @pytest.mark.parametrize("frame", [0xC3, 0xC9], ids=["lossless", "arithmetic"])

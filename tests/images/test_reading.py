@@ -76,7 +76,7 @@ def test_it_is_told_what_became_of_every_file(tiny_exdark, tmp_path):
         (".DS_Store", "stray file", "left alone"),
         ("Bicycle/._2015_00001.jpg", "stray file", "left alone"),
         ("Boat/2015_00002.png~", "stray file", "left alone"),
-        ("Dog/2015_00006.jpeg", "EXIF rotation", "6, kept: the pixels are as stored"),
+        ("Dog/2015_00006.jpeg", "EXIF rotation", "6, not applied"),
         ("Table/2015_00008.jpg", "no end marker", "added"),
     ]
 

@@ -128,7 +128,9 @@ def test_an_exif_rotation_is_applied():
     ("image", "level"),
     [
         pytest.param(Image.fromarray(np.full((6, 8), 25700, np.uint16)), 100, id="16 bits"),
-        pytest.param(Image.fromarray(np.full((6, 8), 25700, np.int32)), 100, id="32-bit, of 16"),
+        pytest.param(Image.fromarray(np.full((6, 8), 100 << 23, np.int32)), 100, id="32 bits"),
+        pytest.param(Image.fromarray(np.full((6, 8), -7, np.int32)), 0, id="under zero"),
+        pytest.param(Image.fromarray(np.full((6, 8), 0.4, np.float32)), 102, id="fractions"),
         pytest.param(Image.fromarray(np.full((6, 8), 100, np.float32)), 100, id="floats"),
         pytest.param(Image.new("L", (8, 6), 100), 100, id="grey"),
         pytest.param(Image.new("LA", (8, 6), (100, 0)), 0, id="transparent"),

@@ -28,11 +28,15 @@ _ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))  # no marker, TEM, RST0 to 
 _ENDS = frozenset((0xD8, 0xD9))  # what can't come before the first scan
 
 
+# What may be done to an image, as `to_rgb_jpeg` says.
+HOWS = "kept", "completed", "encoded", "turned"
+
+
 class RgbJpeg(NamedTuple):
     """An image as an RGB JPEG."""
 
     data: bytes
-    how: str  # "kept", "completed", "encoded" or "turned"
+    how: str  # one of HOWS
     orientation: int  # EXIF's, 2 to 8, otherwise 1
 
 
