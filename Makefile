@@ -6,44 +6,54 @@ SAMPLE := data/sample
 RUN := checkpoint/sample
 DETECTIONS := detections/sample
 
-.PHONY: help demo describe venv venv-dev test test-fast test-tfod lint format requirements clean
+.PHONY: help demo describe venv check-venv venv-dev test test-fast test-tfod test-next lint format \
+	requirements clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # The environment -----------------------------------------------------------------------------------
 
-# The first Python that TensorFlow and TFOD's packages have wheels for; PYTHON=... chooses another.
-PYTHON ?= $(firstword $(foreach p,python3.12 python3.11 python3 python,\
-	$(if $(shell $(p) -c 'import sys; print(sys.version_info[:2] in ((3, 11), (3, 12)) or "")' \
-		2>/dev/null),$(p))))
+# The first Python that every package has a wheel for; PYTHON=... chooses another.
+PYTHON ?= $(or $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,\
+	$(if $(shell $(p) -c 'import ensurepip, sys; print((3, 11) <= sys.version_info < (3, 14) or "")' \
+		2>/dev/null),$(p)))),python3)
+MAKE_VENV = $(PYTHON) requirements/make_venv.py --venv=$(VENV)
 
-venv: $(VENV)/.requirements  ## Makes .venv and installs requirements.txt.
+venv: $(VENV)/.requirements  ## Makes .venv and installs requirements.txt and requirements/tfod.txt.
 
 venv-dev: $(VENV)/.requirements-dev
 
-$(VENV)/.requirements: requirements.txt
-	@$(or $(PYTHON),python3) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else \
-		f"error: this is Python {v[0]}.{v[1]}; Python 3.11 or 3.12 is needed. Install one of them, or name it: make PYTHON=/path/to/python3.12")'
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+# The last is there after an interruption.
+$(VENV)/.requirements: requirements.txt requirements/tfod.txt $(wildcard $(VENV)/installing)
+	@$(MAKE_VENV)
 	@touch $@
 
-$(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+check-venv:
+	@$(MAKE_VENV) --check
+
+ifneq ($(origin PYTHON),file)  # a Python that was named is compared with that of .venv
+$(VENV)/.requirements: | check-venv
+endif
+
+$(VENV)/.requirements-dev: requirements/dev.txt $(VENV)/.requirements
+	@$(MAKE_VENV) requirements/dev.txt
 	@touch $@
 
-UV := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
+UV := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make requirements"
+UV_FEWEST := $(UV) --fork-strategy fewest  # one version for all Pythons, where there is one
 
-requirements: venv  ## Compiles requirements*.in to requirements*.txt anew.
+requirements: venv  ## Compiles requirements.in and requirements/*.in anew.
 	$(PY) -m pip install --quiet uv
-	$(UV) requirements.in -o requirements.txt
-	$(UV) -c requirements.txt requirements-gpu.in -o requirements-gpu.txt
-	$(UV) -c requirements.txt requirements-openvino.in -o requirements-openvino.txt
-	$(UV) -c requirements.txt requirements-video.in -o requirements-video.txt
-	$(UV) -c requirements.txt requirements-ray.in -o requirements-ray.txt
-	$(UV) -c requirements.txt -c requirements-ray.txt requirements-dev.in -o requirements-dev.txt
+	$(UV_FEWEST) requirements.in -o requirements.txt
+	$(UV) --no-deps requirements/tfod.in -o requirements/tfod.txt
+	$(UV_FEWEST) -c requirements.txt requirements/gpu.in -o requirements/gpu.txt
+	$(UV_FEWEST) -c requirements.txt requirements/openvino.in -o requirements/openvino.txt
+	$(UV) -c requirements.txt requirements/video.in -o requirements/video.txt
+	$(UV_FEWEST) -c requirements.txt requirements/ray.in -o requirements/ray.txt
+	$(UV_FEWEST) -c requirements.txt -c requirements/openvino.txt -c requirements/ray.txt \
+		-c requirements/video.txt requirements/dev.in -o requirements/dev.txt
 
 # The demonstration: each file below is made by the command of its rule, when something it is made from
 # is newer. ---------------------------------------------------------------------------------------

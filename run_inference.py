@@ -11,7 +11,7 @@ detections.json, detections.csv, and index.html to look through them. Boxes are 
 upright image. An image that can't be read is named, the others are done, and the exit status is 1.
 The same command continues an interrupted run where it stopped.
 
-A video needs `pip install -r requirements-video.txt`. --save_path gets the annotated video as MP4,
+A video needs `pip install -r requirements/video.txt`. --save_path gets the annotated video as MP4,
 detections.json and detections.csv. --every=n looks at each n-th frame. Ctrl-C ends it and leaves
 whole files.
 """

@@ -1,6 +1,6 @@
 r"""Finds objects in images on many machines or GPUs, with Ray, and writes them as Parquet.
 
-  pip install -r requirements-ray.txt
+  pip install -r requirements/ray.txt
   python scripts/run_inference_ray.py --input_dir=photos --output_dir=detections/photos \
     --model_dir=checkpoint/ --label_map_path=data/label_map.txt
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 SHAPES = [(96, 128, 3), (200, 90, 3), (128, 128, 3), (300, 450, 3)]
 NEEDS_OPENVINO = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None, reason="needs requirements-openvino.txt"
+    importlib.util.find_spec("openvino") is None, reason="needs requirements/openvino.txt"
 )
 ENGINES = ["tensorflow", pytest.param("openvino", marks=NEEDS_OPENVINO)]
 
@@ -146,7 +146,7 @@ def test_openvino_without_its_package_is_refused_with_the_command(monkeypatch):
     from lowlight.detector import engines
 
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"pip install -r requirements-openvino\.txt"):
+    with pytest.raises(DataError, match=r"pip install -r requirements/openvino\.txt"):
         engines.choose_engine("openvino")
     assert engines.choose_engine("auto").name == "tensorflow"
 

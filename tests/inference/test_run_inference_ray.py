@@ -16,7 +16,7 @@ from PIL import Image
 from lowlight.core.errors import DataError
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "run_inference_ray.py"
-NEEDS_RAY = "needs requirements-ray.txt"
+NEEDS_RAY = "needs requirements/ray.txt"
 LISTS = ["class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"]
 NAMES = ["a b.png", "c.jpg", "turned.jpg"]
 MANY = 40
@@ -186,7 +186,7 @@ def test_without_ray_the_command_that_installs_it_is_told(monkeypatch):
     from lowlight.inference import ray_cluster
 
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(DataError, match=r"pip install -r requirements-ray\.txt"):
+    with pytest.raises(DataError, match=r"pip install -r requirements/ray\.txt"):
         ray_cluster.load_ray()
 
 

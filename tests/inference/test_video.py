@@ -14,7 +14,7 @@ from lowlight.inference import video
 from lowlight.inference.inputs import find_images
 from lowlight.inference.video import Rotation, Video, is_video, name_of, rotation_of, turn_upright
 
-pytest.importorskip("av", reason="needs requirements-video.txt")
+pytest.importorskip("av", reason="needs requirements/video.txt")
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_sound_alone_is_an_error(tmp_path):
 
 def test_without_the_package_the_command_is_told(film, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(DataError, match=r"pip install -r requirements-video\.txt"):
+    with pytest.raises(DataError, match=r"pip install -r requirements/video\.txt"):
         Video(film)
 
 

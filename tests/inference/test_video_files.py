@@ -12,7 +12,7 @@ from lowlight.inference import video_output as video_writer
 from lowlight.inference.video_inference import detect_on_video
 from lowlight.inference.video_output import prepare_video_path
 
-av = pytest.importorskip("av", reason="needs requirements-video.txt")
+av = pytest.importorskip("av", reason="needs requirements/video.txt")
 
 
 @pytest.fixture

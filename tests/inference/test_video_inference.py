@@ -28,7 +28,7 @@ from lowlight.inference.pictures import Pictures
 from lowlight.inference.video import Video
 from lowlight.inference.video_inference import detect_frames
 
-av = pytest.importorskip("av", reason="needs requirements-video.txt")
+av = pytest.importorskip("av", reason="needs requirements/video.txt")
 
 
 @pytest.fixture

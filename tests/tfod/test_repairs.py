@@ -27,7 +27,7 @@ def load_repairs():
 repairs = load_repairs()
 
 
-def run_python(code, path=SCRIPTS):
+def run_python(code, path=SCRIPTS, status=0):
     """Runs code in a new process, where nothing is repaired yet and TensorFlow isn't set up."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     run = subprocess.run(
@@ -39,7 +39,7 @@ def run_python(code, path=SCRIPTS):
         timeout=120,
         check=False,
     )
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == status, run.stderr
     return run
 
 
@@ -121,8 +121,8 @@ BREAKAGES = {
     old_protos: "Descriptors cannot be created directly",
     moved_control_flow: "control_flow_ops' has no attribute 'case'",
     removed_estimator: "cannot import name 'estimator'",
-    late_tensorflow_io: "unable to load libtensorflow_io_plugins.so",
-    missing_lvis: "No module named 'cv2'",
+    late_tensorflow_io: "No module named 'tensorflow_io'",
+    missing_lvis: "No module named 'lvis'",
     removed_font_size: "no attribute 'getsize'",
     removed_numpy_names: "module 'numpy' has no attribute",
     private_resnet: "no attribute 'ResNet'",
@@ -260,6 +260,24 @@ def test_inspect_works_with_the_stand_ins_loaded(facts):
 def test_importing_tfod_prints_nothing():
     run = run_python("import lowlight.tfod")
     assert (run.stdout, run.stderr) == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", ["official", "object_detection"])
+def test_a_script_without_tfods_packages_says_how_to_install_them(package):
+    run = run_python(
+        f"""
+        import runpy, sys, test_repairs
+        sys.meta_path.insert(0, test_repairs.Unimportable({package!r}))
+        sys.argv = ["export_model.py", "--model_dir=run"]
+        runpy.run_path("{SCRIPTS}/export_model.py", run_name="__main__")
+        """,
+        status=1,
+    )
+    assert run.stderr == (
+        f"error: TFOD isn't installed (No module named {package!r}).\n"
+        "  pip install --no-deps -r requirements/tfod.txt\n"
+    )
 
 
 # What needs no TensorFlow -------------------------------------------------------------------------

@@ -210,6 +210,6 @@ def choose_engine(name):
     if name == "openvino" and not is_there:
         raise DataError(
             "--engine=openvino: the package isn't installed.\n"
-            "  pip install -r requirements-openvino.txt, or take --engine=tensorflow."
+            "  pip install -r requirements/openvino.txt, or take --engine=tensorflow."
         )
     return ENGINES[name]

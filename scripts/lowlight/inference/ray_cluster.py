@@ -44,7 +44,7 @@ def load_ray():
         import ray.data
     except ImportError as error:
         raise DataError(
-            f"Ray Data isn't installed ({error}).\n  pip install -r requirements-ray.txt"
+            f"Ray Data isn't installed ({error}).\n  pip install -r requirements/ray.txt"
         ) from error
     return ray
 

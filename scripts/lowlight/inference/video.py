@@ -86,7 +86,7 @@ def load_av():
     except ImportError as error:
         raise DataError(
             "videos are read with PyAV, which isn't installed.\n"
-            "  pip install -r requirements-video.txt"
+            "  pip install -r requirements/video.txt"
         ) from error
 
 

@@ -4,6 +4,16 @@ Importing the package repairs TFOD, so that its modules, and tests, import `obje
 any other package. That loads TensorFlow: entry points import it in `main`, after the flags.
 """
 
+import importlib
+
+from lowlight.core.errors import DataError
 from lowlight.tfod import repairs
 
+for _name in ("object_detection", "official"):
+    try:
+        importlib.import_module(_name)
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"TFOD isn't installed ({error}).\n  pip install --no-deps -r requirements/tfod.txt"
+        ) from error
 repairs.apply()
