@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import importlib.abc
+import importlib.machinery
 import logging
 import os
 import sys
@@ -13,12 +15,27 @@ def prepare_tensorflow():
 
     Keras 2 is what TFOD's layers are, and spares the import of Keras 3. TensorFlow's C++ side then
     logs errors only; without an NVIDIA driver not even those, which all say that there is no GPU.
-    A TF_CPP_MIN_LOG_LEVEL that is set already stays.
+    A TF_CPP_MIN_LOG_LEVEL that is set already stays. What TensorFlow 2.21 logs while it is imported
+    isn't subject to it, and isn't heard unless the level is 0.
     """
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     has_gpu_driver = Path("/proc/driver/nvidia/version").exists()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu_driver else "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0":
+        sys.meta_path.insert(0, _UnheardTensorFlow())
+
+
+class _UnheardTensorFlow(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow as Python does, and has its import heard by nobody."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "tensorflow":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = unheard()(spec.loader.exec_module)
+        return spec
 
 
 @contextlib.contextmanager
