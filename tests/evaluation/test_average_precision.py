@@ -12,7 +12,8 @@ from lowlight.evaluation.truth import make_truth
 
 def tally(truth, found):
     ranked = rank_detections(found)
-    return tally_classes(truth, ranked, match_areas(truth, ranked))
+    everything = (np.ones((len(part.images), 1), bool) for part in (truth, ranked))
+    return tally_classes(truth, ranked, match_areas(truth, ranked).parted(*everything))
 
 
 def repeat(truth, found, times):

@@ -119,8 +119,8 @@ def test_a_detection_takes_the_box_it_overlaps_most_and_leaves_the_next_to_the_n
     truth, found = small_case(boxes, [(0, 0, 10, 0, 100, 100, 0.9), (0, 0, 8, 0, 100, 100, 0.8)])
     ranked = rank_detections(found)
     pairs = pair_boxes(truth, ranked.images, ranked.ltwh, ranked.labels)
-    inside = np.zeros((2, 1), bool)
+    inside = np.ones((2, 1), bool)
     matches = match(truth, ranked, pairs, inside, inside)
-    assert matches.taken[:, 0, 0].tolist() == [True, True]
+    assert matches.correct[:, 0, 0].tolist() == [True, True]
     # The second overlaps the second box by 0.96, which is taken, and the first by 0.85.
     assert matches.correct[1, 0].tolist() == [True] * 8 + [False] * 2

@@ -43,8 +43,18 @@ class Matches(NamedTuple):
 
     correct: np.ndarray  # bool [D, R, T]
     ignored: np.ndarray  # bool [D, R, T], neither right nor wrong
-    taken: np.ndarray  # bool [G, R, T], whether a box was found
     counted: np.ndarray  # bool [G, R], whether a box is one to be found
+
+    def parted(self, of_boxes, of_detections):
+        """Returns the Matches of the first range in P parts of the images.
+
+        Args:
+            of_boxes: bool [G, P], which boxes are on the images of each part.
+            of_detections: bool [D, P].
+        """
+        ignored = self.ignored[:, :1] | ~of_detections[:, :, np.newaxis]
+        correct = np.broadcast_to(self.correct[:, :1], ignored.shape)
+        return Matches(correct, ignored, self.counted[:, :1] & of_boxes)
 
 
 def rank_detections(found, most=MOST_DETECTIONS):
@@ -105,7 +115,7 @@ def _group_keys_of(images, own_labels, truth, labels):
     return images if labels is None else images * len(truth.names) + own_labels
 
 
-def match(truth, ranked, pairs, boxes_outside, detections_outside):
+def match(truth, ranked, pairs, boxes_inside, detections_inside):
     """Matches as pycocotools' COCOeval.evaluateImg does, for all ranges and IoUs at once.
 
     In an image and class the detections choose in turn, the best first, each the free box that it
@@ -118,13 +128,13 @@ def match(truth, ranked, pairs, boxes_outside, detections_outside):
         truth: truth.Truth.
         ranked: Ranked.
         pairs: its Pairs within the class.
-        boxes_outside: bool [G, R], boxes that lie outside each range.
-        detections_outside: bool [D, R].
+        boxes_inside: bool [G, R], boxes that lie in each range.
+        detections_inside: bool [D, R].
 
     Returns:
         Matches.
     """
-    off = boxes_outside | truth.crowd[:, np.newaxis]
+    off = ~boxes_inside | truth.crowd[:, np.newaxis]
     shape = off.shape[1], len(IOUS)
     correct = np.zeros((len(ranked.images), *shape), bool)
     ignored = np.zeros_like(correct)
@@ -136,8 +146,8 @@ def match(truth, ranked, pairs, boxes_outside, detections_outside):
         chosen = np.where(best >= 0, best, best_off)
         which, area, iou = np.nonzero(chosen >= 0)
         taken[chosen[which, area, iou], area, iou] = True
-    ignored |= ~correct & detections_outside[:, :, np.newaxis]
-    return Matches(correct, ignored, taken, ~off)
+    ignored |= ~(correct | detections_inside[:, :, np.newaxis])
+    return Matches(correct, ignored, ~off)
 
 
 def _turns(ranked, pairs):

@@ -136,27 +136,36 @@ COCO_METRICS = {
 }
 
 
-def match_areas(truth, ranked):
-    """Returns the Matches of COCO's ranges of areas: all, small, medium and large."""
+def lie_in_areas(truth, ranked):
+    """Returns which boxes, bool [G, 4], and detections, [D, 4], lie in each of COCO's AREAS."""
     low, high = np.array(list(AREAS.values())).T
-    outside = [
-        (areas[:, np.newaxis] < low) | (areas[:, np.newaxis] > high)
+    return [
+        (areas[:, np.newaxis] >= low) & (areas[:, np.newaxis] <= high)
         for areas in (truth.areas, ranked.ltwh[:, 2] * ranked.ltwh[:, 3])
     ]
+
+
+def match_areas(truth, ranked):
+    """Returns the Matches of COCO's ranges of areas: all, small, medium and large."""
     pairs = pair_boxes(truth, ranked.images, ranked.ltwh, ranked.labels)
-    return match(truth, ranked, pairs, *outside)
+    return match(truth, ranked, pairs, *lie_in_areas(truth, ranked))
 
 
-def tally_classes(truth, ranked, matches, area=0):
-    """Returns the Tally of all classes, a group each, for one of the ranges of areas."""
-    boxes = np.flatnonzero(matches.counted[:, area])
+def tally_classes(truth, ranked, matches):
+    """Returns the Tally of every class in each range of some Matches, range by range."""
+    classes, ranges = len(truth.names), matches.counted.shape[1]
+    part, rows = np.nonzero(~matches.ignored.all(axis=2).T)
+    group = part * classes + ranked.labels[rows]
+    order = np.argsort(group, kind="stable")
+    part, rows = part[order], rows[order]
+    box_part, boxes = np.nonzero(matches.counted.T)
     return Tally(
-        len(truth.names),
-        ranked.labels,
-        ranked.images,
-        matches.correct[:, area],
-        matches.ignored[:, area],
-        truth.labels[boxes],
+        ranges * classes,
+        group[order],
+        ranked.images[rows],
+        matches.correct[rows, part],
+        matches.ignored[rows, part],
+        box_part * classes + truth.labels[boxes],
         truth.images[boxes],
     )
 
@@ -173,12 +182,11 @@ def count_metrics(truth, ranked, matches):
         matches: Matches of COCO's areas.
     """
     once = np.ones((len(truth.filenames), 1))
-    scores = [accumulate(tally_classes(truth, ranked, matches, n), once) for n in range(len(AREAS))]
-    precisions = [part.precision[..., 0] for part in scores]
+    scores = accumulate(tally_classes(truth, ranked, matches), once)
+    whole, *sizes = np.split(scores.precision[..., 0], len(AREAS))
     recalls = [_recall_within(truth, ranked, matches, most) for most in (1, 10)]
-    recalls += [part.recall[..., 0] for part in scores]
-    everything = precisions[0]
-    numbers = [everything, everything[:, 0], everything[:, 5], *precisions[1:], *recalls]
+    recalls += np.split(scores.recall[..., 0], len(AREAS))
+    numbers = [whole, whole[:, 0], whole[:, 5], *sizes, *recalls]
     return dict(zip(COCO_METRICS, map(_mean, numbers), strict=True))
 
 

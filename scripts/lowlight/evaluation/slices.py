@@ -1,16 +1,18 @@
 """Scores parts of the data: by class, image facts, box size, brightness and crowding."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS
 from lowlight.evaluation.matching import AREAS, match, pair_boxes
-from lowlight.evaluation.metrics import Tally, accumulate
+from lowlight.evaluation.metrics import accumulate, lie_in_areas, tally_classes
 
 _MOST_VALUES = 24  # that a column may have and still be sliced by
 _OWN_HEADINGS = "All", "Class", "Image brightness", "Box brightness", "Crowding"
-_CROWDING = (("0 or 1 box", 0), ("2 or 3 boxes", 2), ("4 to 7 boxes", 4), ("8 boxes or more", 8))
+# {name: the least boxes of an image}.
+_CROWDING = {"0 or 1 box": 0, "2 or 3 boxes": 2, "4 to 7 boxes": 4, "8 boxes or more": 8}
 
 
 class Family(NamedTuple):
@@ -18,9 +20,9 @@ class Family(NamedTuple):
 
     heading: str
     names: list  # of its slices
-    of_images: np.ndarray | None = None  # int [N], each image's slice, -1 for none
-    of_boxes: np.ndarray | None = None  # bool [G, slices]; None where images are parted
-    of_detections: np.ndarray | None = None  # bool [D, slices]
+    of_boxes: np.ndarray  # bool [G, slices]
+    of_detections: np.ndarray  # bool [D, slices]
+    by_image: bool  # whether what is on one image is always in one slice
 
 
 def make_families(truth, ranked, facts, found_brightness=None):
@@ -29,51 +31,48 @@ def make_families(truth, ranked, facts, found_brightness=None):
     Args:
         truth: truth.Truth.
         ranked: matching.Ranked.
-        facts: facts.Facts.
+        facts: truth_source.Facts.
         found_brightness: of each of the ranked detections, float [D]; None where not measured.
 
     Returns:
         ([Family], sentences on what is left out).
     """
     families, notes = [], list(facts.notes)
+
+    def part(heading, names, of_boxes, of_detections, by_image=False):
+        places = np.arange(len(names))
+        masks = (members[:, np.newaxis] == places for members in (of_boxes, of_detections))
+        families.append(Family(heading, names, *masks, by_image))
+
+    def part_images(heading, names, members):
+        part(heading, names, members[truth.images], members[ranked.images], by_image=True)
+
+    def part_boxes(heading, of_boxes, of_detections, unit):
+        edges, names = _quartiles(of_boxes, unit)
+        parts = (np.searchsorted(edges, values, "right") for values in (of_boxes, of_detections))
+        part(heading, names, *parts)
+
     for column, values in facts.columns.items():
-        family = _of_column(column, values)
-        if family:
-            families.append(family)
-        else:
+        names, members = _part_column(column, values)
+        if names is None:
             notes.append(f"The column {column} has too many different values for slices.")
-    sides = [np.sqrt(areas) for areas in (truth.areas, ranked.ltwh[:, 2] * ranked.ltwh[:, 3])]
-    families.append(_of_areas(truth, ranked))
+        else:
+            part_images(_heading(column), names, members)
+    masks = (inside[:, 1:] for inside in lie_in_areas(truth, ranked))
+    families.append(Family("Box size, COCO's", list(AREAS)[1:], *masks, by_image=False))
     if len(truth.images):
-        families.append(_of_quartiles("Box size, quartiles", *sides, "px"))
+        areas = truth.areas, ranked.ltwh[:, 2] * ranked.ltwh[:, 3]
+        part_boxes("Box size, quartiles", *map(np.sqrt, areas), "px")
     if facts.brightness is None:
         notes.append("The images aren't there to measure, so nothing is said of brightness.")
     else:
-        families.append(_of_numbers("Image brightness", facts.brightness))
+        part_images("Image brightness", *_part_numbers(facts.brightness))
     if len(truth.images) and facts.box_brightness is not None and found_brightness is not None:
-        values = facts.box_brightness, found_brightness
-        families.append(_of_quartiles("Box brightness", *values, "luma"))
+        part_boxes("Box brightness", facts.box_brightness, found_brightness, "luma")
     counts = np.bincount(truth.images[~truth.crowd], minlength=len(truth.filenames))
-    limits = [least for _, least in _CROWDING]
-    members = np.searchsorted(limits, counts, "right") - 1
-    families.append(Family("Crowding", [name for name, _ in _CROWDING], members))
+    members = np.searchsorted(list(_CROWDING.values()), counts, "right") - 1
+    part_images("Crowding", list(_CROWDING), members)
     return families, notes
-
-
-def _of_column(column, values):
-    """Returns the Family of a column, quartiles where it is of many numbers; None of many texts."""
-    known = sorted({value for value in values if value})
-    if len(known) > _MOST_VALUES:
-        try:
-            return _of_numbers(
-                _heading(column), np.array([float(v) if v else np.nan for v in values])
-            )
-        except ValueError:
-            return None
-    order = {"lighting": LIGHTINGS, "location": LOCATIONS}.get(column, ())
-    names = [n for n in order if n in known] + [n for n in known if n not in order]
-    members = [names.index(value) if value else -1 for value in values]
-    return Family(_heading(column), names, np.array(members))
 
 
 def _heading(column):
@@ -82,40 +81,38 @@ def _heading(column):
     return f"{heading} (column)" if heading in _OWN_HEADINGS else heading
 
 
-def _of_numbers(heading, values):
-    """Returns the Family of images by quartiles of a number, nan in none."""
+def _part_column(column, values):
+    """Returns (names, each image's place in them, -1 for none) of a column's values.
+
+    They are quartiles where there are many numbers; of many texts both are None.
+    """
+    known = sorted({value for value in values if value})
+    if len(known) > _MOST_VALUES:
+        try:
+            return _part_numbers(np.array([float(value or "nan") for value in values]))
+        except ValueError:
+            return None, None
+    order = {"lighting": LIGHTINGS, "location": LOCATIONS}.get(column, ())
+    names = [n for n in order if n in known] + [n for n in known if n not in order]
+    return names, np.array([names.index(value) if value else -1 for value in values])
+
+
+def _part_numbers(values):
+    """Returns (names of the quartiles, each number's place in them, -1 for nan)."""
     edges, names = _quartiles(values)
-    members = np.searchsorted(edges, values, "right")
-    return Family(heading, names, np.where(np.isnan(values), -1, members))
+    return names, np.where(np.isnan(values), -1, np.searchsorted(edges, values, "right"))
 
 
 def _quartiles(values, unit=""):
     """Returns (the inner edges, the names of the parts); equal edges become one."""
     known = values[~np.isnan(values)]
-    edges = np.unique(np.round(np.quantile(known, [0.25, 0.5, 0.75]), 1)) if len(known) else []
+    if not len(known):
+        return [], ["all"]
+    edges = np.unique(np.round(np.quantile(known, [0.25, 0.5, 0.75]), 1))
     unit = f" {unit}" if unit else ""
     texts = [f"{edge:g}" for edge in edges]
-    between = [f"{low} to {high}{unit}" for low, high in zip(texts, texts[1:], strict=False)]
-    if not texts:
-        return np.array(edges), ["all"]
-    return np.array(edges), [f"under {texts[0]}{unit}", *between, f"{texts[-1]}{unit} and more"]
-
-
-def _of_quartiles(heading, of_boxes, of_detections, unit):
-    edges, names = _quartiles(of_boxes, unit)
-    parts = [np.searchsorted(edges, values, "right") for values in (of_boxes, of_detections)]
-    masks = [part[:, np.newaxis] == np.arange(len(names)) for part in parts]
-    return Family(heading, names, None, *masks)
-
-
-def _of_areas(truth, ranked):
-    names, limits = zip(*list(AREAS.items())[1:], strict=True)
-    low, high = np.array(limits).T
-    masks = [
-        (areas[:, np.newaxis] >= low) & (areas[:, np.newaxis] <= high)
-        for areas in (truth.areas, ranked.ltwh[:, 2] * ranked.ltwh[:, 3])
-    ]
-    return Family("Box size, COCO's", list(names), None, *masks)
+    between = [f"{low} to {high}{unit}" for low, high in itertools.pairwise(texts)]
+    return edges, [f"under {texts[0]}{unit}", *between, f"{texts[-1]}{unit} and more"]
 
 
 METRICS = "AP", "AP50", "AP75", "AR"
@@ -174,78 +171,36 @@ def score_slices(truth, ranked, matches, families, weights):
         truth: truth.Truth.
         ranked: matching.Ranked.
         matches: their Matches of COCO's areas.
-        families: of `slice_families.make_families`.
+        families: of `make_families`.
         weights: of `draw_weights`, [N, B]; B may be 0.
 
     Returns:
         [Slice], "All" first.
     """
-    whole = Family("All", ["all images"], np.zeros(len(truth.filenames), int))
+    everything = (np.ones((len(part), 1), bool) for part in (truth.images, ranked.images))
+    whole = Family("All", ["all images"], *everything, by_image=True)
     pairs = pair_boxes(truth, ranked.images, ranked.ltwh, ranked.labels)
-    slices, of_classes = [], []
+    once, classes = np.ones((len(truth.filenames), 1)), len(truth.names)
+    slices = []
     for family in (whole, *families):
-        if family.of_images is not None:
-            tally = _tally_images(truth, ranked, matches, family)
-        else:
-            tally = _tally_boxes(truth, ranked, pairs, family)
-        both = [_numbers(accumulate(tally, each)) for each in (_once(truth), weights)]
+        masks = family.of_boxes, family.of_detections
+        theirs = matches.parted(*masks) if family.by_image else match(truth, ranked, pairs, *masks)
+        tally = tally_classes(truth, ranked, theirs)
+        numbers = [_numbers(accumulate(tally, each)) for each in (once, weights)]
         for place, name in enumerate(family.names):
-            rows = slice(place * len(truth.names), (place + 1) * len(truth.names))
-            scores, samples = ([_mean(part) for part in _parts(number, rows)] for number in both)
-            inside = tally.box_image[_is_within(tally.box_group, rows)]
-            counts = len(np.unique(inside)), len(inside)
-            slices.append(
-                Slice(family.heading, name, *counts, np.array(scores)[:, 0], np.array(samples))
-            )
+            groups = range(place * classes, (place + 1) * classes)
+            slices.append(_slice(family.heading, name, tally, groups, numbers))
         if family is whole:
-            of_classes = _class_slices(truth, tally, both)
-    return [slices[0], *of_classes, *slices[1:]]
+            for place, name in enumerate(truth.names):
+                slices.append(_slice("Class", name, tally, range(place, place + 1), numbers))
+    return slices
 
 
-def _once(truth):
-    return np.ones((len(truth.filenames), 1))
-
-
-def _is_within(values, rows):
-    return (values >= rows.start) & (values < rows.stop)
-
-
-def _tally_images(truth, ranked, matches, family):
-    """Returns the Tally of the classes in each part of the images."""
-    kinds, inside = len(truth.names), family.of_images[ranked.images] >= 0
-    detections = np.flatnonzero(inside)
-    group = family.of_images[ranked.images[detections]] * kinds + ranked.labels[detections]
-    detections = detections[np.argsort(group, kind="stable")]
-    boxes = np.flatnonzero(matches.counted[:, 0] & (family.of_images[truth.images] >= 0))
-    return Tally(
-        len(family.names) * kinds,
-        np.sort(group, kind="stable"),
-        ranked.images[detections],
-        matches.correct[detections, 0],
-        matches.ignored[detections, 0],
-        family.of_images[truth.images[boxes]] * kinds + truth.labels[boxes],
-        truth.images[boxes],
-    )
-
-
-def _tally_boxes(truth, ranked, pairs, family):
-    """Returns the Tally of the classes in each part of the boxes, the others being ignored."""
-    matches = match(truth, ranked, pairs, ~family.of_boxes, ~family.of_detections)
-    kinds = len(truth.names)
-    part, rows = np.nonzero(~matches.ignored.all(axis=2).T)
-    group = part * kinds + ranked.labels[rows]
-    order = np.argsort(group, kind="stable")
-    part, rows = part[order], rows[order]
-    box_part, boxes = np.nonzero(matches.counted.T)
-    return Tally(
-        len(family.names) * kinds,
-        group[order],
-        ranked.images[rows],
-        matches.correct[rows, part],
-        matches.ignored[rows, part],
-        box_part * kinds + truth.labels[boxes],
-        truth.images[boxes],
-    )
+def _slice(heading, name, tally, groups, numbers):
+    """Returns the Slice of some groups of a Tally: the mean over those that have boxes."""
+    inside = tally.box_image[np.isin(tally.box_group, groups)]
+    scores, samples = (_mean(part[:, groups.start : groups.stop]) for part in numbers)
+    return Slice(heading, name, len(np.unique(inside)), len(inside), scores[:, 0], samples)
 
 
 def _numbers(scores):
@@ -255,22 +210,8 @@ def _numbers(scores):
     return np.stack(means)
 
 
-def _parts(numbers, rows):
-    return [part[rows] for part in numbers]
-
-
 def _mean(values):
-    """Returns the mean over the groups that have boxes, [groups, B] to [B]; nan without any."""
+    """Returns the means over the groups that have boxes, [4, groups, B] to [4, B]; nan of none."""
     known = ~np.isnan(values)
-    sums, counts = np.where(known, values, 0).sum(axis=0), known.sum(axis=0)
+    sums, counts = np.where(known, values, 0).sum(axis=1), known.sum(axis=1)
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-
-
-def _class_slices(truth, tally, both):
-    slices = []
-    for place, name in enumerate(truth.names):
-        inside = tally.box_image[tally.box_group == place]
-        counts = len(np.unique(inside)), len(inside)
-        scores, samples = (number[:, place] for number in both)
-        slices.append(Slice("Class", name, *counts, scores[:, 0], samples))
-    return slices
