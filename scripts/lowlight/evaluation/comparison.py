@@ -31,7 +31,6 @@ class Difference(NamedTuple):
 
     family: str
     name: str
-    images: int
     boxes: int
     before: float
     after: float
@@ -118,17 +117,16 @@ def _read_truth(eval_dir):
 
 def _check_same(truth, first, eval_dir, first_dir):
     """Raises DataError unless both are the same images with the same boxes."""
-    told = None
-    if truth.filenames != first.filenames:
-        told = f"{len(truth.filenames)} images against {len(first.filenames)}"
-        if len(truth.filenames) == len(first.filenames):
-            told = "other images"
-    elif truth.names != first.names:
-        told = "other classes"
-    elif len(truth.images) != len(first.images):
-        told = f"{len(truth.images)} boxes against {len(first.images)}"
-    elif not _are_same_boxes(truth, first):
-        told = "other boxes"
+    counts = [(len(part.filenames), len(part.images)) for part in (truth, first)]
+    (images, boxes), (first_images, first_boxes) = counts
+    checks = (
+        (images == first_images, f"{images} images against {first_images}"),
+        (truth.filenames == first.filenames, "other images"),
+        (truth.names == first.names, "other classes"),
+        (boxes == first_boxes, f"{boxes} boxes against {first_boxes}"),
+        (_are_same_boxes(truth, first), "other boxes"),
+    )
+    told = next((told for holds, told in checks if not holds), None)
     if told:
         raise DataError(
             f"{eval_dir}: scored on other ground truth than {first_dir} ({told}).\n"
@@ -138,7 +136,7 @@ def _check_same(truth, first, eval_dir, first_dir):
 
 def _are_same_boxes(truth, first):
     same = np.array_equal(truth.images, first.images) and np.array_equal(truth.labels, first.labels)
-    return same and bool(np.all(np.abs(truth.ltwh - first.ltwh) < _SAME))
+    return same and np.allclose(truth.ltwh, first.ltwh, rtol=0, atol=_SAME)
 
 
 def compare(first, second):
@@ -153,17 +151,18 @@ def compare(first, second):
     adjusted = [values[0][2], *holm([value[2] for value in values[1:]])]
     return [
         Difference(
-            before.family,
-            before.name,
-            before.images,
-            before.boxes,
-            float(before.scores[0]),
-            float(after.scores[0]),
-            *value,
-            after_holm,
-            before.remark,
+            family=before.family,
+            name=before.name,
+            boxes=before.boxes,
+            before=float(before.scores[0]),
+            after=float(after.scores[0]),
+            low=low,
+            high=high,
+            p=p,
+            adjusted=corrected,
+            remark=before.remark,
         )
-        for (before, after), value, after_holm in zip(pairs, values, adjusted, strict=True)
+        for (before, after), (low, high, p), corrected in zip(pairs, values, adjusted, strict=True)
     ]
 
 

@@ -43,14 +43,11 @@ def accumulate(tally, weights):
         weights: float [N, B], a column for each weighting. float32 is twice as fast and precise to
             about 1e-6; float64 is exact.
     """
-    edges = np.searchsorted(tally.group, np.arange(tally.groups + 1))
-    order = np.argsort(tally.box_group, kind="stable")
-    box_edges = np.searchsorted(tally.box_group[order], np.arange(tally.groups + 1))
     shape = tally.groups, tally.correct.shape[1], weights.shape[1]
     scores = Scores(np.full(shape, np.nan), np.full(shape, np.nan))
     for group in range(tally.groups):
-        rows = slice(edges[group], edges[group + 1])
-        boxes = tally.box_image[order[box_edges[group] : box_edges[group + 1]]]
+        rows = slice(*np.searchsorted(tally.group, (group, group + 1)))
+        boxes = tally.box_image[tally.box_group == group]
         if len(boxes):
             part = _Curve(tally.image[rows], tally.correct[rows], tally.ignored[rows])
             step = max(_CELLS // max(part.most, 1), 1)
@@ -160,13 +157,13 @@ def tally_classes(truth, ranked, matches):
     part, rows = part[order], rows[order]
     box_part, boxes = np.nonzero(matches.counted.T)
     return Tally(
-        ranges * classes,
-        group[order],
-        ranked.images[rows],
-        matches.correct[rows, part],
-        matches.ignored[rows, part],
-        box_part * classes + truth.labels[boxes],
-        truth.images[boxes],
+        groups=ranges * classes,
+        group=group[order],
+        image=ranked.images[rows],
+        correct=matches.correct[rows, part],
+        ignored=matches.ignored[rows, part],
+        box_group=box_part * classes + truth.labels[boxes],
+        box_image=truth.images[boxes],
     )
 
 

@@ -34,7 +34,6 @@ class Errors(NamedTuple):
     boxes: np.ndarray  # int [D], the box it is right or wrong about, -1 for none
     repairs: np.ndarray  # bool [D], whether mending it would find its box
     ious: np.ndarray  # float [D], with the box
-    taken: np.ndarray  # bool [G], found
     missed: np.ndarray  # bool [G], neither found nor findable by mending a detection
 
 
@@ -63,7 +62,8 @@ def find_errors(truth, found):
     repairs = _best_repairs(found.scores[rows], kinds, boxes, taken)
     findable = np.zeros(len(taken), bool)
     findable[boxes[repairs]] = True
-    return Errors(rows, kinds, boxes, repairs, ious, taken, ~taken & ~findable & ~truth.crowd)
+    missed = ~(taken | findable | truth.crowd)
+    return Errors(rows=rows, kinds=kinds, boxes=boxes, repairs=repairs, ious=ious, missed=missed)
 
 
 def _judge(truth, found, rows, boxes, taken):
@@ -72,7 +72,7 @@ def _judge(truth, found, rows, boxes, taken):
     about, ious = np.full(len(rows), -1), np.zeros(len(rows))
     if not len(boxes):
         return kinds, about, ious
-    iou = _grid(found.ltwh[rows], truth.ltwh[boxes], False)
+    iou = ltwh_iou_with_crowds(found.ltwh[rows, np.newaxis], truth.ltwh[boxes], False)
     same = found.labels[rows, np.newaxis] == truth.labels[boxes]
     of_class, of_others = iou * same, iou * ~same
     free = of_class.copy()
@@ -104,20 +104,9 @@ def _judge(truth, found, rows, boxes, taken):
     return kinds, about, ious
 
 
-def _grid(first, second, crowd):
-    """Returns the overlaps of all with all, [D, G]."""
-    rows, columns = np.indices((len(first), len(second)))
-    every = ltwh_iou_with_crowds(
-        first[rows.ravel()], second[columns.ravel()], np.full(rows.size, crowd)
-    )
-    return every.reshape(rows.shape)
-
-
 def _ignore_in_crowds(truth, found, rows, crowds, kinds):
-    if not len(crowds):
-        return
-    inside = _grid(found.ltwh[rows], truth.ltwh[crowds], True) > FOREGROUND
-    inside &= found.labels[rows, np.newaxis] == truth.labels[crowds]
+    share = ltwh_iou_with_crowds(found.ltwh[rows, np.newaxis], truth.ltwh[crowds], True)
+    inside = (share > FOREGROUND) & (found.labels[rows, np.newaxis] == truth.labels[crowds])
     kinds[inside.any(axis=1) & (kinds != _RIGHT)] = _IGNORED
 
 

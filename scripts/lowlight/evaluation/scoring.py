@@ -1,7 +1,5 @@
 """Scores detections in every way the report shows, and writes numbers, table and report."""
 
-import csv
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from lowlight.core.files import output_dir, write_text, write_texts
 from lowlight.evaluation.matching import rank_detections
@@ -131,15 +130,14 @@ def _number(value):
 
 def format_slices(slices):
     """Returns slices.csv's text: a row a slice, its scores with the ends of their intervals."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     ends = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
-    writer.writerow(["family", "slice", "images", "boxes", *ends, "remark"])
-    for part in slices:
-        numbers = np.column_stack([part.scores, part.intervals()]).ravel()
-        texts = ["" if np.isnan(number) else f"{number:.6f}" for number in numbers]
-        writer.writerow([part.family, part.name, part.images, part.boxes, *texts, part.remark])
-    return stream.getvalue()
+    rows = [
+        (part.family, part.name, part.images, part.boxes)
+        + (*np.column_stack([part.scores, part.intervals()]).ravel(), part.remark)
+        for part in slices
+    ]
+    table = pd.DataFrame(rows, columns=["family", "slice", "images", "boxes", *ends, "remark"])
+    return table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
 
 
 @dataclass(frozen=True)

@@ -109,15 +109,16 @@ def iou(boxes, others):
 
 
 def ltwh_iou_with_crowds(first, second, crowd):
-    """Returns the IoU of boxes with boxes, row by row, as pycocotools' bbIou computes it.
+    """Returns the IoU of boxes with boxes, as pycocotools' bbIou computes it.
 
     Args:
-        first: ltwh of detections, [P, 4].
-        second: ltwh of ground truth, [P, 4].
-        crowd: bool [P]; with a crowd, it is the share of the detection that lies in it.
+        first: ltwh of detections, [..., 4].
+        second: ltwh of ground truth, [..., 4]; the dots of both broadcast.
+        crowd: bool [...]; with a crowd, it is the share of the detection that lies in it.
     """
-    sides = np.minimum(first[:, :2] + first[:, 2:], second[:, :2] + second[:, 2:])
-    sides = np.maximum(sides - np.maximum(first[:, :2], second[:, :2]), 0)
-    inside, area = sides[:, 0] * sides[:, 1], first[:, 2] * first[:, 3]
-    union = np.where(crowd, area, area + second[:, 2] * second[:, 3] - inside)
+    corners = first[..., :2], second[..., :2]
+    sides = np.minimum(corners[0] + first[..., 2:], corners[1] + second[..., 2:])
+    sides = np.maximum(sides - np.maximum(*corners), 0)
+    inside, area = sides[..., 0] * sides[..., 1], first[..., 2] * first[..., 3]
+    union = np.where(crowd, area, area + second[..., 2] * second[..., 3] - inside)
     return np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)
