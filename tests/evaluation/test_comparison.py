@@ -112,6 +112,22 @@ def test_what_cannot_be_compared_is_named(tmp_path, names, message):
         read_evaluations([tmp_path / name for name in names], 9, 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON, or cut short"),
+        ("7", "its records or images_dir are no paths"),
+        ('{"records": [1]}', "its records or images_dir are no paths"),
+        ('{"images_dir": ["a"]}', "its records or images_dir are no paths"),
+    ],
+)
+def test_a_broken_metrics_json_is_named(tmp_path, text, message):
+    folders = [write(tmp_path / "a"), write(tmp_path / "b")]
+    (folders[1] / "metrics.json").write_text(text)
+    with pytest.raises(DataError, match=rf"b/metrics\.json: {message}.*\n  Run evaluate.py again"):
+        read_evaluations(folders, 0, 0)
+
+
 def test_the_script_takes_runs_and_prints_a_table_and_writes_a_page(tmp_path, run_script):
     folders = [write(tmp_path / "a run"), write(tmp_path / "b run")]
     output = tmp_path / "out" / "page.html"

@@ -28,7 +28,7 @@ FILES = {
 
 @pytest.fixture
 def data_dir(tmp_path):
-    return make_data(tmp_path / "some data")
+    return make_data(tmp_path / "some {data}")
 
 
 @pytest.fixture

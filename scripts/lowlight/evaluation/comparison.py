@@ -1,6 +1,5 @@
 """Compares evaluations of several detectors on the same ground truth, slice by slice."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir
+from lowlight.core.json_texts import parse_json
 from lowlight.evaluation.results import read_results
 from lowlight.evaluation.scoring import Score, score_detections
 from lowlight.evaluation.slices import centred_intervals
@@ -15,6 +15,7 @@ from lowlight.evaluation.truth import read_truth_of_coco
 from lowlight.evaluation.truth_source import gather_facts
 
 LEVEL = 0.05  # of significance, over all slices together
+_REMEDY = "Run evaluate.py again: it writes the file anew."
 _SAME = 0.02  # pixels by which boxes that are the same may differ
 
 
@@ -23,7 +24,7 @@ class Evaluated(NamedTuple):
 
     name: str
     score: Score
-    about: dict  # what its metrics.json holds
+    about: dict  # {"records": paths, "images_dir": path}, where its images were, "" for nowhere
 
 
 class Difference(NamedTuple):
@@ -77,10 +78,8 @@ def read_evaluations(folders, samples, seed):
         first = first or (truth, facts, eval_dir)
         _check_same(truth, first[0], eval_dir, first[2])
         found, _ = read_results(eval_dir / "detections.json", truth)
-        about = json.loads((eval_dir / "metrics.json").read_text(encoding="utf-8"))
-        evaluated.append(
-            Evaluated(name, score_detections(first[0], found, first[1], samples, seed), about)
-        )
+        score = score_detections(first[0], found, first[1], samples, seed)
+        evaluated.append(Evaluated(name, score, _read_about(eval_dir / "metrics.json")))
     return evaluated
 
 
@@ -106,11 +105,21 @@ def _eval_dir(folder):
     )
 
 
+def _read_about(path):
+    """Returns what metrics.json says of where the images are: their records, or their folder."""
+    about = parse_json(path.read_bytes(), path, _REMEDY)
+    about = about if isinstance(about, dict) else {"records": about}
+    records, folder = about.get("records") or [], about.get("images_dir") or ""
+    if not (isinstance(records, list) and all(isinstance(p, str) for p in (*records, folder))):
+        raise DataError(f"{path}: its records or images_dir are no paths.\n  {_REMEDY}")
+    return {"records": records, "images_dir": folder}
+
+
 def _read_truth(eval_dir):
     """Returns (Truth, Facts) of an evaluation's ground_truth.json."""
     path = eval_dir / "ground_truth.json"
     truth = read_truth_of_coco(path)
-    images = json.loads(path.read_text(encoding="utf-8"))["images"]
+    images = parse_json(path.read_bytes(), path, _REMEDY)["images"]
     by_id = {image["id"]: image.get("facts") for image in images}
     return truth, gather_facts([by_id[number] for number in truth.image_ids.tolist()])
 

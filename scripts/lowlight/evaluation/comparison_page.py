@@ -70,11 +70,10 @@ def _changed(first, other):
 
 def _find_images(about, names):
     """Returns {filename: bytes} of the images where the evaluation had them."""
-    records = about.get("records") or []
+    records, folder = about["records"], about["images_dir"]
     if records and all(Path(path).is_file() for path in records):
         return pick_encoded(records, names)
-    folder = about.get("images_dir")
-    paths = {name: Path(folder) / name for name in names} if folder else {}
+    paths = {name: Path(folder, name) for name in names} if folder else {}
     return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
 

@@ -191,8 +191,8 @@ def finish_score(
         "seed": options.seed,
     }
     write_score(score, eval_dir, about)
-    what, of = title
-    title = f"{what} on {len(truth.filenames)} images with {truth.boxes} boxes of {of}"
+    what, place = title
+    title = f"{what} on {len(truth.filenames)} images with {truth.boxes} boxes of {place}"
     table = f"{title}:\n{format_table(score.metrics)}"
     write_text(eval_dir / "metrics.txt", table + "\n")
     print(table)
