@@ -4,12 +4,11 @@
 
 Each becomes <stem>.jpg. The bytes of an RGB JPEG stay as they are; other forms (PNG, transparent,
 grey, palette) are encoded at quality 95 without chroma subsampling, transparency over black. EXIF
-rotations are not applied, since ExDark's boxes are in the stored pixels, and the tag of a JPEG that
-stays as it is otherwise is set to no rotation, lest a later reader apply it. In the same folder
-problems.csv names what was out of the ordinary (file,problem,detail), and converted.csv says what
-was done with each image. By its SHA-256 sums the same command, run again after an interruption or
-with more images, converts only what isn't there yet, and make_tfrecords.py finds near-duplicates by
-its pHashes without decoding the images again.
+rotations are not applied, since ExDark's boxes are in the stored pixels; TensorFlow ignores the tag
+that a JPEG keeps. In the same folder problems.csv names what was out of the ordinary
+(file,problem,detail), and converted.csv says what was done with each image. By its SHA-256 sums the
+same command, run again after an interruption or with more images, converts only what isn't there
+yet, and make_tfrecords.py finds near-duplicates by its pHashes without decoding the images again.
 """
 
 from pathlib import Path
@@ -44,7 +43,7 @@ def main():
         print(f"  there already, from an earlier conversion: {done.found}")
     kinds = (
         ("RGB JPEGs kept byte for byte", done.names("kept"), False),
-        ("EXIF rotation switched off", done.names("unrotated"), True),
+        ("EXIF rotation not applied", done.rotated, True),
         ("given their end marker", done.names("completed"), True),
         ("encoded as RGB JPEG", done.names("encoded"), False),
         ("other files left alone", done.strays, True),

@@ -1,30 +1,16 @@
 """A data step that is interrupted goes on where it was, and takes nothing half-made for whole."""
 
+import itertools
 import shutil
 
 import kill_data_steps
 import pytest
 
+from lowlight.core import parallel
+from lowlight.core.errors import DataError
+from lowlight.dataset import conversion
 from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.tables import ConvertedRow, open_journal, read_journal
 from lowlight.images import rgb_jpegs
-
-ROW = ConvertedRow("Cat/a\n,b.png", "encoded", 1, "0" * 64, "f" * 64, "a" * 64)
-
-
-def cut_journal(path, rows, rest=""):
-    """Leaves a journal as an interrupted step does, with the beginning of a next line."""
-
-    def step():
-        with open_journal(path) as add:
-            for row in rows:
-                add(row)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        step()
-    with open(path, "a", encoding="latin-1") as file:
-        file.write(rest)
 
 
 def test_killed_at_random_moments_the_steps_end_with_the_bytes_of_a_quiet_run(tmp_path):
@@ -75,28 +61,42 @@ def test_what_changed_is_converted_again(tiny_exdark, tmp_path, change):
     assert (converted.read_bytes() == before) is (change != "source")
 
 
-def test_an_interrupted_conversion_goes_on_from_its_journal(tiny_exdark, tmp_path, encoded):
-    folder = tmp_path / "images"
-    done = convert_images(tiny_exdark / "ExDark", folder)
-    (folder / "converted.csv").unlink()
-    cut_journal(folder / ".converted.journal", done.rows[:5])
-    assert convert_images(tiny_exdark / "ExDark", folder).found == 5
-    assert not (folder / ".converted.journal").exists()
+def interrupt(tiny_exdark, folder, monkeypatch, count):
+    """Interrupts a conversion behind so many images."""
+    results = parallel.map_in_threads
+
+    def interrupted(*given):
+        yield from itertools.islice(results(*given), count)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "map_in_processes", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            convert_images(tiny_exdark / "ExDark", folder)
 
 
-@pytest.mark.parametrize(
-    "rest", ["", "Cat/c.png,enc", '\0\xff,"\n', "a,b\n", "a,kept,one,0,0\n"], ids=repr
-)
-def test_a_journal_gives_its_whole_rows_whatever_follows(tmp_path, rest):
-    path = tmp_path / "journal"
-    cut_journal(path, [ROW], rest)
-    assert read_journal(path, ConvertedRow) == [ROW]
+def test_an_interrupted_conversion_continues_from_its_table(tiny_exdark, tmp_path, monkeypatch):
+    interrupt(tiny_exdark, tmp_path / "images", monkeypatch, 5)
+    assert convert_images(tiny_exdark / "ExDark", tmp_path / "images").found == 5
 
 
-def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path):
-    path = tmp_path / "journal"
-    cut_journal(path, [ROW], "Cat/c.png,enc")
-    with open_journal(path) as add:
-        add(ROW._replace(file="b"))
-        assert [row.file for row in read_journal(path, ConvertedRow)] == [ROW.file, "b"]
-    assert not path.exists()
+def test_a_conversion_writes_its_table_while_it_works(tiny_exdark, tmp_path, monkeypatch):
+    written, write = [], conversion.write_texts
+    monkeypatch.setattr(conversion, "_WRITTEN_EACH", 0)
+    monkeypatch.setattr(
+        conversion, "write_texts", lambda texts: written.append(len(texts)) or write(texts)
+    )
+    convert_images(tiny_exdark / "ExDark", tmp_path / "images")
+    assert written == [1] * 8 + [2]
+
+
+def test_more_images_keep_what_an_interruption_left(tiny_exdark, tmp_path, monkeypatch):
+    convert_images(tiny_exdark / "ExDark", tmp_path / "images")
+    interrupt(tiny_exdark, tmp_path / "images", monkeypatch, 1)
+    assert convert_images(tiny_exdark / "ExDark", tmp_path / "images").found == 8
+
+
+def test_a_table_that_cannot_be_read_is_told(tiny_exdark, tmp_path):
+    (tmp_path / "converted.csv").write_text("file,how\n")
+    with pytest.raises(DataError, match=r"converted\.csv:1: no column orientation.*\n  Remove it"):
+        convert_images(tiny_exdark / "ExDark", tmp_path)

@@ -106,8 +106,8 @@ def test_the_conversion_accounts_for_every_file(whole, converted):
     assert converted.returncode == 0
     assert converted.stdout == (
         f"7363 images in {whole}/images\n"
-        "  RGB JPEGs kept byte for byte: 6828\n"
-        f"  EXIF rotation switched off: 1 ({TURNED})\n"
+        "  RGB JPEGs kept byte for byte: 6829\n"
+        f"  EXIF rotation not applied: 1 ({TURNED})\n"
         "  given their end marker: 3 "
         "(Bottle/2015_01610.jpg, Cat/2015_03362.jpg, Dog/2015_05339.jpg)\n"
         "  encoded as RGB JPEG: 531\n"

@@ -2,20 +2,12 @@
 
 import io
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lowlight.images.exif import switch_rotation_off
-from lowlight.images.jpegs import (
-    app1_segments,
-    cut_to_first_waves,
-    holds_end_marker,
-    is_of_common_form,
-    rgb_size,
-)
+from lowlight.images.rgb_jpegs import holds_end_marker, is_of_common_form
 
 
 def jpeg(mode="RGB", **options):
@@ -25,7 +17,6 @@ def jpeg(mode="RGB", **options):
 
 
 BASELINE, PROGRESSIVE = jpeg(), jpeg(progressive=True)
-GREY = jpeg("L")
 # An APP1 segment that holds a thumbnail, which has an end marker of its own.
 THUMBNAIL = b"\xff\xe1" + (2 + 6 + len(BASELINE)).to_bytes(2, "big") + b"Exif\0\0" + BASELINE
 
@@ -62,13 +53,6 @@ def test_no_part_of_a_jpeg_passes_for_a_whole_one(data):
     assert [n for n in range(len(data)) if holds_end_marker(data[:n])] == []
 
 
-def test_app1_segments_are_found_before_the_scan():
-    data = BASELINE[:2] + THUMBNAIL + THUMBNAIL + BASELINE[2:]
-    contents = [data[start:end] for start, end in app1_segments(data)]
-    assert contents == [THUMBNAIL[4:], THUMBNAIL[4:]]
-    assert app1_segments(BASELINE) == []
-
-
 @pytest.mark.parametrize(
     ("frame", "common"),
     [(0xC0, True), (0xC1, True), (0xC2, True), (0xC3, False), (0xC9, False)],
@@ -88,55 +72,3 @@ def test_no_bytes_are_too_odd_to_walk_through(data):
     for some in (data, b"\xff\xd8" + data):
         assert holds_end_marker(some) in (True, False)
         assert is_of_common_form(some) in (True, False)
-        switched, orientation = switch_rotation_off(some)
-        assert (len(switched), switched == some) == (len(some), orientation == 1)
-
-
-@pytest.mark.parametrize(
-    ("data", "size"),
-    [
-        pytest.param(BASELINE, (48, 32), id="baseline"),
-        pytest.param(PROGRESSIVE, (48, 32), id="progressive"),
-        pytest.param(BASELINE[:2] + THUMBNAIL + BASELINE[2:], (48, 32), id="with a thumbnail"),
-        pytest.param(GREY, None, id="grey"),
-        pytest.param(BASELINE[: BASELINE.index(b"\xff\xda") + 4], None, id="cut in its header"),
-        pytest.param(b"text", None, id="no JPEG"),
-        pytest.param(b"", None, id="empty"),
-    ],
-)
-def test_the_size_of_an_rgb_jpeg_stands_in_its_header(data, size):
-    assert rgb_size(data) == size
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param(BASELINE, id="baseline"),
-        pytest.param(PROGRESSIVE[:-2], id="no end marker"),
-        pytest.param(PROGRESSIVE[:300], id="cut in its header"),
-        pytest.param(b"text\xff\xd9", id="no JPEG"),
-    ],
-)
-def test_only_a_whole_progressive_jpeg_is_cut_to_its_first_waves(data):
-    assert cut_to_first_waves(data) == data
-
-
-def test_a_progressive_jpeg_cut_to_its_first_waves_is_nearly_the_same_image():
-    blobs = Image.effect_noise((12, 8), 90).resize((480, 320), Image.Resampling.BICUBIC)
-    stream = io.BytesIO()
-    blobs.convert("RGB").save(stream, "JPEG", progressive=True)
-    cut = cut_to_first_waves(stream.getvalue())
-    assert len(cut) < 0.7 * len(stream.getvalue())
-    small = [
-        np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((32, 32)), int)
-        for data in (stream.getvalue(), cut)
-    ]
-    assert np.abs(small[0] - small[1]).max() <= 2
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=60), st.integers(0, len(PROGRESSIVE)))
-def test_no_damage_stops_the_cutting_of_a_jpeg(noise, place):
-    data = PROGRESSIVE[:place] + noise + PROGRESSIVE[place:]
-    assert len(cut_to_first_waves(data)) <= len(data)
-    assert rgb_size(data) is None or len(rgb_size(data)) == 2

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 
 from absl import app, flags, logging
 
@@ -82,6 +83,8 @@ def _flag_message(error):
 def _exit_plainly(main):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)
+    # Of a picture's tags and profiles, which have no say in its pixels.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         status = main()
         sys.stdout.flush()

@@ -1,18 +1,18 @@
 """Does something with each of many items at a time, in order, and shows how far it is."""
 
-import contextlib
+import ctypes
+import functools
 import itertools
-import mmap
 import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import sys
 import threading
 import time
-import traceback
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 from tqdm import tqdm
 
@@ -20,9 +20,20 @@ from lowlight.core.errors import DataError
 
 # Submitted a thread: enough that none waits while the first of them is a slow one.
 _AHEAD = 16
+_CHUNKS_AHEAD = 8  # submitted a process
+_LEAST = 32  # items that are worth starting processes for
+_END_WITH_PARENT = 1  # PR_SET_PDEATHSIG, from <linux/prctl.h>
+_GIVEN = {}  # to a forked process, under "work"
 
 
-def map_in_threads(function, items, jobs=None, ahead=_AHEAD):
+def cores() -> int:
+    """Returns how many cores this process may use, which a batch system may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def map_in_threads(
+    function: Callable, items: Iterable, jobs: int | None = None, ahead: int = _AHEAD
+) -> Iterator:
     """Yields function(item) for each item, in the order of the items.
 
     Pillow, hashlib and file reads let other threads run meanwhile. Only a few results are held at a
@@ -34,27 +45,17 @@ def map_in_threads(function, items, jobs=None, ahead=_AHEAD):
         jobs: how many threads; by default one a core.
         ahead: how many items, finished or not, are held for each thread.
     """
-    jobs = jobs or os.cpu_count()
-    items = iter(items)
+    jobs = jobs or cores()
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = deque(
-            pool.submit(function, item) for item in itertools.islice(items, jobs * ahead)
-        )
         try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
-                yield result
+            yield from _map_in_order(pool, function, items, jobs * ahead)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-_LEAST = 32  # items that are worth it to start processes for
-_QUEUED = 2  # chunks that wait for each process, so that it never waits for the caller
-_CHUNKS_AHEAD = 8  # chunks a process, finished or not, that are ahead of what was taken
-
-
-def map_in_processes(function, items, jobs=None, chunk=16):
+def map_in_processes(
+    function: Callable, items: Iterable, jobs: int | None = None, chunk: int = 16
+) -> Iterator:
     """Yields function(item) for each item, in the order of the items.
 
     For work that holds Python's lock much of the time, which threads would do in turn. The
@@ -72,13 +73,37 @@ def map_in_processes(function, items, jobs=None, chunk=16):
         DataError: a process was killed. Besides, whatever the function raises.
     """
     items = list(items)
-    jobs = jobs or os.cpu_count()
+    jobs = jobs or cores()
     if jobs < 2 or len(items) < _LEAST or not _can_fork():
         yield from map_in_threads(function, items, jobs)
         return
+    context = multiprocessing.get_context("fork")
     chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
-    with _start(function, chunks, jobs) as workers:
-        yield from _take_in_order(workers, len(chunks))
+    stop = context.RawValue("b", 0)
+    given = functools.partial(_work, function, chunks, stop)
+    pool = ProcessPoolExecutor(min(jobs, len(chunks)), context, _begin, (given, os.getpid()))
+    try:
+        for results in _map_in_order(pool, _call, range(len(chunks)), jobs * _CHUNKS_AHEAD):
+            yield from results
+    except BrokenProcessPool as error:
+        raise DataError(
+            "one of the processes that share the work was killed.\n"
+            "  Most often the memory is full. Free some and run the same command again; what is "
+            "done isn't done again."
+        ) from error
+    finally:
+        stop.value = 1
+        pool.shutdown(cancel_futures=True)
+
+
+def _map_in_order(pool: Executor, function: Callable, items: Iterable, ahead: int) -> Iterator:
+    """Yields what the pool's function(item) returns, in order, `ahead` of them at a time."""
+    items = iter(items)
+    waiting = deque(pool.submit(function, item) for item in itertools.islice(items, ahead))
+    while waiting:
+        result = waiting.popleft().result()
+        waiting.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
+        yield result
 
 
 def _can_fork():
@@ -91,97 +116,23 @@ def _can_fork():
     )
 
 
-@contextlib.contextmanager
-def _start(function, chunks, jobs):
-    """Yields {connection: process} of the started processes, and ends them with the block."""
-    context = multiprocessing.get_context("fork")
-    stop = mmap.mmap(-1, 1)  # memory that all of them share
-    workers = {}
-    try:
-        for _ in range(jobs):
-            here, there = context.Pipe()
-            given = function, chunks, there, (*workers, here), stop, os.getpid()
-            process = context.Process(target=_work, args=given, daemon=True)
-            process.start()
-            there.close()
-            workers[here] = process
-        yield workers
-    finally:
-        stop[0] = 1
-        for connection in workers:
-            connection.close()
-        for process in workers.values():
-            process.join()
-
-
-def _work(function, chunks, connection, of_caller, stop, caller):
-    """Answers each number of a chunk with (number, results, None) or (number, None, error)."""
+def _begin(work, caller):
+    """Prepares a forked process: it ends when its caller does, and does `work` when called."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller, who stops this
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for other in of_caller:  # else the end of the caller would close none
-        other.close()
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            number = connection.recv()
-            results, failure = [], None
-            for item in chunks[number]:
-                if stop[0] or os.getppid() != caller:
-                    return
-                try:
-                    results.append(function(item))
-                except Exception as error:
-                    if not isinstance(error, DataError):  # its traceback isn't pickled
-                        error.add_note(f"In another process:\n{traceback.format_exc()}")
-                    failure = error
-                    break
-            connection.send((number, results, failure))
+    ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGTERM)
+    if os.getppid() != caller:  # it ended before that
+        os._exit(1)
+    _GIVEN["work"] = work
 
 
-def _take_in_order(workers, count):
-    """Deals the numbers of chunks to whoever is free, and yields the results in their order."""
-    free = [connection for connection in workers for _ in range(_QUEUED)]
-    waiting, dealt, taken = {}, 0, 0
-    while taken < count:
-        while free and dealt < min(count, taken + _CHUNKS_AHEAD * len(workers)):
-            _tell(free.pop(), dealt, workers)
-            dealt += 1
-        for connection in multiprocessing.connection.wait(list(workers)):
-            number, *waiting[number] = _hear(connection, workers)
-            free.append(connection)
-        while taken in waiting:
-            results, failure = waiting.pop(taken)
-            yield from results
-            if failure is not None:
-                raise failure
-            taken += 1
+def _call(number):
+    """Does in a forked process what `_begin` was given, which needn't be picklable."""
+    return _GIVEN["work"](number)
 
 
-def _tell(connection, number, workers):
-    try:
-        connection.send(number)
-    except OSError as error:
-        raise _ended(workers[connection]) from error
-
-
-def _hear(connection, workers):
-    try:
-        return connection.recv()
-    except (EOFError, OSError) as error:
-        raise _ended(workers[connection]) from error
-
-
-def _ended(process):
-    """Returns the DataError of a process that ended before its work."""
-    process.join()
-    code = process.exitcode
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    likely = (
-        "Most often the memory is full. Free some and run" if code == -signal.SIGKILL else "Run"
-    )
-    return DataError(
-        f"one of the processes that share the work {how}.\n"
-        f"  {likely} the same command again; what is done isn't done again."
-    )
+def _work(function, chunks, stop, number):
+    return [function(item) for item in chunks[number] if not stop.value]
 
 
 # Without its thread, which looks after bars that pause: a process with threads isn't forked.

@@ -1,7 +1,9 @@
-"""Converts the images of a folder or archive to RGB JPEGs, and goes on where it was interrupted."""
+"""Converts the images of a folder or archive to RGB JPEGs, and continues where it was stopped."""
 
+import contextlib
 import functools
 import hashlib
+import time
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -12,18 +14,17 @@ from lowlight.core.sources import is_stray, list_files
 from lowlight.dataset.duplicates import hash_image
 from lowlight.dataset.tables import (
     CONVERTED,
-    JOURNAL,
     ConvertedRow,
     ProblemRow,
     converted_name,
     format_table,
-    open_journal,
     read_converted,
 )
 from lowlight.images.reading import is_image_name
-from lowlight.images.rgb_jpegs import to_rgb_jpeg
+from lowlight.images.rgb_jpegs import HOWS, to_rgb_jpeg
 
 PROBLEMS = "problems.csv"
+_WRITTEN_EACH = 10.0  # seconds between what is kept of an unfinished conversion
 _CHUNK = 4  # images that a process takes at a time; one that is encoded takes many times others
 
 
@@ -35,6 +36,11 @@ class Converted(NamedTuple):
     problems: list  # of ProblemRow, sorted
     found: int  # how many of the rows an earlier conversion had already made
 
+    @property
+    def rotated(self):
+        """The names of the source files that EXIF says to turn."""
+        return [row.file for row in self.rows if row.orientation > 1]
+
     def names(self, how):
         """Returns the names of the source files with which this was done (see ConvertedRow)."""
         return [row.file for row in self.rows if row.how == how]
@@ -44,8 +50,8 @@ def convert_images(source, folder, jobs=None, verify=False):
     """Writes each image of a folder or zip archive as `<stem>.jpg` into one flat folder.
 
     Beside them it writes converted.csv, what was done with each, and problems.csv, what was out of
-    the ordinary. An image isn't converted again where converted.csv, or what an interrupted
-    conversion left in its stead, says by SHA-256 that this source became what is there.
+    the ordinary. An image isn't converted again where converted.csv, perhaps of an interrupted
+    conversion, says by SHA-256 that this source became what is there.
 
     Args:
         source: ExDark's folder of class folders, or its archive.
@@ -66,47 +72,76 @@ def convert_images(source, folder, jobs=None, verify=False):
     convert = functools.partial(_convert, folder=folder, known=known, verify=verify)
     rows, errors, found = [], [], 0
     problems = [ProblemRow(file.name, "stray file", "left alone") for file in strays]
-    with open_journal(folder / JOURNAL) as add, Progress(len(images), "image") as progress:
+    with _kept_rows(folder, known) as keep, Progress(len(images), "image") as progress:
         results = map_in_processes(convert, images, jobs, _CHUNK)
-        for file, result in zip(images, results, strict=True):
+        for file, (result, was_there) in zip(images, results, strict=True):
             if isinstance(result, DataError):
                 errors.append(result)
             else:
                 rows.append(result)
-                found += result is known.get(file.name)
-                add(result)
+                found += was_there
+                keep(result)
             problems.extend(_problems_of(file, result))
             progress.update()
-        write_texts(
-            {
-                folder / CONVERTED: format_table(rows, ConvertedRow),
-                folder / PROBLEMS: format_table(sorted(problems), ProblemRow),
-            }
-        )
+    write_texts(
+        {
+            folder / CONVERTED: format_table(rows, ConvertedRow),
+            folder / PROBLEMS: format_table(sorted(problems), ProblemRow),
+        }
+    )
     if errors:
         raise join_errors(errors, f"The other {len(rows)} images are in {folder}.")
     return Converted(rows, [file.name for file in strays], sorted(problems), found)
 
 
+@contextlib.contextmanager
+def _kept_rows(folder, known):
+    """Yields a function that takes a ConvertedRow; converted.csv has them when it is interrupted.
+
+    One that was killed without a warning loses what it did in the last seconds.
+    """
+    rows, written = dict(known), time.monotonic()
+
+    def write():
+        table = format_table([rows[name] for name in sorted(rows)], ConvertedRow)
+        write_texts({folder / CONVERTED: table})
+
+    def keep(row):
+        nonlocal written
+        rows[row.file] = row
+        if time.monotonic() - written > _WRITTEN_EACH:
+            write()
+            written = time.monotonic()
+
+    try:
+        yield keep
+    except BaseException:
+        with contextlib.suppress(OSError):
+            write()
+        raise
+
+
 def _convert(file, folder, known, verify):
-    """Writes one image, where it isn't there, and returns its ConvertedRow or a DataError."""
+    """Writes one image, where it isn't there; returns (ConvertedRow or DataError, was there)."""
     path = folder / converted_name(file.name)
     try:
         data = file.read()
         sha256 = _sha256(data)
         row = known.get(file.name)
-        if row and row.source_sha256 == sha256 and _holds(path, row.sha256):
-            return row
+        if row and row.how in HOWS and row.source_sha256 == sha256 and _holds(path, row.sha256):
+            return row, True
         jpeg = to_rgb_jpeg(data, file.place, verify)
     except DataError as error:
-        return error
+        return error, False
     except OSError as error:
-        return DataError(f"{file.place}: {error.strerror}.\n  Check the file's permissions.")
+        text = f"{file.place}: {error.strerror}.\n  Check the file's permissions."
+        return DataError(text), False
     with whole_file(path) as partial:
         partial.write_bytes(jpeg.data)
     written = sha256 if jpeg.data == data else _sha256(jpeg.data)
     phash = _hash(jpeg.data, file.place)
-    return ConvertedRow(file.name, jpeg.how, jpeg.orientation, sha256, written, phash)
+    row = ConvertedRow(file.name, jpeg.how, jpeg.orientation, sha256, written, phash)
+    return row, False
 
 
 def _hash(data, place):
@@ -134,7 +169,7 @@ def _problems_of(file, result):
     if result.how == "completed":
         yield ProblemRow(file.name, "no end marker", "added")
     if result.orientation > 1:
-        yield ProblemRow(file.name, "EXIF rotation", f"{result.orientation}, switched off")
+        yield ProblemRow(file.name, "EXIF rotation", f"{result.orientation}, not applied")
 
 
 def _list_images(source, folder):

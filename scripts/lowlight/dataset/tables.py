@@ -5,7 +5,6 @@ work, its rows are of that type. The csv module takes the text apart: it tells t
 and a short line from empty fields.
 """
 
-import contextlib
 import csv
 import io
 import reprlib
@@ -23,8 +22,8 @@ class ConvertedRow(NamedTuple):
     """A row of converted.csv: an image, and what the conversion did with it."""
 
     file: str  # its path in the source
-    how: str  # kept, unrotated, completed or encoded, as `rgb_jpegs.to_rgb_jpeg` says
-    orientation: int  # EXIF's, where it was switched off, otherwise 1
+    how: str  # kept, completed, encoded or turned, as `rgb_jpegs.to_rgb_jpeg` says
+    orientation: int  # EXIF's, 1 where there is none
     source_sha256: str  # of its bytes in the source, in hexadecimal
     sha256: str  # of the RGB JPEG's
     phash: str  # of the RGB JPEG, as `perceptual_hash.hash_image` gives it; "" where it is damaged
@@ -236,8 +235,6 @@ def _check_boxes(path, boxes, images, classes):
 
 
 CONVERTED = "converted.csv"
-# What is done of an interrupted conversion, in the form of CONVERTED.
-JOURNAL = ".converted.journal"
 
 
 def converted_name(source):
@@ -247,54 +244,14 @@ def converted_name(source):
 
 def read_converted(folder):
     """Returns {source file: ConvertedRow} of what earlier conversions made in a folder."""
-    paths = Path(folder) / CONVERTED, Path(folder) / JOURNAL
-    return {row.file: row for path in paths for row in read_journal(path, ConvertedRow)}
+    path = Path(folder) / CONVERTED
+    if not path.exists():
+        return {}
+    table = read_table(path, ConvertedRow, "Remove it, and run convert_images.py again.")
+    return {row.file: row for row in rows_of(table, ConvertedRow)}
 
 
 def read_hashes(folder):
     """Returns {converted image: (SHA-256 sum, pHash)} of what conversions made in a folder."""
     rows = read_converted(folder).values()
     return {converted_name(row.file): (row.sha256, row.phash) for row in rows}
-
-
-def read_journal(path, row_type):
-    """Returns the rows of a journal, none where there is no such file.
-
-    What an interruption cut, or is not of the row type, isn't among them.
-
-    Args:
-        path: a journal, or a table that `tables.format_table` made.
-        row_type: a NamedTuple of strings and ints.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        text = Path(path).read_bytes().decode("utf-8", "replace")
-        whole_lines = text[: text.rfind("\n") + 1].replace("\0", "")
-        rows = []
-        with contextlib.suppress(csv.Error):
-            for fields in csv.reader(io.StringIO(whole_lines, newline="")):
-                with contextlib.suppress(ValueError):
-                    rows.append(row_of(fields, row_type))
-        return rows
-    return []
-
-
-@contextlib.contextmanager
-def open_journal(path):
-    """Yields a function that adds a row; the file is removed when the block ends well."""
-    with contextlib.suppress(FileNotFoundError), open(path, "rb+") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
-    with open(path, "a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-
-        def add(row):
-            writer.writerow(row)
-            file.flush()
-
-        yield add
-    Path(path).unlink()
-
-
-def row_of(texts, row_type):
-    """Returns a row of a row type from its fields' texts; raises ValueError where they aren't."""
-    kinds = row_type.__annotations__.values()
-    return row_type(*(kind(text) for kind, text in zip(kinds, texts, strict=True)))

@@ -57,19 +57,19 @@ def read_columns(path, filenames):
         return Facts(
             {}, notes=(f"There is no {path}, so nothing is said of lighting or location.",)
         )
-    remedy = "make_annotations_csv.py writes it; check --data_dir."
-    table = read_table(path, ImageRow, remedy).drop_duplicates("filename", keep="last")
-    table = table.set_index("filename")
+    table = read_table(path, ImageRow, "make_annotations_csv.py writes it; check --data_dir.")
+    table = table.drop_duplicates("filename", keep="last").set_index("filename")
     missing = [name for name in filenames if name not in table.index]
     if missing:
         raise DataError(
             f"{path}: lacks {len(missing)} of the {len(filenames)} scored images "
             f"({name_some(missing)}).\n  Give the --data_dir that the images belong to."
         )
-    facts = table.loc[list(filenames), [name for name in table if name not in _NO_FACTS]]
     columns, notes = {}, []
-    for name in facts:
-        values = tuple(facts[name].str.strip())
+    for name, column in table.loc[list(filenames)].items():
+        if name in _NO_FACTS:
+            continue
+        values = tuple(column.str.strip())
         unknown = values.count("")
         if unknown < len(values):
             columns[name] = values

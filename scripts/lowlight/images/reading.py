@@ -1,35 +1,56 @@
 """Reads images of any form, whole or only what is needed of them."""
 
 import contextlib
+import importlib
 import io
+import multiprocessing
 import posixpath
-import warnings
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
 from lowlight.core.sources import is_stray
-from lowlight.images.jpegs import cut_to_first_waves, rgb_size
 
-EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"))
+EXTENSIONS = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".gif", ".tif", ".tiff")
+) | {".webp", ".avif", ".heic", ".heif"}
 # What shows where an image is transparent.
 BACKGROUND = "black"
-_HEADER = 4096  # bytes, which hold a JPEG's header where it has no thumbnail
+MAX_PIXELS = 120_000_000  # of an image, by default: more than a telephone's 108 million
+# Pillow's others may start a program (EPS), or raise anything on a file of another kind.
+_FORMATS = "JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "AVIF"
+_LARGE = 16_000_000  # pixels; larger images are decoded one at a time, to bound the memory
+_ONE_LARGE = multiprocessing.get_context("fork").RLock()  # forks share it
+_PNG = b"\x89PNG\r\n\x1a\n"
+_XMP = b"XML:com.adobe.xmp\0\0"
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
-# Of tags and profiles, which have no say in the pixels.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 
-
-def is_image_name(name):
+def is_image_name(name: str) -> bool:
     """Says whether a file's extension is that of an image, in either case."""
     return posixpath.splitext(name)[1].lower() in EXTENSIONS
 
 
-def open_image(data, place, whole=True):
-    """Decodes an image and returns it as Pillow does, pixels as stored.
+def set_max_pixels(most: int) -> None:
+    """Sets how many pixels an image may have; Pillow itself refuses twice its MAX_IMAGE_PIXELS."""
+    Image.MAX_IMAGE_PIXELS = -(-most // 2)
+
+
+def open_image(data: bytes | str | Path, place: object, whole: bool = True) -> Image.Image:
+    """Decodes an image and returns it as Pillow does, pixels as stored; of several, the first.
 
     Args:
         data: the file's bytes, or a path.
@@ -37,63 +58,159 @@ def open_image(data, place, whole=True):
         whole: decode it at once; otherwise only its header is read.
 
     Raises:
-        DataError: not an image, or one that is cut short or damaged.
+        DataError: not an image, or one that is cut short, damaged or too large.
     """
-    with _plain_errors(place):
-        image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
+    formats = _FORMATS
+    with plain_errors(place):
+        if isinstance(data, bytes):
+            formats = (*_FORMATS, *_heif(data, place))
+            data = io.BytesIO(_without_texts(data))
+        image = Image.open(data, formats=formats)
+        if image.format == "TIFF":  # Pillow would turn it
+            image.info["orientation"] = orientation_of(image)
+            tags = image.getexif()
+            for tag in list(tags):
+                del tags[tag]
         if whole:
             image.load()
     return image
 
 
 @contextlib.contextmanager
-def _plain_errors(place):
-    """Turns what Pillow raises on a file that it can't decode into a DataError."""
+def plain_errors(place: object) -> Iterator[None]:
+    """Turns whatever Pillow raises on a file that it can't decode into a DataError."""
     try:
         yield
+    except DataError:
+        raise
     except Image.DecompressionBombError as error:
-        raise DataError(f"{place}: {error}\n  Make it smaller.") from error
+        raise DataError(
+            f"{place}: more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels.\n"
+            "  Make it smaller, or raise --max_pixels where it is converted or detected on."
+        ) from error
     except Image.UnidentifiedImageError as error:
         raise DataError(
             f"{place}: not an image, whatever its name says.\n  Replace or remove it."
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:
         if getattr(error, "errno", None):
             raise  # The operating system's, not the decoder's.
         raise DataError(
-            f"{place}: damaged or cut short ({error}).\n  Fetch it again or remove it."
+            f"{place}: damaged or cut short ({type(error).__name__}: {error}).\n"
+            "  Fetch it again or remove it."
         ) from error
 
 
-def to_rgb(image):
-    """Returns the image as RGB: grey repeated, transparency laid over BACKGROUND."""
-    if image.mode.startswith("I;16"):
-        image = image.point(lambda value: value / 256).convert("L")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+def _heif(data, place):
+    """Returns the name of the format where data are HEIC's, and teaches Pillow to read it."""
+    if data[4:8] != b"ftyp" or data[8:12] in (b"avif", b"avis"):
+        return ()
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError as error:
+        raise DataError(
+            f"{place}: HEIC needs Pillow's plug-in.\n"
+            "  pip install pillow-heif, or convert it to JPEG."
+        ) from error
+    return ("HEIF",)
+
+
+def _without_texts(data):
+    """Returns a PNG's bytes without its texts, which Pillow refuses where they are long."""
+    if not data.startswith(_PNG):
+        return data
+    kept, start = [_PNG], len(_PNG)
+    while len(data) >= start + 8:
+        length, kind = struct.unpack_from(">I4s", data, start)
+        end = start + length + 12
+        is_text = kind in (b"tEXt", b"zTXt", b"iTXt")
+        if not is_text or data.startswith(_XMP, start + 8):  # which may hold a rotation
+            kept.append(data[start:end])
+        start = end
+    return b"".join([*kept, data[start:]])
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Returns how a viewer should turn the stored pixels, EXIF's 1 to 8; 1 where nothing says."""
+    try:
+        value = image.info.get("orientation") or image.getexif().get(ExifTags.Base.Orientation)
+        return value if value in _TURNS else 1
+    except Exception:  # EXIF data may be damaged in any way, and the image still be good
+        return 1
+
+
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Returns the image as a viewer shows it."""
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Returns the image as RGB: grey repeated, transparency laid over BACKGROUND.
+
+    Grey levels of 16 and 32 bits are scaled by what their type holds, fractions from 0 to 1. Of
+    what else the file says only the colour profile stays.
+    """
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _grey_of_numbers(image)
+    elif image.has_transparency_data:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, BACKGROUND)
         image = Image.alpha_composite(canvas, image)
-    return image.convert("RGB")
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    image.info = {"icc_profile": profile} if profile else {}
+    return image
 
 
-def image_size(path):
+def _grey_of_numbers(image):
+    """Returns an image of 8 bits from one whose pixels are larger numbers."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        values = np.nan_to_num(values)
+        top = next((top for top in (1, 255, 65535) if values.max(initial=0) <= top), 65535)
+        return Image.fromarray(np.clip(values * (255 / top), 0, 255).astype(np.uint8))
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(ExifTags.Base.BitsPerSample, (16,))[0]
+    is_signed = tags.get(ExifTags.Base.SampleFormat, (1,))[0] == 2  # noqa: PLR2004 - TIFF 6.0's
+    if bits == 32 and not is_signed:  # noqa: PLR2004
+        values = values.view(np.uint32)
+    levels = np.maximum(values, 0) >> max(bits - is_signed - 8, 0)
+    return Image.fromarray(np.minimum(levels, 255).astype(np.uint8))
+
+
+@contextlib.contextmanager
+def alone_if_large(image: Image.Image) -> Iterator[None]:
+    """Waits, before a large image is decoded, until no other thread or fork decodes one."""
+    is_large = image.width * image.height > _LARGE
+    with _ONE_LARGE if is_large else contextlib.nullcontext():
+        yield
+
+
+def read_rgb(data: bytes, place: object, upright: bool = False) -> Image.Image:
+    """Decodes an image as RGB, the same pixels for every command.
+
+    Args:
+        data: the file's bytes; place: how a message names it.
+        upright: turn it as EXIF says; otherwise pixels are as stored.
+
+    Raises:
+        DataError: as `open_image`.
+    """
+    image = open_image(data, place, whole=False)
+    with alone_if_large(image), plain_errors(place):
+        image.load()
+        orientation = orientation_of(image)
+        image = to_rgb(image)
+        return turn_upright(image, orientation) if upright else image
+
+
+def image_size(path: Path) -> tuple[int, int]:
     """Returns (width, height) in stored pixels, from the file's header; raises as `open_image`."""
-    with open(path, "rb") as file:
-        size = _common_size(file.read(_HEADER))
-    if size is None:
-        with _plain_errors(path), Image.open(path) as image:
-            size = image.size
-    return size
+    with open_image(path, path, whole=False) as image:
+        return image.size
 
 
-def _common_size(data):
-    """Returns the size of a common RGB JPEG by its first bytes, None where Pillow has to look."""
-    size = rgb_size(data)
-    is_small = size is not None and size[0] * size[1] <= (Image.MAX_IMAGE_PIXELS or 0)
-    return size if is_small else None
-
-
-def read_jpeg(path):
+def read_jpeg(path: Path) -> bytes:
     """Returns the bytes of a converted image; raises DataError where there is no such file."""
     try:
         return Path(path).read_bytes()
@@ -102,14 +219,14 @@ def read_jpeg(path):
         raise
 
 
-def read_image(path, width, height):
+def read_image(path: Path, width: int, height: int) -> bytes:
     """Returns the bytes of an image file that has the size that images.csv gives it.
 
     Raises:
         DataError: no such file, not an image, or one of another size.
     """
     data = read_jpeg(path)
-    found = _common_size(data) or open_image(data, path, whole=False).size
+    found = open_image(data, path, whole=False).size
     if found != (width, height):
         raise DataError(
             f"{path}: {found[0]}x{found[1]} pixels, but images.csv has {width}x{height}.\n"
@@ -118,31 +235,31 @@ def read_image(path, width, height):
     return data
 
 
-def open_reduced(data, place, mode, side):
+def open_reduced(data: bytes, place: object, mode: str, side: int) -> Image.Image:
     """Decodes an image in a mode, as small as a decoder gives it with sides >= `side`.
 
     A JPEG comes at an eighth at least, and fast: what is left out is never computed. The arguments
     are those of `open_image`, which it raises as.
     """
     image = open_image(data, place, whole=False)
-    with _plain_errors(place):
+    with plain_errors(place):
         image.draft(mode, (side, side))
         return image.convert(mode)
 
 
-def grey_thumbnail(data, place, side):
+def grey_thumbnail(data: bytes, place: object, side: int) -> np.ndarray:
     """Returns the image's grey levels, squeezed to a square, uint8 [side, side].
 
-    A JPEG is decoded only as large and as sharp as that needs. Raises as `open_image`.
+    A JPEG is decoded only as large as that needs. Raises as `open_image`.
 
     Args:
         data: the file's bytes; place: how a message names it; side: pixels.
     """
-    image = open_reduced(cut_to_first_waves(data), place, "L", 4 * side)
+    image = open_reduced(data, place, "L", 4 * side)
     return np.asarray(image.resize((side, side), Image.Resampling.BOX))
 
 
-def list_jpegs(folder):
+def list_jpegs(folder: Path) -> list[Path]:
     """Returns the paths of the converted images in a folder, sorted."""
     names = sorted(path.name for path in Path(folder).glob("*.jpg"))
     return [Path(folder, name) for name in names if not is_stray(name)]

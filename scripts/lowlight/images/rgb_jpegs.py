@@ -1,63 +1,90 @@
-"""Turns any image that ExDark holds into an RGB JPEG, losing nothing that can be kept."""
+"""Turns any image into an RGB JPEG, losing nothing that can be kept."""
 
 import io
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from lowlight.core.errors import DataError
-from lowlight.images.exif import switch_rotation_off
-from lowlight.images.jpegs import holds_end_marker, is_of_common_form
-from lowlight.images.reading import open_image, to_rgb
+from lowlight.images.reading import (
+    alone_if_large,
+    open_image,
+    orientation_of,
+    plain_errors,
+    to_rgb,
+    turn_upright,
+)
 
 # What is not yet an RGB JPEG is encoded at this quality with no chroma subsampling.
 JPEG_QUALITY = 95
-_END_MARKER = b"\xff\xd9"
 _MAX_JPEG_SIDE = 65500  # pixels, of the JPEG library
+_START, _END = b"\xff\xd8", b"\xff\xd9"
+_START_OF_SCAN = 0xDA
+_START_OR_END = re.compile(rb"\xff[\xd8\xd9]")
+_COMMON_FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended and progressive Huffman
+_ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))  # no marker, TEM, RST0 to RST7: no content
+_ENDS = frozenset((0xD8, 0xD9))  # what can't come before the first scan
+
+
+# What may be done to an image, as `to_rgb_jpeg` says.
+HOWS = "kept", "completed", "encoded", "turned"
 
 
 class RgbJpeg(NamedTuple):
     """An image as an RGB JPEG."""
 
     data: bytes
-    how: str  # "kept", "unrotated", "completed" or "encoded"
-    orientation: int  # EXIF's, 2 to 8, where it was switched off, otherwise 1
+    how: str  # one of HOWS
+    orientation: int  # EXIF's, 2 to 8, otherwise 1
 
 
-def to_rgb_jpeg(data, place, verify=False):
+def to_rgb_jpeg(data: bytes, place: object, verify: bool = False, upright: bool = False) -> RgbJpeg:
     """Returns an image file's bytes as those of an RGB JPEG, and what was done to them.
 
     An RGB JPEG is "kept" as it is, or "completed" with an end marker where only that is missing,
-    since TensorFlow reads none without. Anything else is "encoded". An EXIF rotation is not
-    applied, since ExDark's boxes are in the stored pixels; in a JPEG that stays as it is otherwise
-    the tag is set to no rotation ("unrotated", or "completed" too), lest a later reader apply it.
+    since TensorFlow reads none without. Anything else is "encoded", forms of JPEG that TensorFlow
+    doesn't read among them. An EXIF rotation is not applied unless asked for ("turned"), since
+    ExDark's boxes are in the stored pixels, and TensorFlow ignores the tag.
 
     Args:
         data: the file's bytes; place: how a message names it.
         verify: decode even a baseline or progressive RGB JPEG that holds its end marker, of which
             otherwise only the header is read.
-
-    Returns:
-        RgbJpeg.
+        upright: turn the pixels as EXIF says.
 
     Raises:
         DataError: as `open_image`; an image too large for a JPEG.
     """
-    how = "kept"
-    is_whole = verify or not (is_of_common_form(data) and holds_end_marker(data))
+    image = open_image(data, place, whole=False)
+    with alone_if_large(image):
+        can_be_kept = image.format in ("JPEG", "MPO") and image.mode == "RGB"
+        can_be_kept = can_be_kept and is_of_common_form(data)
+        how = "kept"
+        if verify or not can_be_kept or not holds_end_marker(data):
+            image, how, data = _decode(image, data, place)
+        orientation = orientation_of(image)
+        is_turned = upright and orientation > 1
+        if can_be_kept and not is_turned:
+            return RgbJpeg(data, how, orientation)
+        with plain_errors(place):
+            image.load()
+            image = turn_upright(to_rgb(image), orientation if is_turned else 1)
+            return RgbJpeg(_encode(image, place), "turned" if is_turned else "encoded", orientation)
+
+
+def _decode(image, data, place):
+    """Decodes an image; returns it, "kept" or "completed", and its bytes with an end marker."""
     try:
-        image = open_image(data, place, is_whole)
+        with plain_errors(place):
+            image.load()
+        return image, "kept", data
     except DataError:
         if not _lacks_only_its_end(data):
             raise
-        how, data = "completed", data.rstrip(b"\xff") + _END_MARKER
-        image = open_image(data, place)
-    if image.format in ("JPEG", "MPO") and image.mode == "RGB":
-        data, orientation = switch_rotation_off(data)
-        is_turned = orientation > 1 and how == "kept"
-        return RgbJpeg(data, "unrotated" if is_turned else how, orientation)
-    image = image if is_whole else open_image(data, place)
-    return RgbJpeg(_encode(image, place), "encoded", 1)
+    data = data.rstrip(b"\xff") + _END
+    return open_image(data, place), "completed", data
 
 
 def _encode(image, place):
@@ -67,7 +94,7 @@ def _encode(image, place):
             "  Make it smaller."
         )
     stream = io.BytesIO()
-    to_rgb(image).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
+    image.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
     return stream.getvalue()
 
 
@@ -76,13 +103,67 @@ def _lacks_only_its_end(data):
 
     Any bytes may then follow and change no pixel; where pixels are missing, they become some.
     """
-    if not data.startswith(b"\xff\xd8"):
+    if not data.startswith(_START):
         return False
     try:
         plain, padded = (
-            np.asarray(open_image(data.rstrip(b"\xff") + padding + _END_MARKER, ""))
+            np.asarray(open_image(data.rstrip(b"\xff") + padding + _END, ""))
             for padding in (b"", b"\x55\xaa" * 64)
         )
     except DataError:
         return False
     return np.array_equal(plain, padded)
+
+
+def blank_colour(data: bytes, place: object) -> str:
+    """Returns "black" or "white" where an image is nothing else, otherwise ""."""
+    extremes = set(open_image(data, place).getextrema())
+    return {((0, 0),): "black", ((255, 255),): "white"}.get(tuple(extremes), "")
+
+
+def holds_end_marker(data: bytes) -> bool:
+    """Says whether a JPEG's bytes hold the marker that ends its image.
+
+    In the data of a scan 0xFF stands only before 0x00 and a few markers, so the first end marker
+    behind the scan's start is the image's own, whatever follows it: padding, or a second image of a
+    camera's MPO. One in the thumbnail that EXIF holds comes before the scan and says nothing. Where
+    a start marker comes first, the image was cut short and another follows.
+    """
+    scan = next((start for marker, start in _segments(data) if marker == _START_OF_SCAN), None)
+    if scan is None:
+        return False
+    found = _START_OR_END.search(data, scan)
+    return found is not None and found[0] == _END
+
+
+def is_of_common_form(data: bytes) -> bool:
+    """Says whether a JPEG is baseline or progressive, which every decoder reads.
+
+    Others, such as lossless and arithmetic-coded ones, may have a header that a decoder reads and
+    pixels that it can't.
+    """
+    return any(marker in _COMMON_FRAMES for marker, _ in _segments(data))
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yields (marker, where its content starts) of each segment, up to the first scan's header.
+
+    What stands between segments is passed over, as libjpeg does. It ends at a segment that is cut.
+    """
+    place = len(_START) if data.startswith(_START) else len(data)
+    while (place := data.find(b"\xff", place)) >= 0:
+        while data[place : place + 1] == b"\xff":  # any number may fill the gap
+            place += 1
+        marker = data[place] if place < len(data) else 0
+        place += 1
+        if marker in _ENDS:
+            return
+        if marker in _ALONE:
+            continue
+        end = place + int.from_bytes(data[place : place + 2], "big")
+        if not place + 2 <= end <= len(data):
+            return
+        yield marker, place + 2
+        if marker == _START_OF_SCAN:
+            return
+        place = end

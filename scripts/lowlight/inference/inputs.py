@@ -1,22 +1,16 @@
 """Finds the images that a command names, in a folder, an archive, a pattern or a list."""
 
 import glob
-import importlib
 import os
 import sys
 from collections import Counter
-from pathlib import Path, PurePosixPath
-
-import numpy as np
-from PIL import ImageOps
+from pathlib import Path
 
 from lowlight.core.errors import DataError, join_errors, name_some
 from lowlight.core.sources import SourceFile, is_stray, list_files
-from lowlight.images.reading import EXTENSIONS, open_image, to_rgb
+from lowlight.images.reading import EXTENSIONS, read_rgb
 from lowlight.inference.video import is_video_name
 
-_HEIF = frozenset((".heic", ".heif"))
-_READ = EXTENSIONS | _HEIF | {".mpo", ".jfif", ".avif"}
 STANDARD_INPUT = "-"
 
 
@@ -57,8 +51,8 @@ def find_images(source, recursive=False, lines=None, flag="images_folder_dir"):
 def read_upright(file):
     """Returns an image as people look at it: RGB, with its EXIF rotation applied.
 
-    Of several pictures in a file it is the first. Levels of 16 bits become 8, CMYK becomes RGB,
-    and transparency lies on black.
+    Of several pictures in a file it is the first. Levels of 16 and 32 bits become 8,
+    CMYK becomes RGB, and transparency lies on black.
 
     Returns:
         A Pillow image.
@@ -66,42 +60,17 @@ def read_upright(file):
     Raises:
         DataError: it can't be read or isn't an image.
     """
-    if PurePosixPath(file.name).suffix.lower() in _HEIF:
-        _read_heif(file.place)
     try:
-        image = open_image(file.read(), file.place)
-        image = ImageOps.exif_transpose(image)
+        data = file.read()
     except OSError as error:
         raise DataError(f"{file.place}: {error.strerror or error}.\n  Check the file.") from error
-    if image.mode in ("I", "F"):
-        image = _grey_of_numbers(image)
-    return to_rgb(image)
-
-
-def _grey_of_numbers(image):
-    """Returns a grey image from one of 32-bit numbers, which hold 8 or 16 bits mostly."""
-    from PIL import Image
-
-    values = np.asarray(image)
-    values = values / 256 if values.max(initial=0) > 255 else values
-    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-
-
-def _read_heif(place):
-    """Teaches Pillow to read HEIC; raises DataError where the plug-in isn't installed."""
-    try:
-        importlib.import_module("pillow_heif").register_heif_opener()
-    except ImportError as error:
-        raise DataError(
-            f"{place}: HEIC needs Pillow's plug-in.\n"
-            "  pip install pillow-heif, or convert it to JPEG."
-        ) from error
+    return read_rgb(data, file.place, upright=True)
 
 
 def _is_named(name):
     """Says whether a file's name is that of an image that isn't a stray one."""
     name = os.fspath(name)
-    return Path(name).suffix.lower() in _READ and not is_stray(Path(name).name)
+    return Path(name).suffix.lower() in EXTENSIONS and not is_stray(Path(name).name)
 
 
 def _of_folder(folder, recursive, flag):
@@ -139,7 +108,7 @@ def _of_paths(names):
 
 
 def _no_image(source, recursive, flag):
-    kinds = ", ".join(sorted(kind[1:] for kind in _READ))
+    kinds = ", ".join(sorted(kind[1:] for kind in EXTENSIONS))
     if source == STANDARD_INPUT:
         return DataError(
             "standard input: names no image.\n  Give paths, one a line: find photos | ..."
