@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from lowlight.core import command
-from lowlight.core.files import output_dir, write_text
+from lowlight.core.files import CONFIGS, output_dir, write_text
 from lowlight.dataset.anchors import read_anchors
 from lowlight.dataset.overview import read_data_set
 from lowlight.dataset.overview_page import format_page
@@ -34,7 +34,7 @@ def main():
     """Reads and measures everything, then writes the page."""
     data_dir, output = Path(FLAGS.data_dir), Path(FLAGS.output)
     images_dir = FLAGS.images_dir or data_dir / "images"
-    config = FLAGS.config or Path(__file__).parents[1] / "configs" / CONFIG
+    config = FLAGS.config or CONFIGS / CONFIG
     anchors = read_anchors(config)
     data_set = read_data_set(data_dir, images_dir)
     page = format_page(data_dir.resolve().name, data_set, anchors, images_dir, FLAGS.seed)

@@ -19,6 +19,9 @@ import pytest
 from PIL import Image
 from small_model import export_small_model
 
+from lowlight.core.tensorflow import prepare_tensorflow
+
+prepare_tensorflow()  # before a test imports it
 ROOT = Path(__file__).parents[1]
 _REAL_PARTS = "ExDark", "ExDark_Annno.zip", "imageclasslist.txt", "image_sizes.csv"
 _EXIF_ORIENTATION = 0x0112

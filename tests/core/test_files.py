@@ -1,4 +1,5 @@
 import errno
+import os
 import tempfile
 
 import pytest
@@ -64,16 +65,18 @@ def test_a_full_disk_is_told_under_the_final_name_and_keeps_the_old_file(tmp_pat
     path = tmp_path / "a.csv"
     path.write_text("old")
 
-    def fill_disk():
-        with whole_file(path) as partial:
-            partial.symlink_to("/dev/full")
-            partial.write_text("new")
+    def fill_disk(*paths):
+        with whole_files(*paths) as partials:
+            partials[-1].unlink()
+            partials[-1].symlink_to("/dev/full")
+            partials[-1].write_text("new")
 
-    with pytest.raises(OSError, match="No space left") as caught:
-        fill_disk()
-    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
-    assert path.read_text() == "old"
-    assert names_in(tmp_path) == ["a.csv"]
+    for paths, named in (([path], path), ([path, tmp_path / "b.csv"], tmp_path)):
+        with pytest.raises(OSError, match="No space left") as caught:
+            fill_disk(*paths)
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(named))
+        assert path.read_text() == "old"
+        assert names_in(tmp_path) == ["a.csv"]
 
 
 def test_a_missing_folder_is_told_under_the_final_name(tmp_path):
@@ -99,6 +102,31 @@ def test_what_a_killed_run_left_is_written_over(tmp_path):
     write_text(tmp_path / "a.csv", "new")
     assert (tmp_path / "a.csv").read_text() == "new"
     assert names_in(tmp_path) == ["a.csv"]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_no_link_is_followed_to_another_file(tmp_path, durable):
+    (tmp_path / "mine").write_text("mine")
+    for name in ("a.csv", ".a.csv.partial"):
+        (tmp_path / name).symlink_to(tmp_path / "mine")
+    with whole_file(tmp_path / "a.csv", durable) as partial:
+        partial.write_text("new")
+    assert (tmp_path / "a.csv").read_text() == "new"
+    assert not (tmp_path / "a.csv").is_symlink()
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path):
+    write_text(tmp_path / ("a" * 255), "new")
+    assert names_in(tmp_path) == ["a" * 255]
+
+
+def test_a_whole_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: calls.append("fsync") or fsync(number))
+    monkeypatch.setattr(os, "replace", lambda *given: calls.append("rename") or replace(*given))
+    write_text(tmp_path / "a.csv", "new")
+    assert calls == ["fsync", "rename", "fsync"]  # the file's, then its folder's
 
 
 def test_text_is_utf8_with_lf(tmp_path):

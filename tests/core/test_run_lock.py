@@ -4,12 +4,24 @@ import pytest
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import locked
+from lowlight.core.log import DetectionLog
 
 
 def hold(folder, connection):
     with locked(folder, "written", "save_path"):
         connection.send("held")
         connection.recv()
+
+
+def test_a_lock_and_a_log_follow_no_link(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    for name in (".lock", "log"):
+        (tmp_path / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic link"), locked(tmp_path):
+        pass
+    with pytest.raises(OSError, match="symbolic link"):
+        DetectionLog(tmp_path / "log", "")
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_a_folder_that_another_process_holds_is_refused_until_it_ends(tmp_path):

@@ -1,9 +1,11 @@
 """A whole JPEG is passed through unread, and what isn't whole is decoded, completed or refused."""
 
 import contextlib
+import errno
 import io
 import os
 import zipfile
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageFile
@@ -166,6 +168,18 @@ def test_an_archive_nested_one_deeper_with_a_macs_strays_gives_the_same_images(
     assert (len(from_zip.rows), len(from_zip.strays)) == (8, 3 + 11)
     for image in (tmp_path / "folder").glob("*.jpg"):
         assert (tmp_path / "zip" / image.name).read_bytes() == image.read_bytes()
+
+
+def test_a_disk_that_is_full_ends_it_and_keeps_the_old_image(tiny_exdark, tmp_path, monkeypatch):
+    def fill_disk(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    (tmp_path / "2015_00001.jpg").write_text("old")
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
+    with pytest.raises(OSError, match="No space left") as caught:
+        convert_images(tiny_exdark / "ExDark", tmp_path)
+    assert caught.value.filename == str(tmp_path / "2015_00001.jpg")
+    assert [path.name for path in tmp_path.glob("*2015*")] == ["2015_00001.jpg"]
 
 
 def test_all_refused_images_are_in_problems_however_many(tmp_path):

@@ -308,19 +308,6 @@ def test_convert_images_names_a_bad_image_and_converts_the_others(
     assert "not converted" in (tiny_exdark / "images/problems.csv").read_text()
 
 
-def test_convert_images_names_the_file_that_filled_the_disk(tiny_exdark, convert):
-    folder = tiny_exdark / "images"
-    folder.mkdir()
-    (folder / "2015_00001.jpg").write_text("old")
-    (folder / ".2015_00001.jpg.partial").symlink_to("/dev/full")  # where it is first written
-    assert message_of(convert()) == (
-        f"error: {folder}/2015_00001.jpg: No space left on device.\n"
-        "  The disk is full. Make room and run the same command again.\n"
-    )
-    assert (folder / "2015_00001.jpg").read_text() == "old"
-    assert {"problems.csv", ".converted.csv.partial"} & set(contents(folder)) == set()
-
-
 @table(
     {
         "no folder": (
@@ -399,19 +386,6 @@ def test_make_annotations_csv_refuses_and_keeps_the_old_tables(
     assert message.startswith(f"error: {converted}/{place}: {found}")
     assert message.endswith(f"{remedy}\n")
     assert contents(converted / "data") == old
-
-
-def test_a_full_disk_leaves_all_tables_as_they_were(converted, annotate):
-    data = converted / "data"
-    data.mkdir()
-    for name in ("annotations.csv", "images.csv"):
-        (data / name).write_text("old")
-    (data / ".annotations.csv.partial").symlink_to("/dev/full")
-    assert message_of(annotate()) == (
-        f"error: {data}: No space left on device.\n"
-        "  The disk is full. Make room and run the same command again.\n"
-    )
-    assert contents(data) == {"annotations.csv": b"old", "images.csv": b"old"}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import warnings
 from absl import app, flags, logging
 
 from lowlight.core.errors import DataError, Interrupted, name_some
+from lowlight.core.tensorflow import prepare_tensorflow
 
 # What the operating system refuses for a reason that the user can act on.
 _REMEDIES = {
@@ -23,6 +24,7 @@ _REMEDIES = {
     errno.EEXIST: "A file of this name is in the way. Choose another path.",
     errno.EISDIR: "This is a folder where a file is needed. Choose another path.",
     errno.ENOENT: "No such file or folder. Check the path.",
+    errno.ELOOP: "A link is in the way. Remove it, or choose another path.",
     errno.ENAMETOOLONG: "The name is too long. Choose a shorter path.",
 }
 
@@ -83,6 +85,7 @@ def _flag_message(error):
 def _exit_plainly(main):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)
+    prepare_tensorflow()
     # Of a picture's tags and profiles, which have no say in its pixels.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:

@@ -9,7 +9,7 @@ _MOST_SHOWN = 20
 
 
 class DataError(Exception):
-    """Bad input, told to the person who gave it.
+    """Bad input, in words for the person who gave it.
 
     The message names the file, the place in it and the remedy. A script prints it as
     `error: <message>` and exits with status 1, without a traceback.
@@ -17,7 +17,7 @@ class DataError(Exception):
 
 
 def join_errors(errors, rest=""):
-    """Returns one DataError that tells of several, so that all can be mended in one go.
+    """Returns one DataError that names several, so that all can be mended in one go.
 
     Args:
         errors: at least one DataError; the first 20 are shown and the others counted.
@@ -49,8 +49,8 @@ class Signals:
     """The signal that came while a step ran, 0 for none.
 
     Until there is something to keep, a signal ends the step where it stands, as it would without
-    this. From then on it is noted, and the step looks for it where it can stop. Whoever presses
-    Ctrl-C twice doesn't want to wait for that.
+    this. From then on it is noted, and the step looks for it where it can stop. A second Ctrl-C
+    doesn't wait for that.
     """
 
     def __init__(self):

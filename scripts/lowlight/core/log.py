@@ -1,8 +1,10 @@
-"""Keeps what was found image by image, so that an interrupted evaluation can go on."""
+"""Keeps what was found image by image, so that an interrupted run can continue."""
 
 import hashlib
 import json
 from pathlib import Path
+
+from lowlight.core.files import no_links
 
 LOG = "scored.jsonl"
 
@@ -23,7 +25,7 @@ class DetectionLog:
         """
         self._head = json.dumps({"identity": identity}) + "\n"
         self.images, whole = self._read(Path(path))
-        self._file = open(path, "r+b" if whole else "wb")  # noqa: SIM115 - closed by __exit__
+        self._file = open(path, "r+b" if whole else "wb", opener=no_links)  # noqa: SIM115 - closed by __exit__
         self._file.truncate(whole)
         self._file.seek(whole)
         if not whole:
@@ -77,7 +79,7 @@ def fingerprint(paths):
     """Returns a text that changes when one of the files is written anew.
 
     Args:
-        paths: of files, by whose names, sizes and times of change they are told.
+        paths: of files; their names, sizes and times of change count.
     """
     facts = [(Path(path).name, (s := Path(path).stat()).st_size, s.st_mtime_ns) for path in paths]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

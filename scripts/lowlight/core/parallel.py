@@ -135,8 +135,10 @@ def _work(function, chunks, stop, number):
     return [function(item) for item in chunks[number] if not stop.value]
 
 
-# Without its thread, which looks after bars that pause: a process with threads isn't forked.
-tqdm.monitor_interval = 0
+class _Bar(tqdm):
+    """A bar without tqdm's thread for bars that pause: a process with threads isn't forked."""
+
+    monitor_interval = 0
 
 
 class Progress:
@@ -199,7 +201,7 @@ class Progress:
         """Moves the bar; it appears after the first item, so that its rate is the others'."""
         is_first = self._bar is None
         if is_first:
-            self._bar = tqdm(
+            self._bar = _Bar(
                 total=self._total,
                 initial=self.count,
                 unit=f" {self._unit}",

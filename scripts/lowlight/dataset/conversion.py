@@ -136,7 +136,7 @@ def _convert(file, folder, known, verify):
     except OSError as error:
         text = f"{file.place}: {error.strerror}.\n  Check the file's permissions."
         return DataError(text), False
-    with whole_file(path) as partial:
+    with whole_file(path, durable=False) as partial:
         partial.write_bytes(jpeg.data)
     written = sha256 if jpeg.data == data else _sha256(jpeg.data)
     phash = _hash(jpeg.data, file.place)

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from lowlight.core.tensorflow import unheard
+from lowlight.core.tensorflow import silent_stderr
 from lowlight.detector.engines import TensorFlowEngine
 from lowlight.detector.frozen_graph import FrozenGraph
 from lowlight.detector.network import Network, Preprocess
@@ -28,7 +28,7 @@ def freeze_network(function):
     outputs = function.structured_outputs
     if not {_BOXES, _SCORES, "detection_boxes"} <= set(outputs):
         return None
-    with unheard():
+    with silent_stderr():
         frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     names = dict(zip(sorted(outputs), (tensor.name for tensor in frozen.outputs), strict=True))
     network = _find_network(FrozenGraph(frozen), outputs, names)

@@ -74,7 +74,7 @@ class Saver:
 
     def _write(self, path, write):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial:
+        with whole_file(path, durable=False) as partial:
             write(partial)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import lowlight
 from lowlight.core.errors import DataError
-from lowlight.core.tensorflow import unheard
+from lowlight.core.tensorflow import silent_stderr
 
 HERE = "local"  # the address of this machine alone
 _SECONDS = 10  # that a cluster has for its answer
@@ -72,7 +72,7 @@ def connected(address):
     else:  # other machines may not have this code
         options["runtime_env"] = {"py_modules": [str(Path(lowlight.__file__).parent)]}
     try:
-        with unheard():  # it tells that RAY_BACKEND_LOG_LEVEL is set
+        with silent_stderr():  # it tells that RAY_BACKEND_LOG_LEVEL is set
             _check_port(address)
             ray.init(address, **options)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:

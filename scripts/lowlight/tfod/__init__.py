@@ -7,8 +7,10 @@ any other package. That loads TensorFlow: entry points import it in `main`, afte
 import importlib
 
 from lowlight.core.errors import DataError
+from lowlight.core.tensorflow import prepare_tensorflow
 from lowlight.tfod import repairs
 
+prepare_tensorflow()
 for _name in ("object_detection", "official"):
     try:
         importlib.import_module(_name)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from google.protobuf import text_format
 
 from lowlight.core.errors import DataError
+from lowlight.core.files import CONFIGS
 from lowlight.dataset.classes import read_label_map
 from lowlight.tfod import model as tfod
 from lowlight.tfod import zoo
@@ -72,7 +73,7 @@ def read_base(name):
 
 def _built_in_d1():
     """Returns the config of the zoo's D1 archive, from that in configs/ with its changes undone."""
-    config = tfod.read_config(Path(__file__).parents[3] / "configs" / _D1_CONFIG)
+    config = tfod.read_config(CONFIGS / _D1_CONFIG)
     config.model.ssd.num_classes = 90
     train = config.train_config
     train.batch_size, train.num_steps, train.use_bfloat16 = 128, 300_000, True
