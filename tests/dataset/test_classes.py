@@ -94,8 +94,15 @@ def test_any_name_of_a_class_reads_back_from_the_label_map(tmp_path, name):
         pytest.param("item: {id:3 name:'Cat'}", id="a colon, no blanks"),
         pytest.param("# animals\nitem { id: 3 # three\n name: 'Cat' }", id="comments"),
         pytest.param("item { id: 3 display_name: 'Cat' }", id="display_name alone"),
-        pytest.param("item { id: 3 name: 'Cat' display_name: 'Tomcat' }", id="both names"),
+        pytest.param("item { id: 3 name: '/m/01yrx' display_name: 'Cat' }", id="both names"),
         pytest.param("item {\r\n  id: 3\r\n  name: 'Cat'\r\n}\r\n", id="CRLF"),
+        pytest.param("\ufeffitem { id: 3 name: 'Cat' }", id="byte order mark"),
+        pytest.param("item < id: 3; name: 'C' 'at' >", id="angle brackets, adjacent strings"),
+        pytest.param("item { id: 0x3 name: '\\103at' }", id="hexadecimal, octal escapes"),
+        pytest.param("item { id: 0 name: 'background' }, item { id: 3 name: 'Cat' }", id="id 0"),
+        pytest.param(
+            "item { id: 3 name: 'Cat' frequency: RARE keypoints { id: 0 label: 'ear' } }", id="LVIS"
+        ),
     ],
 )
 def test_each_form_of_a_label_map_is_read(tmp_path, text):
@@ -107,15 +114,23 @@ def test_each_form_of_a_label_map_is_read(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "place", "found"),
     [
-        pytest.param("", "", "not a label map", id="empty"),
-        pytest.param("Bicycle\nBoat\n", "", "not a label map", id="a list of names"),
-        pytest.param("item { id: 1 name: 'Cat' } Dog", "", "not a label map", id="text after it"),
-        pytest.param("item { id: 1 name: 'Cat'", "", "not a label map", id="cut short"),
+        pytest.param("", "", "names no class", id="empty"),
+        pytest.param("Bicycle\nBoat\n", ":1", 'no field named "Bicycle"', id="a list of names"),
+        pytest.param(
+            "item { id: 1 name: 'Cat' }\nDog", ":2", "not a label map", id="text after it"
+        ),
+        pytest.param("item { id: 1 name: 'Cat'", ":1", "not a label map", id="cut short"),
+        pytest.param("item {\n id: 1\n id: 2 }", ":3", 'multiple "id" fields', id="two ids in one"),
+        pytest.param("item {\n id: 1 nam: 'Cat' }", ":2", 'named "nam"', id="unknown field"),
+        pytest.param("item { name: 'Cat' s' id: 1 }", ":1", "not a label map", id="a quote in it"),
+        pytest.param("item" + " " * 200_000, ":1", "not a label map", id="endless blanks"),
         pytest.param("item {\n id: 1\n}", ":1", "needs a name and an id", id="no name"),
         pytest.param("\nitem {\n name: 'Cat'\n}", ":2", "needs a name and an id", id="no id"),
         pytest.param("item { id: 0 name: 'Cat' }", ":1", "an id of 1 or more", id="id 0"),
         pytest.param("item { id: -1 name: 'Cat' }", ":1", "an id of 1 or more", id="id below 0"),
-        pytest.param(f"item {{ id: {'9' * 5000} name: 'Cat' }}", ":1", "an id of 1", id="long id"),
+        pytest.param(
+            f"item {{ id: {'9' * 5000} name: 'Cat' }}", ":1", "not a label map", id="long id"
+        ),
         pytest.param(
             "item { id: 1 name: 'Cat' }\nitem { id: 1 name: 'Dog' }",
             ":2",
@@ -128,6 +143,12 @@ def test_each_form_of_a_label_map_is_read(tmp_path, text):
             "id 2 or name 'Cat' twice",
             id="a name twice",
         ),
+        pytest.param(
+            "item { id: 1 display_name: 'Cat' }\nitem {\n id: 2 name: 'Cat' display_name: 'Dog' }",
+            ":2",
+            "id 2 or name 'Dog' twice",
+            id="a text of two classes",
+        ),
     ],
 )
 def test_what_is_no_label_map_is_refused(tmp_path, text, place, found):
@@ -138,6 +159,14 @@ def test_what_is_no_label_map_is_refused(tmp_path, text, place, found):
     assert str(caught.value).startswith(f"{path}{place}: ")
     assert found in str(caught.value)
     assert str(caught.value).endswith("make_tfrecords.py writes label_map.txt beside the records.")
+
+
+def test_both_names_of_a_class_are_texts_of_its_id(tmp_path):
+    path = tmp_path / "label_map.pbtxt"
+    path.write_text(
+        "item { id: 3 name: '/m/01yrx' display_name: 'Cat' }\nitem { id: 1 name: 'Owl' }"
+    )
+    assert read_label_map(path).ids == {"/m/01yrx": 3, "Cat": 3, "Owl": 1}
 
 
 def test_a_missing_label_map_is_refused(tmp_path):

@@ -1,7 +1,8 @@
 """The classes: ExDark's with its image facts, one's own, and the label map that TFOD reads."""
 
-import re
 from pathlib import Path
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
@@ -37,9 +38,54 @@ LIGHTINGS = (
 LOCATIONS = ("Indoor", "Outdoor")
 SPLITS = ("train", "val", "test")
 
-_COMMENT = re.compile(r"""("[^"\n]*"|'[^'\n]*')|#[^\n]*""")
-_ITEM = re.compile(r"item\s*:?\s*\{([^{}]*)\}")
-_FIELD = re.compile(r"""([A-Za-z_]\w*)\s*:\s*(-?\d+|"[^"\n]*"|'[^'\n]*')\s*,?""")
+# TFOD's protos/string_int_label_map.proto, whose module would import TensorFlow.
+_LABEL_MAP = """
+name: "string_int_label_map.proto"
+package: "object_detection.protos"
+enum_type {
+  name: "LVISFrequency"
+  value { name: "UNSPECIFIED" number: 0 }
+  value { name: "FREQUENT" number: 1 }
+  value { name: "COMMON" number: 2 }
+  value { name: "RARE" number: 3 }
+}
+message_type {
+  name: "StringIntLabelMapItem"
+  field { name: "name" number: 1 type: TYPE_STRING }
+  field { name: "id" number: 2 type: TYPE_INT32 }
+  field { name: "display_name" number: 3 type: TYPE_STRING }
+  field { name: "keypoints" number: 4 label: LABEL_REPEATED type_name: "KeypointMap" }
+  field { name: "ancestor_ids" number: 5 type: TYPE_INT32 label: LABEL_REPEATED }
+  field { name: "descendant_ids" number: 6 type: TYPE_INT32 label: LABEL_REPEATED }
+  field { name: "frequency" number: 7 type_name: "LVISFrequency" }
+  field { name: "instance_count" number: 8 type: TYPE_INT32 }
+  nested_type {
+    name: "KeypointMap"
+    field { name: "id" number: 1 type: TYPE_INT32 }
+    field { name: "label" number: 2 type: TYPE_STRING }
+  }
+}
+message_type {
+  name: "StringIntLabelMap"
+  field { name: "item" number: 1 label: LABEL_REPEATED type_name: "StringIntLabelMapItem" }
+}
+"""
+
+
+def message_class(description, name):
+    """Returns a protobuf message's class.
+
+    Args:
+        description: of the file that defines it, a FileDescriptorProto in text form.
+        name: the message's, with its package.
+    """
+    file = text_format.Parse(description, descriptor_pb2.FileDescriptorProto())
+    pool = descriptor_pool.DescriptorPool()  # of its own: TensorFlow or TFOD may define it, too
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+
+
+_LabelMapProto = message_class(_LABEL_MAP, "object_detection.protos.StringIntLabelMap")
 
 
 def read_classes(data_dir):
@@ -92,34 +138,66 @@ def format_label_map(classes=CLASSES):
     return "".join(items)
 
 
+class LabelMap(dict):
+    """{id: name} of a TFOD label map, ids from 1 in the order of the file.
+
+    The name is the one to show: an item's `display_name`, or its `name` where it has none.
+
+    Attributes:
+        ids: {text: id}, what a record may call a class: by either name, as in TFOD's
+            data_decoders/tf_example_decoder.py.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.ids = {}
+
+
 def read_label_map(path):
-    """Reads a TFOD label map in protobuf text form.
+    """Reads a TFOD label map in protobuf's text form, as TFOD does but without TensorFlow.
 
     Returns:
-        {id: name}, ids >= 1, in the order of the file. `display_name` is taken where an item has
-        no `name`.
+        LabelMap. TFOD's item for the background, id 0, is left out.
 
     Raises:
         DataError: no such file, not a label map, or an item without id or name, or one twice.
     """
     remedy = "make_tfrecords.py writes label_map.txt beside the records."
-    text = existing_file(path, remedy).read_text(encoding="utf-8", errors="replace")
-    text = _COMMENT.sub(lambda found: found[1] or "", text)
-    names = {}
-    for item in _ITEM.finditer(text):
-        place = f"{path}:{text.count(chr(10), 0, item.start()) + 1}"
-        fields = {key: _unquote(value) for key, value in _FIELD.findall(item[1])}
-        number, name = fields.get("id", ""), fields.get("name") or fields.get("display_name")
-        if not name or not number.isdecimal() or len(number) > 9 or int(number) < 1:
-            raise DataError(f"{place}: an item needs a name and an id of 1 or more.\n  {remedy}")
-        if int(number) in names or name in names.values():
-            raise DataError(f"{place}: id {number} or name {name!r} twice.\n  {remedy}")
-        names[int(number)] = name
-    if not names or _ITEM.sub("", text).strip():
-        form = "item { id: 1 name: 'Bicycle' } ..."
-        raise DataError(f"{path}: not a label map ({form}).\n  {remedy}")
+    try:
+        text = existing_file(path, remedy).read_text(encoding="utf-8-sig")
+        items = text_format.Parse(text, _LabelMapProto()).item
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        line = error.GetLine() if isinstance(error, text_format.ParseError) else None
+        place, form = f"{path}:{line}" if line else path, "item { id: 1 name: 'Bicycle' } ..."
+        why = str(error).split(" : ", 1)[-1][:200]  # without the place; a line may be endless
+        raise DataError(f"{place}: not a label map, {form} ({why}).\n  {remedy}") from error
+    names = LabelMap()
+    for number, item in enumerate(items):
+        if item.id == 0 and "background" in (item.name, item.display_name):
+            continue
+        name, texts = item.display_name or item.name, {item.name, item.display_name} - {""}
+        wrong = ""
+        if not name or item.id < 1:
+            wrong = "an item needs a name and an id of 1 or more"
+        elif item.id in names or texts & names.ids.keys():
+            wrong = f"id {item.id} or name {name!r} twice"
+        if wrong:
+            raise DataError(f"{path}:{_line_of_item(text, number)}: {wrong}.\n  {remedy}")
+        names[item.id] = name
+        names.ids |= dict.fromkeys(texts, item.id)
+    if not names:
+        raise DataError(f"{path}: names no class.\n  {remedy}")
     return names
 
 
-def _unquote(value):
-    return value[1:-1] if value[0] in "\"'" else value
+def _line_of_item(text, number):
+    """Returns the line, from 1, where an item of a label map begins; `number` counts from 0."""
+    tokens, depth = text_format.Tokenizer(text.splitlines()), 0
+    while not tokens.AtEnd():
+        if depth == 0 and tokens.token == "item":
+            if number == 0:
+                break
+            number -= 1
+        depth += {"{": 1, "<": 1, "}": -1, ">": -1}.get(tokens.token, 0)
+        tokens.NextToken()
+    return tokens.ParseError("").GetLine()

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
+from lowlight.dataset.classes import message_class
 
 HEAD = struct.Struct("<QI")  # how many bytes follow, and the check sum of that number
 SUM = struct.Struct("<I")
@@ -69,42 +69,43 @@ def masked_crc(data):
     return ((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF
 
 
-def _make_example_class():
-    """Returns the message class of tf.train.Example (tensorflow/core/example/*.proto).
-
-    It is described here, in a pool of its own, since TensorFlow takes seconds to import.
-    """
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name="example.proto", package="tensorflow", syntax="proto3"
-    )
-
-    def add(message, name, number, kind, label=field.LABEL_OPTIONAL, **options):
-        return message.field.add(name=name, number=number, type=kind, label=label, **options)
-
-    feature = file.message_type.add(name="Feature")
-    feature.oneof_decl.add(name="kind")
-    kinds = (("bytes", field.TYPE_BYTES), ("float", field.TYPE_FLOAT), ("int64", field.TYPE_INT64))
-    for number, (word, kind) in enumerate(kinds, 1):
-        values = file.message_type.add(name=f"{word.capitalize()}List")
-        add(values, "value", 1, kind, field.LABEL_REPEATED)
-        type_name = f".tensorflow.{values.name}"
-        add(feature, f"{word}_list", number, field.TYPE_MESSAGE, type_name=type_name, oneof_index=0)
-    features = file.message_type.add(name="Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    add(entry, "key", 1, field.TYPE_STRING)
-    add(entry, "value", 2, field.TYPE_MESSAGE, type_name=".tensorflow.Feature")
-    entry_name = ".tensorflow.Features.FeatureEntry"
-    add(features, "feature", 1, field.TYPE_MESSAGE, field.LABEL_REPEATED, type_name=entry_name)
-    example = file.message_type.add(name="Example")
-    add(example, "features", 1, field.TYPE_MESSAGE, type_name=".tensorflow.Features")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
-
-
-Example = _make_example_class()
+# tensorflow/core/example/*.proto; TensorFlow takes seconds to import.
+_EXAMPLE = """
+name: "example.proto"
+package: "tensorflow"
+syntax: "proto3"
+message_type {
+  name: "BytesList"
+  field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED }
+}
+message_type {
+  name: "FloatList"
+  field { name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED }
+}
+message_type {
+  name: "Int64List"
+  field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED }
+}
+message_type {
+  name: "Feature"
+  field { name: "bytes_list" number: 1 type_name: "BytesList" oneof_index: 0 }
+  field { name: "float_list" number: 2 type_name: "FloatList" oneof_index: 0 }
+  field { name: "int64_list" number: 3 type_name: "Int64List" oneof_index: 0 }
+  oneof_decl { name: "kind" }
+}
+message_type {
+  name: "Features"
+  field { name: "feature" number: 1 label: LABEL_REPEATED type_name: "FeatureEntry" }
+  nested_type {
+    name: "FeatureEntry"
+    field { name: "key" number: 1 type: TYPE_STRING }
+    field { name: "value" number: 2 type_name: "Feature" }
+    options { map_entry: true }
+  }
+}
+message_type { name: "Example" field { name: "features" number: 1 type_name: "Features" } }
+"""
+Example = message_class(_EXAMPLE, "tensorflow.Example")
 
 
 _EDGES = "ymin", "xmin", "ymax", "xmax"

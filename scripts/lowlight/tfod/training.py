@@ -2,8 +2,10 @@
 
 import functools
 import itertools
+from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf import text_format
 from object_detection import inputs, model_lib
 from object_detection.builders import (
     decoder_builder,
@@ -14,12 +16,22 @@ from object_detection.builders import (
 from object_detection.core import losses as core_losses
 from object_detection.core import preprocessor
 from object_detection.core import standard_fields as fields
-from object_detection.utils import bifpn_utils, config_util, ops
+from object_detection.protos import string_int_label_map_pb2
+from object_detection.utils import bifpn_utils, config_util, label_map_util, ops
 
 from lowlight.core.errors import DataError
 from lowlight.tfod.fast import operations as fast_operations
 
 IMAGE = fields.InputDataFields.image  # the key of a batch's images
+
+
+def _load_label_map(path):
+    """Returns a label map as TFOD does, which stumbles over the byte order mark of some editors."""
+    text = Path(path).read_text("utf-8-sig")
+    return text_format.Parse(text, string_int_label_map_pb2.StringIntLabelMap())
+
+
+label_map_util.load_labelmap = _load_label_map
 
 
 def build_optimizer(config, step, mixed_precision=None):
