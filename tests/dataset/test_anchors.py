@@ -54,6 +54,10 @@ def test_an_image_is_resized_as_by_tfod(tmp_path, size, scale):
         ("min_level: three", ":3: min_level is 'three', not a number"),
         ("aspect_ratios: [1.0, wide]", ":3: aspect_ratios is "),
         ("", ":3: the anchors have no size or no aspect_ratios"),
+        ("max_level: 2000", ":3: max_level is '2000', not a number from 0 to 30."),
+        ("max_level: inf", ":3: max_level is 'inf', not a number"),
+        ("anchor_scale: nan", ":3: anchor_scale is 'nan', not a number from 0 to 100,000"),
+        ("scales_per_octave: 1e9", ":3: scales_per_octave is '1e9', not a number from 0 to 100."),
         ("aspect_ratios: 1 scales_per_octave: 0", ":3: the anchors have no size"),
     ],
 )

@@ -61,6 +61,7 @@ BAD_ITEMS = {
     "three numbers": ({**GOOD, "bbox": [1, 2, 3]}, "isn't four numbers"),
     "a number of 400 digits": ({**GOOD, "bbox": [1, 2, 10**400, 3]}, "isn't four numbers"),
     "an id of 25 digits": ({**GOOD, "image_id": 10**25}, r"image_id 1e\+25 isn't among"),
+    "1e308": ({**GOOD, "bbox": [1e308, 2, 1e308, 3]}, "isn't four numbers of pixels"),
     "nan in the box": ({**GOOD, "bbox": [1, 2, 3, float("nan")]}, "isn't four numbers"),
     "x2 under x1": ({**GOOD, "bbox": [60, 10, -50, 40]}, "a box -50 wide and 40 high"),
     "negative score": ({**GOOD, "score": -0.1}, "score -0.1 isn't a number from 0 to 1"),

@@ -46,6 +46,13 @@ def test_a_page_runs_its_own_script_alone():
     assert "document.getElementById" in script
 
 
+def test_a_name_that_is_not_utf8_is_shown_by_its_bytes():
+    page = rendering.render(
+        "detections.html", facts={"Model": "a\udcff"}, classes=[], lowest=0, found={}
+    )
+    assert "<dd>a\\udcff</dd>" in page
+
+
 def test_a_legend_names_each_colour():
     legend = show("{{ parts.legend(names) }}", names=["train", "<b>"])
     assert re.findall(r'<i class="(s\d)"></i>([^<]*)<', legend) == [

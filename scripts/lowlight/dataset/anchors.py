@@ -16,6 +16,7 @@ _COMMENT = re.compile(r"#[^\n]*")
 # image_resizer.proto.
 _ANCHOR_DEFAULTS = {"min_level": 3, "max_level": 7, "anchor_scale": 4.0, "scales_per_octave": 2}
 _RESIZER_DEFAULTS = {"min_dimension": 600, "max_dimension": 1024}
+_MOST = {"min_level": 30, "max_level": 30, "scales_per_octave": 100}  # 100,000 of the others
 
 
 class Anchors(NamedTuple):
@@ -73,11 +74,20 @@ def _read_block(text, name, defaults, path):
     place = f"{path}:{text.count(chr(10), 0, block.start()) + 1}"
     fields = {**defaults, "aspect_ratios": []}
     for key, value in re.findall(r"(\w+)\s*:\s*(\[[^\]]*\]|[^\s,;]+)", block[1]):
-        try:
-            if key == "aspect_ratios":
-                fields[key] += [float(number) for number in re.findall(r"[^\s,\[\]]+", value)]
-            elif key in defaults:
-                fields[key] = float(value)
-        except ValueError as error:
-            raise DataError(f"{place}: {key} is {value!r}, not a number.\n  {_REMEDY}") from error
+        if key in fields:
+            numbers = [_number(text) for text in re.findall(r"[^\s,\[\]]+", value)]
+            most = _MOST.get(key, 100_000)
+            if not (numbers and all(0 <= number <= most for number in numbers)):
+                raise DataError(
+                    f"{place}: {key} is {value!r}, not a number from 0 to {most:,}.\n  {_REMEDY}"
+                )
+            fields[key] = fields[key] + numbers if key == "aspect_ratios" else numbers[0]
     return fields, place
+
+
+def _number(text):
+    """Returns a text's number, nan of another text."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

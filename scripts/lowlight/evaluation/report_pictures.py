@@ -71,12 +71,13 @@ def draw_found(score, chosen, data):
     brightness = np.asarray(image.convert("L")).mean()
     image = brightened(image, brightness)
     scale = np.array([image.width / width, image.height / height] * 2)
-    for box in np.flatnonzero(truth.images == chosen.image):
-        draw_frame(image, pixel_ltwh_to_pixel_xyxy(truth.ltwh[box]) * scale, _TRUE, 2)
+    boxes = [(ltwh, _TRUE) for ltwh in truth.ltwh[truth.images == chosen.image]]
     right = set(score.errors.rows[score.errors.kinds == ""].tolist())
     for row in chosen.rows[np.argsort(score.found.scores[chosen.rows])]:
-        colour = _RIGHT if int(row) in right else _WRONG
-        draw_frame(image, pixel_ltwh_to_pixel_xyxy(score.found.ltwh[row]) * scale, colour, 2)
+        boxes.append((score.found.ltwh[row], _RIGHT if int(row) in right else _WRONG))
+    for ltwh, colour in boxes:
+        corners = np.clip(pixel_ltwh_to_pixel_xyxy(ltwh) * scale, -_SIDE, 2 * _SIDE)
+        draw_frame(image, corners, colour, line=2)
     return image, brightness
 
 

@@ -1,6 +1,5 @@
 """Detections in COCO's results form: read with every check, written, and told from others."""
 
-import math
 import reprlib
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ _FORM = (
     '"score"}.'
 )
 _REMEDY = "Correct it and run this step again."
+_MOST = 1e9  # pixels; what is larger is no box of an image
 _KEYS = "image_id", "category_id", "bbox", "score"
 
 
@@ -122,7 +122,7 @@ def _check(item, images, labels, truth):
             "  Ids are those of the label map; count them from 1."
         )
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        raise DataError(f"bbox {reprlib.repr(box)} isn't four numbers.\n  {_FORM}")
+        raise DataError(f"bbox {reprlib.repr(box)} isn't four numbers of pixels.\n  {_FORM}")
     if box[2] < 0 or box[3] < 0:
         raise DataError(
             f"a box {box[2]:g} wide and {box[3]:g} high.\n"
@@ -141,7 +141,7 @@ def _is_in(value, places):
 
 def _is_number(value):
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return number and abs(value) < _MOST
 
 
 def format_results(found, truth):

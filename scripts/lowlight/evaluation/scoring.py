@@ -193,6 +193,7 @@ def finish_score(
     write_score(score, eval_dir, about)
     what, place = title
     title = f"{what} on {len(truth.filenames)} images with {truth.boxes} boxes of {place}"
+    title = title.encode("utf-8", "backslashreplace").decode("utf-8")  # names that aren't UTF-8
     table = f"{title}:\n{format_table(score.metrics)}"
     write_text(eval_dir / "metrics.txt", table + "\n")
     print(table)

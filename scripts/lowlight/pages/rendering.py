@@ -16,7 +16,9 @@ def render(template: str, **data: object) -> str:
         data: what the template shows. Text is escaped on its way into the page, but for a
             figure's SVG that the template marks as safe.
     """
-    return _environment().get_template(template).render(data)
+    page = _environment().get_template(template).render(data)
+    # A file's name that isn't UTF-8 shows its odd bytes as \udcXX.
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @functools.cache
