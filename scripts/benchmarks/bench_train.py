@@ -5,8 +5,7 @@ r"""Compares a training step and the input pipeline with stock model_main_tf2's.
 Each side trains the config's D1 from random weights in a process of its own; the sides take turns,
 a few steps each, so that a busy machine slows them alike. Stock is TFOD's `model_lib_v2.train_loop`
 with its own input pipeline, under the same repairs; it is never asked for a summary, and its blocks
-are as long as a turn instead of 100 steps. Without --exdark_root the images are drawn. --profile
-tells what the steps' time goes to.
+are as long as a turn instead of 100 steps. Without --exdark_root the images are drawn.
 The last line is one JSON object.
 """
 
@@ -22,7 +21,6 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from absl import flags
-from step_profile import KINDS
 from train_sides import SIDES, run_side
 
 from lowlight.core import command
@@ -40,7 +38,6 @@ flags.DEFINE_integer("steps", 3, "Steps of a turn.", 1)
 flags.DEFINE_integer("turns", 5, "Turns of each side.", 1)
 flags.DEFINE_integer("input_batches", 40, "Batches of an input pipeline's turn.", 1)
 flags.DEFINE_list("sides", list(SIDES), "What to compare.")
-flags.DEFINE_boolean("profile", False, "Give a last turn's seconds by kind of operation, too.")
 
 _IMAGES_A_SECOND = 180  # what a present GPU machine may train
 
@@ -49,17 +46,15 @@ def main():
     """Prints a table of all sides and the JSON line."""
     with tempfile.TemporaryDirectory() as folder:
         records = make_records(folder)
-        turns, profiles = {side: [] for side in FLAGS.sides}, {}
+        turns = {side: [] for side in FLAGS.sides}
         for kind in ("train", "input"):
             sides = [side for side in FLAGS.sides if SIDES[side].kind == kind]
-            profiles |= take_turns(sides, records, turns)
+            take_turns(sides, records, turns)
     print(f"\n{'':16}{'wall s':>9} {'(fastest to slowest)':>22}{'CPU s':>9}   a step or image")
     for side, found in turns.items():
         walls, cpus = ([turn[i] for turn in found] for i in (0, 1))
         spread = f"({min(walls):.3f} to {max(walls):.3f})"
         print(f"{side:16}{median(walls):9.3f} {spread:>22}{median(cpus):9.3f}")
-    if profiles:
-        show_profiles(profiles)
     report(turns)
 
 
@@ -70,9 +65,6 @@ def take_turns(sides, records, turns):
         sides: keys of SIDES, all of one kind.
         records: their folder.
         turns: {side: list}, to which (wall, CPU) seconds are added.
-
-    Returns:
-        {side: {kind of operation: seconds a step}} of training sides with --profile, else {}.
     """
     context = multiprocessing.get_context("spawn")
     workers = {}
@@ -91,23 +83,9 @@ def take_turns(sides, records, turns):
         for side in sides if turn % 2 else sides[::-1]:
             workers[side][1].send("go")
             turns[side].append(workers[side][1].recv())
-    profiles = {}
-    for side, (process, connection) in workers.items():
-        if FLAGS.profile and SIDES[side].kind == "train":
-            connection.send("profile")
-            profiles[side] = connection.recv()
+    for process, _ in workers.values():
         process.kill()
         process.join()
-    return profiles
-
-
-def show_profiles(profiles):
-    """Prints a table of the seconds of a step by kind of operation."""
-    print("\nseconds a step in operations, which run beside each other:")
-    print(f"{'':36}" + "".join(f"{side:>12}" for side in profiles))
-    for kind in KINDS:
-        print(f"{kind:36}" + "".join(f"{found.get(kind, 0):12.3f}" for found in profiles.values()))
-    print(f"{'all':36}" + "".join(f"{sum(found.values()):12.3f}" for found in profiles.values()))
 
 
 def report(turns):
