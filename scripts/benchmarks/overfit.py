@@ -182,7 +182,7 @@ def read_losses(model_dir):
 
 
 def main(_):
-    """Prepares the data, trains both models, and prints what they learnt."""
+    """Prepares the data, trains both models, and prints what they learned."""
     if not os.environ.get("EXDARK_ROOT"):
         sys.exit("error: set EXDARK_ROOT to the folder with ExDark/ and ExDark_Annno.zip.")
     figures = {"images": len(CLASSES)}

@@ -18,4 +18,4 @@ def test_twelve_photographs_are_learnt_from_random_weights(run_script):
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["ap50"] > 0.8
-    assert figures["d1_last_loss"] < figures["d1_first_loss"]
+    assert figures["d1_losses"][-1] < figures["d1_losses"][0]
