@@ -7,8 +7,6 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from step_profile import StepProfile
-
 
 class Side(NamedTuple):
     """What a process does in its turns."""
@@ -37,8 +35,7 @@ def run_side(name, config_path, records, batch_size, steps, batches, connection)
         records: the folder with train.tfrecord and label_map.txt.
         batch_size: images a step; steps: steps of a training turn; batches: of an input turn.
         connection: multiprocessing Connection. "ready" is sent after the warm-up; then for each
-            "go" (wall seconds, CPU seconds) a step, or an image for input, and for each "profile"
-            {kind of operation: seconds} a step.
+            "go" (wall seconds, CPU seconds) a step, or an image for input.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from lowlight.tfod import model as tfod
@@ -70,20 +67,17 @@ class _Turns:
 
     def __init__(self, connection, count):
         self._connection, self._count, self._ended = connection, count, 0
-        self._start = self._profile = None
+        self._start = None
 
     def end(self):
         """Sends the figures of the turn that ends, and waits for the next."""
         if self._ended == _WARM_UP:
             self._connection.send("ready")
-        elif self._profile:
-            seconds = self._profile.seconds()
-            self._connection.send({kind: took / self._count for kind, took in seconds.items()})
         elif self._ended > _WARM_UP:
             wall, cpu = (now - then for now, then in zip(_clocks(), self._start, strict=True))
             self._connection.send((wall / self._count, cpu / self._count))
-        message = self._connection.recv() if self._ended >= _WARM_UP else "go"
-        self._profile = StepProfile() if message == "profile" else None
+        if self._ended >= _WARM_UP:
+            self._connection.recv()
         self._ended += 1
         self._start = _clocks()
 
@@ -105,7 +99,7 @@ def _input_turn(config, side, batches):
         parts = config.train_config, config.train_input_reader, config.model
         dataset = inputs.train_input(*parts, model=model).repeat()
     else:
-        dataset = training_batches(config, tf.distribute.get_strategy(), 0, model=model)
+        dataset = training_batches(config, tf.distribute.get_strategy(), 0, 0, model)
     iterator = iter(dataset)
 
     def take_turn():
@@ -118,7 +112,7 @@ def _input_turn(config, side, batches):
 def _training_turn(config, side, steps):
     import tensorflow as tf
 
-    from lowlight.tfod.trainee import make_trainee
+    from lowlight.tfod.training import make_trainee
     from lowlight.training.step import choose_precision, make_train_step, training_batches
 
     precision = choose_precision(side.mixed_precision)

@@ -182,7 +182,7 @@ def records_dir(tmp_path_factory):
 def test_each_family_is_built_and_trained_for_two_steps(family, records_dir, tmp_path):
     import tensorflow as tf
 
-    from lowlight.tfod import trainee as tfod_trainee
+    from lowlight.tfod.training import make_trainee
     from lowlight.training.step import make_train_step, training_batches
 
     text = families.FAMILIES[family]
@@ -191,7 +191,7 @@ def test_each_family_is_built_and_trained_for_two_steps(family, records_dir, tmp
     tf.config.run_functions_eagerly(True)  # two steps are made sooner than traced
     try:
         with strategy.scope():
-            trainee, batches = tfod_trainee.make_trainee(
+            trainee, batches = make_trainee(
                 config, lambda model: training_batches(config, strategy, 0, 0, model)
             )
         step = make_train_step(trainee.model, config, trainee.optimizer, strategy)

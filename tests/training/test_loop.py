@@ -21,7 +21,7 @@ class Run:
     def __init__(self, run_dir, losses=None):
         import tensorflow as tf
 
-        from lowlight.tfod.trainee import Trainee
+        from lowlight.tfod.training import Trainee
         from lowlight.training.checkpoints import Checkpoints, newest_whole_checkpoint
         from lowlight.training.loop import TrainingLoop
 
@@ -213,7 +213,7 @@ def test_a_loss_that_is_no_number_stops_at_once_and_is_not_saved(tmp_path, value
     assert steps_kept(tmp_path) == [0, 2, 4]
     message = str(caught.value)
     assert "Lower learning_rate_base" in message
-    assert f"it goes on from {tmp_path}/ckpt-3 (step 4)" in message
+    assert f"it continues from {tmp_path}/ckpt-3 (step 4)" in message
     assert message.endswith(f"echo 'model_checkpoint_path: \"ckpt-2\"' > {tmp_path}/checkpoint")
 
 

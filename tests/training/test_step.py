@@ -27,7 +27,7 @@ def both(tmp_path_factory):
     from google.protobuf import text_format
 
     from lowlight.tfod import training as tfod_training
-    from lowlight.tfod.trainee import make_trainee
+    from lowlight.tfod.training import make_trainee
     from lowlight.training.step import training_batches
 
     folder = tmp_path_factory.mktemp("noise")
@@ -70,7 +70,7 @@ def _stock_step(model, config, optimizer, strategy):
     import tensorflow as tf
     from object_detection import model_lib_v2
 
-    from lowlight.tfod.fast.operations import seeded_dropout
+    from lowlight.tfod.randomness import seeded_dropout
 
     @tf.function
     def step(features, labels):

@@ -1,28 +1,27 @@
-"""What training needs of TFOD: its reading of an example, its optimizer and its losses."""
+"""What training needs of TFOD: examples, losses, optimizer, and the model that a run trains."""
 
 import functools
-import itertools
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 from google.protobuf import text_format
-from object_detection import inputs, model_lib
+from object_detection import inputs, model_lib, model_lib_v2
 from object_detection.builders import (
     decoder_builder,
     image_resizer_builder,
     optimizer_builder,
     preprocessor_builder,
 )
-from object_detection.core import losses as core_losses
-from object_detection.core import preprocessor
-from object_detection.core import standard_fields as fields
+from object_detection.core import standard_fields
 from object_detection.protos import string_int_label_map_pb2
-from object_detection.utils import bifpn_utils, config_util, label_map_util, ops
+from object_detection.utils import config_util, label_map_util, variables_helper
 
 from lowlight.core.errors import DataError
-from lowlight.tfod.fast import operations as fast_operations
+from lowlight.tfod.model import build_model
+from lowlight.tfod.randomness import seeded_augmentation
 
-IMAGE = fields.InputDataFields.image  # the key of a batch's images
+FIELDS = standard_fields.InputDataFields  # the names of a batch's tensors
 
 
 def _load_label_map(path):
@@ -91,7 +90,6 @@ def example_reader(config, preprocess):
         merge_multiple_boxes=train.merge_multiple_label_boxes,
         retain_original_image=train.retain_original_images,
         use_multiclass_scores=train.use_multiclass_scores,
-        use_bfloat16=train.use_bfloat16,
         keypoint_type_weight=reader.keypoint_type_weight or None,
     )
     pad = functools.partial(
@@ -104,7 +102,7 @@ def example_reader(config, preprocess):
     )
 
     def read(serialized, seed):
-        with _random_numbers_from(seed):
+        with seeded_augmentation(seed):
             tensors = pad(transform(decode(serialized)))
             features = inputs._get_features_dict(tensors, reader.include_source_id)
         return features, inputs._get_labels_dict(tensors)
@@ -112,56 +110,13 @@ def example_reader(config, preprocess):
     return read
 
 
-def _random_numbers_from(seed):
-    """Makes the random functions that TFOD calls stateless, while a function is traced.
-
-    Args:
-        seed: int64 [2]; the n-th number drawn in the block follows from it and n.
-
-    Returns:
-        A context manager.
-    """
-    calls = itertools.count()
-
-    def seeded(function):
-        def call(*args, **kwargs):
-            kwargs.pop("seed", None), kwargs.pop("seed2", None)
-            own = tf.random.experimental.stateless_fold_in(seed, next(calls))
-            return function(*args, seed=own, **kwargs)
-
-        return call
-
-    def uniform(shape, minval=0, maxval=None, dtype=tf.float32, seed=None, name=None):
-        maxval = 1 if maxval is None and dtype.is_floating else maxval
-        return tf.random.stateless_uniform(shape, seed, minval, maxval, dtype, name)
-
-    def normal(shape, mean=0.0, stddev=1.0, dtype=tf.float32, seed=None, name=None):
-        return tf.random.stateless_normal(shape, seed, mean, stddev, dtype, name)
-
-    v1 = preprocessor.tf  # tensorflow.compat.v1, as all of TFOD's modules see it
-    box = tf.image.stateless_sample_distorted_bounding_box
-    shuffle = tf.random.experimental.stateless_shuffle
-    members = [
-        (v1, "random_uniform", uniform),
-        (v1.random, "uniform", uniform),
-        (v1, "random_normal", normal),
-        (v1.random, "normal", normal),
-        (v1, "random_shuffle", shuffle),
-        (v1.random, "shuffle", shuffle),
-        (v1.image, "sample_distorted_bounding_box", box),
-    ]
-    return fast_operations.replaced(
-        [(owner, name, seeded(function)) for owner, name, function in members]
-    )
-
-
 # The labels that are of an image, and so have no row for each box.
 _OF_IMAGE = {
-    fields.InputDataFields.num_groundtruth_boxes,
-    fields.InputDataFields.groundtruth_labeled_classes,
-    fields.InputDataFields.groundtruth_image_classes,
-    fields.InputDataFields.groundtruth_verified_neg_classes,
-    fields.InputDataFields.groundtruth_not_exhaustive_classes,
+    FIELDS.num_groundtruth_boxes,
+    FIELDS.groundtruth_labeled_classes,
+    FIELDS.groundtruth_image_classes,
+    FIELDS.groundtruth_verified_neg_classes,
+    FIELDS.groundtruth_not_exhaustive_classes,
 }
 
 
@@ -171,7 +126,7 @@ def without_common_padding(labels):
     TFOD pads each image to max_number_of_boxes, 100 by default, and an SSD then compares every
     anchor with every row; padding has weight 0 and changes no loss.
     """
-    most = tf.maximum(tf.reduce_max(labels[fields.InputDataFields.num_groundtruth_boxes]), 1)
+    most = tf.maximum(tf.reduce_max(labels[FIELDS.num_groundtruth_boxes]), 1)
     return {k: label if k in _OF_IMAGE else label[:, :most] for k, label in labels.items()}
 
 
@@ -188,15 +143,13 @@ def losses(model, config, features, labels, training_step):
     """
     train = config.train_config
     model._is_training = True
-    preprocessor.tf.keras.backend.set_learning_phase(True)
-    has_fixed_shapes = bool(tf.config.list_logical_devices("TPU"))
-    is_ssd = config.model.WhichOneof("model") == "ssd"
-    if is_ssd and not (train.unpad_groundtruth_tensors or has_fixed_shapes):
+    tf.keras.backend.set_learning_phase(True)
+    if config.model.WhichOneof("model") == "ssd" and not train.unpad_groundtruth_tensors:
         labels = without_common_padding(labels)
     labels = model_lib.unstack_batch(labels, train.unpad_groundtruth_tensors)
     model_lib.provide_groundtruth(model, labels, training_step=training_step)
-    shapes = features[fields.InputDataFields.true_image_shape]
-    predictions = model.predict(features[IMAGE], shapes, **model.get_side_inputs(features))
+    shapes = features[FIELDS.true_image_shape]
+    predictions = model.predict(features[FIELDS.image], shapes, **model.get_side_inputs(features))
     found = model.loss(tf.nest.map_structure(_as_float32, predictions), shapes)
     parts = list(found.values())
     regularization = model.regularization_losses() if train.add_regularization_loss else []
@@ -212,8 +165,86 @@ def _as_float32(value):
     return tf.cast(value, tf.float32) if is_half else value
 
 
-def fast_layers():
-    """Returns `fast_operations.in_use` for TFOD's layers and losses."""
-    return fast_operations.in_use(
-        bifpn_utils.BiFPNCombineLayer, ops, core_losses.SigmoidFocalClassificationLoss
-    )
+class Trainee(NamedTuple):
+    """What a run trains."""
+
+    model: object  # TFOD's detection model
+    optimizer: object
+    step: tf.Variable  # int64, the steps made since the run began
+    schedule_step: tf.Variable  # int64, the steps made since the learning rate's schedule began
+
+    def checkpoint(self):
+        """Returns a tf.train.Checkpoint of it, with the names that TFOD's own loop gives."""
+        return tf.train.Checkpoint(step=self.step, model=self.model, optimizer=self.optimizer)
+
+
+def final_config(config, num_steps):
+    """Returns the config as TFOD's loop trains it: with these steps, and bfloat16 on TPUs alone."""
+    final = type(config)()
+    final.CopyFrom(config)
+    final.train_config.num_steps = num_steps
+    final.train_config.use_bfloat16 = False
+    config_util.update_fine_tune_checkpoint_type(final.train_config)
+    return final
+
+
+def make_trainee(config, make_batches, step=0, schedule_start=0, mixed_precision=None):
+    """Builds a config's model and optimizer, in the scope of the current strategy.
+
+    Args:
+        config: TrainEvalPipelineConfig.
+        make_batches: takes the model and returns its dataset of training batches.
+        step: the step that training continues from; 0 takes the config's fine_tune_checkpoint.
+        schedule_start: the step at which the learning rate's schedule begins.
+        mixed_precision: as `step.choose_precision` returned it.
+
+    Returns:
+        (Trainee, what make_batches returned).
+
+    Raises:
+        DataError: the fine-tune checkpoint isn't one of this model.
+    """
+    train_config = config.train_config
+    model = build_model(config, is_training=True)
+    counters = [
+        tf.Variable(
+            value,
+            trainable=False,
+            dtype=tf.int64,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        for value in (step, step - schedule_start)
+    ]
+    optimizer, _ = build_optimizer(config, counters[1], mixed_precision)
+    batches = make_batches(model)
+    # A tf.function that makes its variables is traced twice, and can't on several devices.
+    model_lib_v2._ensure_model_is_built(model, batches, train_config.unpad_groundtruth_tensors)
+    if train_config.optimizer.use_moving_average:
+        optimizer.shadow_copy(model)
+    inner = getattr(optimizer, "_optimizer", optimizer)
+    inner._create_all_weights(model.trainable_variables)
+    if train_config.fine_tune_checkpoint and not step:
+        _restore_fine_tune_checkpoint(model, train_config, batches)
+    return Trainee(model, optimizer, *counters), batches
+
+
+def _restore_fine_tune_checkpoint(model, train_config, batches):
+    """Gives a model the weights that it starts from."""
+    start, kind = train_config.fine_tune_checkpoint, train_config.fine_tune_checkpoint_type
+    try:
+        variables_helper.ensure_checkpoint_supported(start, kind, "")
+        model_lib_v2.load_fine_tune_checkpoint(
+            model,
+            start,
+            kind,
+            train_config.fine_tune_checkpoint_version,
+            False,  # The model is built already.
+            batches,
+            train_config.unpad_groundtruth_tensors,
+        )
+    except (AssertionError, ValueError, OSError, tf.errors.OpError) as error:
+        raise DataError(
+            f"{start}: can't give this model its first weights ({str(error).splitlines()[0]}).\n"
+            '  Check fine_tune_checkpoint, fine_tune_checkpoint_type ("detection" for one\n'
+            "  of a whole detector) and fine_tune_checkpoint_version (V2) in the config."
+        ) from error

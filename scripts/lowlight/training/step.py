@@ -1,23 +1,19 @@
 """Makes one training step: a batch, losses, gradients, and the optimizer's update."""
 
-import contextlib
-
 import numpy as np
 import tensorflow as tf
 
 from lowlight.core.errors import DataError
-from lowlight.core.tensorflow import prepare_xla
 from lowlight.dataset.records import find_frames
-from lowlight.tfod import model as tfod
+from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
-from lowlight.tfod.fast.images import image_preparer
-from lowlight.tfod.fast.operations import is_on_cpu, seeded_dropout
+from lowlight.tfod.randomness import seeded_dropout
 from lowlight.training.checks import record_files
 
 _BUFFER = 256 << 10  # bytes read at a time; a record of ExDark has about 100 KiB
 
 
-def training_batches(config, strategy, seed=None, start_step=0, model=None):
+def training_batches(config, strategy, seed, start_step, model):
     """Gives a distributed dataset of training batches, without end, one global batch a step.
 
     Each epoch takes all records of all shards in an order of its own. Order and augmentations
@@ -28,28 +24,23 @@ def training_batches(config, strategy, seed=None, start_step=0, model=None):
     Args:
         config: TrainEvalPipelineConfig; its paths are relative to the working directory.
         strategy: the tf.distribute strategy; each of its workers reads its share of every batch.
-        seed: any int; None draws one.
+        seed: any int.
         start_step: the steps already made; the first batch is the one of the step after them.
-        model: the detection model, where one is built already, for its `preprocess`.
+        model: the detection model, for its `preprocess`.
 
     Returns:
         A distributed dataset of (features, labels) of the form of TFOD's `inputs.train_input`.
 
     Raises:
-        DataError: no record file, a damaged one, or none with a record in it; a way of reading that
-            isn't this one.
+        DataError: no record file, a damaged one, or none with a record in it.
     """
-    seed = int(np.random.SeedSequence().entropy % 2**31) if seed is None else seed
     reader = config.train_input_reader
-    _check_reader(reader)
-    patterns = reader.tf_record_input_reader.input_path
-    paths = record_files(patterns, "train_input_reader")
+    paths = record_files(reader.tf_record_input_reader.input_path, "train_input_reader")
     index = index_records(paths, reader.sample_1_of_n_examples)
-    model = model or tfod.build_model(config, is_training=True)
-    read = tfod_training.example_reader(config, image_preparer(model))
     batch_size = config.train_config.batch_size
 
     def make_dataset(context):
+        read = tfod_training.example_reader(config, model.preprocess)
         share = batch_size // context.num_input_pipelines
         first = share * context.input_pipeline_id
         dataset = _order(len(index[0]), seed, start_step * batch_size, reader.shuffle)
@@ -67,21 +58,8 @@ def training_batches(config, strategy, seed=None, start_step=0, model=None):
         dataset = dataset.batch(batch_size // context.num_replicas_in_sync, drop_remainder=True)
         return dataset.prefetch(2)
 
-    return strategy.distribute_datasets_from_function(make_dataset)
-
-
-def _check_reader(reader):
-    """Raises DataError where a config asks for what this reading of records leaves out."""
-    if reader.sample_from_datasets_weights:
-        raise DataError(
-            "train_input_reader: sample_from_datasets_weights isn't supported.\n"
-            "  Remove it: each epoch takes every record of all input_path files once."
-        )
-    if reader.input_type != type(reader)().input_type:
-        raise DataError(
-            "train_input_reader: input_type isn't supported.\n"
-            "  Remove it: records hold tf.train.Examples, as make_tfrecords.py writes them."
-        )
+    with fast.switched_on():
+        return strategy.distribute_datasets_from_function(make_dataset)
 
 
 def index_records(paths, every_n=1):
@@ -166,7 +144,7 @@ def make_train_step(model, config, optimizer, strategy, mixed_precision=None, se
     Args:
         model: the detection model.
         config: TrainEvalPipelineConfig.
-        optimizer: as of `tfod_training.build_optimizer`.
+        optimizer: as of `build_optimizer`.
         strategy: the tf.distribute strategy that all of them were made under.
         mixed_precision: what `choose_precision` returned before the model was built. With
             "float16" the optimizer is the one with loss scaling.
@@ -174,20 +152,18 @@ def make_train_step(model, config, optimizer, strategy, mixed_precision=None, se
             None leaves it to chance.
 
     Returns:
-        A function of (features, labels), a batch of `train_input.training_batches`, that makes a
-        step and returns {name: float32 scalar tensor}: TFOD's losses ("Loss/total_loss", ...),
-        "gradient_norm" (global, before clipping; with several replicas the sum of theirs, which
-        is at least the whole gradient's, and is it where they agree) and "learning_rate" (the one
-        the step was made with). It doesn't count the step that the learning-rate schedule reads.
+        A function of (features, labels), a batch of `training_batches`, that makes a step and
+        returns {name: float32 scalar tensor}: TFOD's losses ("Loss/total_loss", ...),
+        "gradient_norm" (global, before clipping; with several replicas the sum of theirs, which is
+        at least the whole gradient's, and is it where they agree) and "learning_rate" (the one the
+        step was made with). It doesn't count the step that the learning-rate schedule reads.
     """
     replicas = strategy.num_replicas_in_sync
     clip_norm = config.train_config.gradient_clipping_by_norm
-    if is_on_cpu():
-        prepare_xla()  # `fast_operations.swish` is compiled by it
 
     def step(features, labels):
         if mixed_precision:
-            image = tfod_training.IMAGE
+            image = tfod_training.FIELDS.image
             features = {**features, image: tf.cast(features[image], mixed_precision)}
         with tf.GradientTape() as tape:
             losses = tfod_training.losses(model, config, features, labels, optimizer.iterations)
@@ -208,10 +184,7 @@ def make_train_step(model, config, optimizer, strategy, mixed_precision=None, se
     @tf.function
     def distributed_step(features, labels):
         rate = tf.identity(_learning_rate(optimizer))
-        with contextlib.ExitStack() as traced:
-            traced.enter_context(tfod_training.fast_layers())
-            if seed is not None:
-                traced.enter_context(seeded_dropout(seed, optimizer.iterations))
+        with fast.switched_on(), seeded_dropout(seed, optimizer.iterations):
             results = strategy.run(step, args=(features, labels))
         total = tf.distribute.ReduceOp.SUM
         results = {

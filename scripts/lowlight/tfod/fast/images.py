@@ -12,30 +12,24 @@ _EFFICIENTNET = ssd_efficientnet_bifpn_feature_extractor.SSDEfficientNetBiFPNKer
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def image_preparer(model):
-    """Returns a function that gives what a detection model's `preprocess` gives, bit by bit.
+def with_fast_images(preprocess):
+    """Returns an SSD's `preprocess` that gives the same, bit by bit.
 
     An EfficientDet's normalization and padding are done on whole rows; TFOD does them channel by
-    channel. Other models keep their own.
+    channel. Other models, and batches of several images, keep TFOD's own.
 
     Args:
-        model: the detection model.
-
-    Returns:
-        A function of float32 [1, H, W, 3], 0 to 255, that returns ([1, H', W', 3] float32, [1, 3]
-        int32, the shape without padding).
+        preprocess: `SSDMetaArch.preprocess`, which takes float32 [B, H, W, 3], 0 to 255, and
+            returns ([B, H', W', 3] float32, [B, 3] int32, the shapes without padding).
     """
-    extractor = getattr(model, "_feature_extractor", None)
-    resizer = getattr(model, "_image_resizer_fn", None)
-    if not isinstance(extractor, _EFFICIENTNET):
-        return model.preprocess
-    resize = _with_whole_padding(resizer)
 
-    def prepare(images):
-        image, shape = resize(_normalized(images[0]))
+    def call(self, inputs):
+        if not isinstance(self._feature_extractor, _EFFICIENTNET) or inputs.shape[0] != 1:
+            return preprocess(self, inputs)
+        image, shape = _with_whole_padding(self._image_resizer_fn)(_normalized(inputs[0]))
         return image[tf.newaxis], shape[tf.newaxis]
 
-    return prepare
+    return call
 
 
 def _normalized(image):

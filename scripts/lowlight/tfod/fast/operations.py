@@ -1,13 +1,13 @@
-"""Operations that compute the same as those a TFOD model is made of, in less time."""
-
-import collections
-import contextlib
-import itertools
-import threading
+"""Puts faster operations in the place of those that a TFOD model is made of."""
 
 import tensorflow as tf
+from object_detection.core.losses import SigmoidFocalClassificationLoss
+from object_detection.meta_architectures import ssd_meta_arch
+from object_detection.utils import ops
+from object_detection.utils.bifpn_utils import BiFPNCombineLayer
 from tensorflow.compat import v2  # what Keras calls tf
 
+from lowlight.core.tensorflow import prepare_xla
 from lowlight.tfod.fast.convolutions import pointwise, with_fast_gradient
 from lowlight.tfod.fast.features import (
     fast_attention,
@@ -16,51 +16,29 @@ from lowlight.tfod.fast.features import (
     swish,
     swish_and_mean,
 )
+from lowlight.tfod.fast.images import with_fast_images
 from lowlight.tfod.fast.losses import focal_loss
+from lowlight.tfod.randomness import replaced
 
 _SWISHES = "simple_swish", "silu", "swish"
 
 
-@contextlib.contextmanager
-def replaced(members):
-    """Sets attributes for the time of the block: [(owner, name, value)]."""
-    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in members]
-    for owner, name, value in members:
-        setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        for owner, name, value in originals:
-            setattr(owner, name, value)
-
-
-def is_on_cpu():
-    """Returns whether this process has neither GPU nor TPU."""
-    return not any(map(tf.config.list_logical_devices, ("GPU", "TPU")))
-
-
-def in_use(combine_layer, upsampling_module, focal_loss_class):
-    """Makes layers and losses that are called in the block use faster operations.
-
-    Args:
-        combine_layer: TFOD's class of layers that add up a BiFPN node's inputs.
-        upsampling_module: TFOD's module with nearest_neighbor_upsampling.
-        focal_loss_class: TFOD's class of the sigmoid focal loss.
+def switched_on():
+    """Makes TFOD's and Keras's layers, losses and preprocessing faster where they are traced.
 
     Returns:
-        A context manager; a graph traced in its block keeps the operations. All but the combination
-        of inputs are for the CPU, and stay as they are where there is a GPU or TPU.
+        A context manager; a graph traced in its block keeps the operations. All but preprocessing
+        and the sum of a BiFPN node's inputs are for the CPU, and stay as they are where there is a
+        GPU.
     """
-    layers = tf.keras.layers
-    combine = combine_layer.call
-
-    def call_combine(self, inputs):
-        if self.combine_method != "fast_attention":
-            return combine(self, inputs)
-        return fast_attention(inputs, self.per_input_weights)
-
-    members = [(combine_layer, "call", call_combine)]
-    if is_on_cpu():
+    layers, architecture = tf.keras.layers, ssd_meta_arch.SSDMetaArch
+    members = [
+        (BiFPNCombineLayer, "call", _with_fast_attention(BiFPNCombineLayer.call)),
+        (architecture, "preprocess", with_fast_images(architecture.preprocess)),
+    ]
+    if not tf.config.list_logical_devices("GPU"):
+        with tf.init_scope():
+            prepare_xla()  # which compiles `swish` and its like
         means = {}
         members += [
             (v2.nn, "depthwise_conv2d", with_fast_gradient(v2.nn.depthwise_conv2d)),
@@ -69,41 +47,25 @@ def in_use(combine_layer, upsampling_module, focal_loss_class):
             (layers.Lambda, "call", _with_swish(layers.Lambda.call, "function", means)),
             (layers.GlobalAveragePooling2D, "call", _with_means(means)),
             (layers.Multiply, "call", _with_gate(layers.Multiply.call)),
-            (upsampling_module, "nearest_neighbor_upsampling", nearest_neighbor_upsampling),
-            (focal_loss_class, "_compute_loss", _with_fast_focal_loss(focal_loss_class)),
+            (ops, "nearest_neighbor_upsampling", nearest_neighbor_upsampling),
+            (
+                SigmoidFocalClassificationLoss,
+                "_compute_loss",
+                _with_fast_focal_loss(SigmoidFocalClassificationLoss._compute_loss),
+            ),
         ]
     return replaced(members)
 
 
-def seeded_dropout(seed, step):
-    """Makes Keras's dropout layers that are called in the block draw from a seed.
+def _with_fast_attention(call):
+    """Returns a BiFPN node's `call` that takes `fast_attention` where the node's method is that."""
 
-    An image's numbers follow from seed, step, layer and the image's place in the global batch, not
-    from how many replicas share the batch.
+    def call_layer(self, inputs):
+        if self.combine_method != "fast_attention":
+            return call(self, inputs)
+        return fast_attention(inputs, self.per_input_weights)
 
-    Args:
-        seed: an int; step: int64 scalar tensor or variable.
-
-    Returns:
-        A context manager.
-    """
-    calls = collections.defaultdict(itertools.count)  # each replica is traced in its own thread
-
-    def dropout(x, rate, noise_shape=None, seed=None, name=None):
-        del seed  # Keras's own
-        layer = next(calls[threading.get_ident()])
-        pair = tf.random.experimental.stateless_fold_in(
-            tf.stack([base, tf.cast(step, tf.int64)]), layer
-        )
-        shape = tf.shape(x) if noise_shape is None else noise_shape
-        context = tf.distribute.get_replica_context()
-        whole = tf.concat([shape[:1] * context.num_replicas_in_sync, shape[1:]], 0)
-        kept = tf.random.stateless_uniform(whole, pair) >= rate
-        kept = kept[context.replica_id_in_sync_group * shape[0] :][: shape[0]]
-        return tf.multiply(x, tf.cast(kept, x.dtype) / (1 - rate), name=name)
-
-    base = tf.constant(seed, tf.int64)
-    return replaced([(v2.nn, "dropout", dropout)])
+    return call_layer
 
 
 def _with_swish(call, attribute, means):
@@ -174,9 +136,8 @@ def _with_pointwise(convolve):
     return convolution_op
 
 
-def _with_fast_focal_loss(focal_loss_class):
-    """Returns a focal loss's `_compute_loss` that takes `fast_losses.focal_loss` where it can."""
-    compute = focal_loss_class._compute_loss
+def _with_fast_focal_loss(compute):
+    """Returns a focal loss's `_compute_loss` that takes `losses.focal_loss` where it can."""
 
     def compute_loss(self, prediction_tensor, target_tensor, weights, class_indices=None):
         if class_indices is not None or not self._gamma or self._gamma < 1:
