@@ -5,8 +5,9 @@ r"""Trains a TFOD pipeline config, on every GPU there is.
     --model_dir=checkpoint/ssd_efficientdet_d1_640x640_coco17_tpu-8
 
 Writes pipeline.config, run.json, checkpoints (ckpt-N.*) and, under train/, TensorBoard events to
---model_dir. The same command run again goes on from the newest checkpoint. The flags are those of
-TFOD's model_main_tf2 and some more; with --checkpoint_dir it evaluates instead, as evaluate.py.
+--model_dir. The same command run again continues from the newest checkpoint. The flags are those of
+TFOD's model_main_tf2, without TPUs, and some more; with --checkpoint_dir it evaluates each new
+checkpoint instead, as evaluate.py --watch. TFOD's own loop is scripts/model_main_tf2.py.
 """
 
 from pathlib import Path
@@ -26,7 +27,7 @@ flags.DEFINE_integer(
     "seed", None, "Makes a run repeatable on the same machine, at some cost in speed.", 0
 )
 flags.DEFINE_boolean(
-    "restart_schedule", False, "Begin the learning rate's schedule anew where training goes on."
+    "restart_schedule", False, "Begin the learning rate's schedule anew where training continues."
 )
 flags.DEFINE_integer(
     "eval_every_n", 0, "Steps between two evaluations, which keep best/; 0 for none.", 0
@@ -34,18 +35,14 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "patience", 0, "Stop after this many evaluations without a better mAP; 0 doesn't.", 0
 )
-flags.DEFINE_boolean(
-    "mixed_precision", False, "Compute in float16 on GPUs, in bfloat16 on CPUs and TPUs."
-)
+flags.DEFINE_boolean("mixed_precision", False, "Compute in float16 on GPUs, in bfloat16 on CPUs.")
 flags.DEFINE_boolean("dry_run", False, "End after the checks, before the first step.")
 flags.DEFINE_integer("num_workers", 1, "Over 1, MultiWorkerMirroredStrategy by TF_CONFIG.", 1)
-flags.DEFINE_boolean("use_tpu", False, "Train on a Cloud TPU.")
-flags.DEFINE_string("tpu_name", None, "The Cloud TPU's name.")
 flags.DEFINE_string(
-    "checkpoint_dir", None, "Evaluate the newest checkpoint in this folder instead."
+    "checkpoint_dir", None, "Evaluate this folder's checkpoints instead, each as it comes."
 )
 flags.DEFINE_integer(
-    "eval_timeout", 0, "Seconds to wait for a next checkpoint to evaluate; 0 evaluates once."
+    "eval_timeout", 3600, "With --checkpoint_dir: seconds without a new checkpoint before it ends."
 )
 flags.DEFINE_boolean("eval_on_train_data", False, "Evaluate on the training records.")
 flags.DEFINE_integer("sample_1_of_n_eval_examples", 1, "Evaluate every n-th image.", 1)
@@ -78,7 +75,6 @@ def main():
         checkpoint_every_n=FLAGS.checkpoint_every_n,
         summarize_every_n=FLAGS.summarize_every_n,
         record_summaries=FLAGS.record_summaries,
-        use_tpu=FLAGS.use_tpu,
         num_workers=FLAGS.num_workers,
         seed=FLAGS.seed,
         restart_schedule=FLAGS.restart_schedule,
@@ -91,7 +87,7 @@ def main():
     training.train_run(
         FLAGS.pipeline_config_path,
         FLAGS.model_dir,
-        lambda: training.choose_strategy(FLAGS.num_workers, FLAGS.use_tpu, FLAGS.tpu_name),
+        lambda: training.choose_strategy(FLAGS.num_workers),
         options,
     )
 

@@ -50,6 +50,34 @@ def run_dir(tmp_path_factory):
     return run_dir
 
 
+def test_a_run_of_tfods_own_program_is_continued_scored_and_exported(tmp_path, run_script):
+    config, run_dir = write_tiny_data(tmp_path), tmp_path / "run"
+
+    def run(script, *flags):
+        done = run_script(script, *flags)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    of_config, of_run = f"--pipeline_config_path={config}", f"--model_dir={run_dir}"
+    run("model_main_tf2.py", of_config, of_run, "--num_train_steps=100")
+    assert (run_dir / "pipeline.config").is_file()
+    printed = run("train.py", of_config, of_run, "--num_train_steps=102")
+    assert "step 100 to 102" in printed
+    run("evaluate.py", of_run, "--noreport", "--bootstrap=0")
+    assert json.loads((run_dir / "eval" / "metrics.json").read_text())["step"] == 102
+    run("export_model.py", of_run)
+    assert (run_dir / "exported" / "saved_model" / "saved_model.pb").is_file()
+    run(
+        "exporter_main_v2.py",
+        of_config,
+        f"--trained_checkpoint_dir={run_dir}",
+        f"--output_directory={tmp_path / 'exported'}",
+    )
+    run("evaluate.py", f"--model_dir={tmp_path / 'exported'}", "--noreport", "--bootstrap=0")
+    theirs = json.loads((tmp_path / "exported" / "eval" / "metrics.json").read_text())
+    assert (theirs["step"], theirs["images"]) == (0, 11)
+
+
 def test_each_loop_goes_on_with_what_the_other_began(run_dir):
     from lowlight.detector.runs import checkpoint_step, latest_checkpoint
 
@@ -121,8 +149,8 @@ def test_a_training_image_is_shown_in_its_colours_brightened_and_with_its_boxes(
     from tiny_training import ROOT
 
     from lowlight.tfod import model as tfod
-    from lowlight.tfod.trainee import FIELDS
-    from lowlight.training.loop import TrainingImages
+    from lowlight.tfod.training import FIELDS
+    from lowlight.training.pictures import TrainingImages
 
     config = tfod.read_config(ROOT / "tests" / "tiny.config")
     model = tfod.build_model(config, is_training=True)

@@ -1,12 +1,9 @@
 """What a fine-tune checkpoint gives a model: which of its variables it restores, and which not."""
 
-import collections
 import glob
 from pathlib import Path
-from typing import NamedTuple
 
 import tensorflow as tf
-from tensorflow.python.framework import op_callbacks
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.tfod import model as tfod
@@ -16,16 +13,8 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _TRIAL_SIDE = 256  # pixels; every architecture takes it, and variables don't depend on it
 
 
-class TrialModel(NamedTuple):
-    """A model whose variables were made by one small image."""
-
-    model: tf.Module  # TFOD's DetectionModel
-    per_pixel: float  # bytes of activations that grow with the image, for each of its pixels
-    per_image: int  # bytes of the others
-
-
 def build_trial(config, path):
-    """Builds the model of a config on the CPU and makes its variables with one small image.
+    """Returns the DetectionModel of a config, its variables made on the CPU with one small image.
 
     Args:
         config: TrainEvalPipelineConfig.
@@ -34,26 +23,14 @@ def build_trial(config, path):
     Raises:
         DataError: TFOD can't build it.
     """
-    sizes = collections.Counter()
-
-    def count(op_type, inputs, attrs, outputs, op_name=None, graph=None):
-        for output in outputs:
-            if graph is None and output.shape.rank == 4:
-                grows = output.shape[0] == 1  # crops of regions have their number there
-                sizes[grows] += output.shape.num_elements() * output.dtype.size
-
     image, shape = tf.zeros([1, _TRIAL_SIDE, _TRIAL_SIDE, 3]), [[_TRIAL_SIDE, _TRIAL_SIDE, 3]]
-    op_callbacks.add_op_callback(count)
     try:
         with tf.device("/CPU:0"):
             model = tfod.build_model(config)
-            sizes.clear()
             model.predict(image, tf.constant(shape))
     except Exception as error:  # TFOD raises every kind for a config that it can't follow
         raise DataError(_not_built(path, str(error))) from error
-    finally:
-        op_callbacks.remove_op_callback(count)
-    return TrialModel(model, sizes[True] / _TRIAL_SIDE**2, sizes[False])
+    return model
 
 
 def _not_built(path, detail):

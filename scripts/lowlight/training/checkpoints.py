@@ -41,7 +41,7 @@ def damage_of(prefix):
 
 
 def newest_whole_checkpoint(run_dir):
-    """Finds the checkpoint that a run goes on from, and makes the run's `checkpoint` file name it.
+    """Finds the checkpoint that a run continues from, and has the run's `checkpoint` file name it.
 
     It is the one that the file names. Where that one is damaged or the file is, it is the newest
     whole one before, and a warning says so. What a killed process left half-written is removed.

@@ -1,20 +1,17 @@
-"""Finds out before the first step whether a training will work, and what it takes of a machine."""
+"""Finds out before the first step whether a training will work, and what room it takes."""
 
 import glob
-import re
 import shutil
 from pathlib import Path
 
-import tensorflow as tf
-
 from lowlight.core.errors import DataError, name_some
 from lowlight.dataset.classes import read_label_map
-from lowlight.tfod.architectures import check_model, image_sides, model_of
+from lowlight.tfod.architectures import check_model, model_of
 from lowlight.tfod.schedules import base_rate, check_schedule, schedule_of
 from lowlight.tfod.start import build_trial, check_start, read_shapes
+from lowlight.training.checkpoints import MOST_KEPT
 from lowlight.training.checks import count_and_check, record_files
 
-KEPT_CHECKPOINTS = 7  # the newest, by TFOD's train_loop
 # The optimizer's own copies of each variable that is trained.
 _SLOTS = {"momentum_optimizer": 1, "rms_prop_optimizer": 2, "adam_optimizer": 2}
 
@@ -40,7 +37,7 @@ def check_disk(size, model_dir, num_steps, checkpoint_every_n):
         DataError: there is too little room.
     """
     # One at step 0, and one more is written before the oldest is removed.
-    number = min(2 + -(-num_steps // checkpoint_every_n), KEPT_CHECKPOINTS + 1)
+    number = min(2 + -(-num_steps // checkpoint_every_n), MOST_KEPT + 1)
     there = len(list(Path(model_dir).glob("ckpt-*.index")))
     folder = next(p for p in (Path(model_dir), *Path(model_dir).resolve().parents) if p.is_dir())
     free = shutil.disk_usage(folder).free
@@ -56,54 +53,13 @@ def _size(variable):
     return variable.shape.num_elements() * variable.dtype.size
 
 
-def device_memory(trial, model, train, replicas):
-    """Returns roughly the bytes that each device needs, 0 where images have any size.
-
-    Weights, their gradients and the optimizer's copies, and every 4-dimensional result of the
-    forward pass, which backpropagation reads again.
-
-    Args:
-        trial: TrialModel.
-        model: the message of its architecture.
-        train: the config's train_config.
-        replicas: devices that share a batch.
-    """
-    height, width = image_sides(model)
-    if not height:
-        return 0
-    copies = 2 + _SLOTS.get(train.optimizer.WhichOneof("optimizer"), 0)
-    weights = sum(_size(variable) for variable in trial.model.variables) * copies
-    image = trial.per_pixel * height * width + trial.per_image
-    return weights + image * (train.batch_size // replicas)
-
-
-def memory_warnings(need):
-    """Returns a warning where the machine trains on its CPU and has less memory than that."""
-    info = Path("/proc/meminfo")
-    if tf.config.list_physical_devices("GPU") or not info.is_file():
-        return []
-    found = re.search(r"MemAvailable:\s*(\d+) kB", info.read_text())
-    if not found or need <= (free := int(found[1]) * 1024):
-        return []
-    needed = f"roughly {as_text(need)} of memory are needed"
-    return [f"{needed}, and {as_text(free)} are free. Lower batch_size."]
-
-
 def as_text(size):
     """Returns a number of bytes as text."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def preflight(
-    config,
-    config_path,
-    model_dir,
-    replicas,
-    num_steps,
-    checkpoint_every_n=1000,
-    use_tpu=False,
-):
-    """Checks everything that a training needs before it begins.
+def preflight(config, config_path, model_dir, replicas, num_steps, checkpoint_every_n=1000):
+    """Checks what a training needs besides what `check_config` has seen.
 
     Args:
         config: TrainEvalPipelineConfig. Its paths are relative to the working directory.
@@ -112,38 +68,31 @@ def preflight(
         replicas: devices that share a batch.
         num_steps: the step to train to.
         checkpoint_every_n: steps between two checkpoints.
-        use_tpu: whether it is trained on a TPU.
 
     Returns:
         Lines for a table of what was found, and a line for each warning.
 
     Raises:
-        DataError: as `check_config`, `check_training`, `count_and_check` and `check_start`; too
-            little room on the disk.
+        DataError: as `check_training`, `count_and_check` and `check_start`; too little room on the
+            disk.
     """
-    check_config(config, config_path)
-    warning = check_training(config, config_path, replicas, num_steps, use_tpu)
+    warnings = check_training(config, config_path, replicas, num_steps)
     counts = _check_records(config, config_path)
-    trial, train, start = build_trial(config, config_path), config.train_config, "random weights"
+    model, train, start = build_trial(config, config_path), config.train_config, "random weights"
     if train.fine_tune_checkpoint:
         _check_apart(train.fine_tune_checkpoint, model_dir, config_path)
-        start = check_start(trial.model, train, config_path)
-    size, model = checkpoint_size(trial.model, train), model_of(config, config_path)
-    need = device_memory(trial, model, train, replicas)
+        start = check_start(model, train, config_path)
+    size, classes = checkpoint_size(model, train), model_of(config, config_path).num_classes
     labels, files = config.train_input_reader.label_map_path, _count(counts.files, "file")
     rows = {
         "records": f"{counts.images:,} images, {counts.boxes:,} boxes in {files}, whole",
-        "classes": f"{model.num_classes}, as in {labels}",
+        "classes": f"{classes}, as in {labels}",
         "start": start,
         "batch": f"{train.batch_size} on {_count(replicas, 'device')}",
         "schedule": _describe_schedule(train, num_steps),
         "disk": check_disk(size, model_dir, num_steps, checkpoint_every_n),
-        "memory": f"roughly {as_text(need)} on each device"
-        if need
-        else "of images of any size, not known",
     }
-    warnings = [warning] if warning else []
-    warnings += _data_warnings(config, counts) + memory_warnings(need)
+    warnings += _data_warnings(config, counts)
     lines = [f"  {name:<9} {text}" for name, text in rows.items()]
     return lines + [f"  warning: {text}" for text in warnings]
 
@@ -173,10 +122,12 @@ def check_config(config, path):
         path: the config's own path, for the messages.
 
     Raises:
-        DataError: as `architectures.check_model`; training records, label map or fine-tune
-            checkpoint missing; another number of classes in the label map than in the model.
+        DataError: as `architectures.check_model`; something that isn't supported; training records,
+            label map or fine-tune checkpoint missing; another number of classes in the label map
+            than in the model.
     """
     model, reader = check_model(config, path), config.train_input_reader
+    _check_supported(config, path)
     if not Path(reader.label_map_path).is_file():
         raise DataError(
             f"{path}: no label map {reader.label_map_path!r} (paths are relative to the folder "
@@ -194,11 +145,46 @@ def check_config(config, path):
         read_shapes(config.train_config.fine_tune_checkpoint, path)
 
 
-def check_training(config, path, replicas, num_steps, use_tpu=False):
+def _check_supported(config, path):
+    """Raises DataError that names what this training leaves out of TFOD's."""
+    reader, train = config.train_input_reader, config.train_config
+    if reader.sample_from_datasets_weights:
+        raise DataError(
+            f"{path}: sample_from_datasets_weights isn't supported.\n"
+            "  Remove it: each epoch takes every record of all input_path files once."
+        )
+    if reader.input_type != type(reader)().input_type or reader.HasField("external_input_reader"):
+        raise DataError(
+            f"{path}: the train_input_reader's input_type or external_input_reader isn't "
+            "supported.\n  Remove it: records hold tf.train.Examples in TFRecord files."
+        )
+    others = sorted({*config.eval_config.metrics_set} - {"coco_detection_metrics"})
+    if others:
+        raise DataError(
+            f"{path}: metrics_set: {', '.join(others)} isn't supported.\n"
+            '  Set it to "coco_detection_metrics"; scripts/model_main_tf2.py has TFOD\'s others.'
+        )
+    paths = [train.fine_tune_checkpoint]
+    for one in (reader, *config.eval_input_reader):
+        paths += [one.label_map_path, *one.tf_record_input_reader.input_path]
+    for one in paths:
+        check_local(one, path)
+
+
+def check_local(path, where):
+    """Raises DataError for a path such as gs://bucket/file."""
+    if "://" in str(path):
+        raise DataError(
+            f"{where}: {path}: only files of this machine are supported.\n"
+            "  Copy or mount it, and give that path."
+        )
+
+
+def check_training(config, path, replicas, num_steps):
     """Checks batch, steps, number format and learning rate of a config.
 
     Returns:
-        A warning about the learning-rate schedule, "" where it fits the steps.
+        Warnings, such as one about a learning-rate schedule that doesn't fit the steps.
 
     Raises:
         DataError: one of them can't be trained with.
@@ -214,21 +200,23 @@ def check_training(config, path, replicas, num_steps, use_tpu=False):
             f"{path}: batch_size: {train.batch_size} can't be divided among {replicas} devices.\n"
             f"  Make it a multiple of {replicas}, or hide devices with CUDA_VISIBLE_DEVICES."
         )
-    if train.use_bfloat16 and not use_tpu:
-        raise DataError(
-            f"{path}: use_bfloat16: true, which TFOD heeds on TPUs alone.\n  Set it to false."
-        )
     try:
-        return check_schedule(train, num_steps)
+        warnings = [check_schedule(train, num_steps)]
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+    if train.use_bfloat16:
+        warnings.append(
+            "use_bfloat16: true is for TPUs; elsewhere TFOD computes in float32, and so does this "
+            "training. --mixed_precision computes in half precision."
+        )
+    return [warning for warning in warnings if warning]
 
 
 def _check_apart(prefix, model_dir, path):
     if Path(prefix).parent.resolve() == Path(model_dir).resolve():
         raise DataError(
             f"{path}: fine_tune_checkpoint lies in the run's folder, {model_dir}.\n"
-            "  Choose another --model_dir, or remove fine_tune_checkpoint to go on with the run."
+            "  Choose another --model_dir, or remove fine_tune_checkpoint to continue the run."
         )
 
 

@@ -1,6 +1,5 @@
-"""Keeps a run's run.json, tells whether a changed config can continue it, and scores it."""
+"""Keeps a run's run.json, and scores the run on the way."""
 
-import difflib
 import glob
 import hashlib
 import itertools
@@ -12,14 +11,13 @@ from importlib import metadata
 from pathlib import Path
 
 import tensorflow as tf
-from google.protobuf import text_format
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import write_text
 from lowlight.detector.runs import BEST
 from lowlight.evaluation.evaluation import evaluate_model
 from lowlight.training.checkpoints import keep_best
-from lowlight.training.loop import draw_beside_truth, write_beside_truth
+from lowlight.training.pictures import draw_beside_truth, write_beside_truth
 
 RECORD = "run.json"
 
@@ -34,7 +32,7 @@ class RunRecord:
         seed: what the order of the data, augmentation and first weights come from.
         schedule_start: the step at which the learning rate's schedule begins.
         schedule_restarted_for: the number of steps for which it was begun anew, None for none.
-        sessions: one for each time that training was begun or gone on with, as `begin` takes it,
+        sessions: one for each time that training was begun or continued, as `begin` takes it,
             with the step it reached, its seconds (those of evaluations apart) and how it ended.
         evaluations: {"step", "mAP", "seconds"} of each evaluation along the way.
     """
@@ -60,7 +58,7 @@ class RunRecord:
             pass
         raise DataError(
             f"{self._path}: isn't what training wrote.\n"
-            "  Mend it, or remove it: training then goes on with another order of the data."
+            "  Mend it, or remove it: training then continues with another order of the data."
         )
 
     @property
@@ -72,7 +70,7 @@ class RunRecord:
         """Opens a session at a step.
 
         Args:
-            step: the step that training begins at or goes on from.
+            step: the step that training begins at or continues from.
             facts: {name: JSON value}, such as flags, devices, data.
         """
         session = {"begun": _now(), "from_step": step, **facts}
@@ -143,47 +141,6 @@ def data_fingerprint(patterns, label_map_path):
 def text_hash(text):
     """Returns the SHA-256 of a text, such as a config's, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def check_same_run(own, given, run_dir, given_path):
-    """Compares the config that a run was trained with to the one it is to go on with.
-
-    Args:
-        own: the run's TrainEvalPipelineConfig.
-        given: the one to go on with.
-        run_dir, given_path: for the messages.
-
-    Returns:
-        The lines of a diff of what else differs, such as batch, steps, paths or learning rate; none
-        where nothing does.
-
-    Raises:
-        DataError: the checkpoints don't fit; the message holds the diff of what makes it so.
-    """
-    relevant = diff_lines(_what_a_checkpoint_holds(own), _what_a_checkpoint_holds(given))
-    if relevant:
-        shown = "\n".join(f"    {line}" for line in relevant)
-        raise DataError(
-            f"{run_dir}: holds checkpoints of another model or optimizer than {given_path} "
-            f"describes:\n{shown}\n"
-            "  Choose another --model_dir, or give the config that the run was begun with."
-        )
-    return diff_lines(*(text_format.MessageToString(c).splitlines() for c in (own, given)))
-
-
-def diff_lines(old, new):
-    """Returns the changed lines between two lists of lines, with two lines around each change."""
-    return list(difflib.unified_diff(old, new, lineterm="", n=2))[2:]
-
-
-def _what_a_checkpoint_holds(config):
-    """Returns, as lines of text, what of a config decides on the tensors of a checkpoint."""
-    optimizer = config.train_config.optimizer
-    return [
-        *text_format.MessageToString(config.model).splitlines(),
-        f"optimizer: {optimizer.WhichOneof('optimizer')}",
-        f"use_moving_average: {optimizer.use_moving_average}",
-    ]
 
 
 _METRIC = "DetectionBoxes_Precision/mAP"

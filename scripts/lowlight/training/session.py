@@ -1,4 +1,4 @@
-"""Begins a run's training or goes on with it: finds where it was, sets it up, keeps its record."""
+"""Begins a run's training or continues it: finds where it was, sets it up, keeps its record."""
 
 import contextlib
 import random
@@ -13,24 +13,25 @@ from lowlight.core.parallel import Progress
 from lowlight.dataset.classes import read_label_map
 from lowlight.detector.runs import CONFIG, checkpoint_step, latest_checkpoint
 from lowlight.tfod import model as tfod
-from lowlight.tfod import trainee as tfod_trainee
+from lowlight.tfod import training as tfod_training
 from lowlight.training.checkpoints import Checkpoints, newest_whole_checkpoint
-from lowlight.training.loop import Schedule, TrainingImages, TrainingLoop, make_writer
+from lowlight.training.loop import Schedule, TrainingLoop, make_writer
+from lowlight.training.pictures import TrainingImages
 from lowlight.training.preflight import preflight
 from lowlight.training.record import (
     RunEvaluation,
     RunRecord,
-    check_same_run,
     data_fingerprint,
     git_commit,
     software,
     text_hash,
 )
+from lowlight.training.same_run import check_same_run
 from lowlight.training.step import choose_precision, make_train_step, training_batches
 
 
 class Session:
-    """What begins a run or goes on with it, to the step that it is to reach."""
+    """What begins a run or continues it, to the step that it is to reach."""
 
     def __init__(self, run_dir, config_path, config, num_steps, options):
         """Takes what to train.
@@ -44,19 +45,17 @@ class Session:
         """
         self.dir, self._config_path, self._options = run_dir, config_path, options
         self._given, self._num_steps = config, num_steps
-        self._config = tfod_trainee.final_config(config, num_steps, options.use_tpu)
+        self._config = tfod_training.final_config(config, num_steps)
 
     def check(self, replicas):
         """Checks what the training needs and tells it; raises DataError where it won't work."""
-        options = self._options
         lines = preflight(
             self._given,
             self._config_path,
             self.dir,
             replicas,
             self._num_steps,
-            options.checkpoint_every_n,
-            use_tpu=options.use_tpu,
+            self._options.checkpoint_every_n,
         )
         print("\n".join(["preflight:", *lines]))
 
@@ -114,7 +113,7 @@ class Session:
         checkpoint, done, schedule_start, seed = start
         config, precision = self._config, choose_precision(self._options.mixed_precision)
         with strategy.scope():
-            trainee, batches = tfod_trainee.make_trainee(
+            trainee, batches = tfod_training.make_trainee(
                 config,
                 lambda model: training_batches(config, strategy, seed, done, model),
                 done,
@@ -133,7 +132,7 @@ class Session:
         return loop, batches, model
 
     def _find_checkpoint(self, workers):
-        """Returns (prefix or None, step) of the checkpoint that every worker goes on from."""
+        """Returns (prefix or None, step) of the checkpoint that every worker continues from."""
         checkpoint = newest_whole_checkpoint(self.dir) if workers.is_chief else None
         done = checkpoint_step(checkpoint) if checkpoint else 0
         chiefs = workers.from_chief(done)  # it has mended the folder by now, where that was needed
@@ -197,7 +196,7 @@ class Session:
         return {
             "software": software(),
             "git_commit": git_commit(),
-            "flags": self._options.flags,
+            "flags": dict(self._options.flags),
             "config": str(self._config_path),
             "config_sha256": text_hash(text),
             "devices": list(devices),
@@ -232,13 +231,13 @@ class Session:
             raise
         finally:
             writer.close()
-            with contextlib.suppress(OSError):  # a full disk is told of already
+            with contextlib.suppress(OSError):  # a full disk is in the error already
                 keep(ended)
 
     def _training_images(self, model, workers):
         if not (self._options.record_summaries and workers.is_chief):
             return None
-        return TrainingImages(model, tfod_trainee.FIELDS)
+        return TrainingImages(model, tfod_training.FIELDS)
 
     def _evaluation(self, record):
         if not self._options.eval_every_n:

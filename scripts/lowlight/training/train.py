@@ -5,7 +5,9 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -15,7 +17,7 @@ from lowlight.core.files import existing_file, locked, output_dir
 from lowlight.tfod import model as tfod
 from lowlight.training.checkpoints import LOST_WORKER, MOST_KEPT
 from lowlight.training.checks import record_files
-from lowlight.training.preflight import check_config
+from lowlight.training.preflight import check_config, check_local
 from lowlight.training.session import Session
 
 _EXAMPLE = (
@@ -61,19 +63,13 @@ def read_cluster(num_workers):
     return Cluster(addresses, index)
 
 
-def choose_strategy(num_workers=1, use_tpu=False, tpu_name=None):
+def choose_strategy(num_workers=1):
     """Returns the tf.distribute strategy that TFOD's model_main_tf2 would choose.
 
-    A MirroredStrategy over every GPU (the CPU where there is none); a TPUStrategy with `use_tpu`; a
-    MultiWorkerMirroredStrategy, which takes the workers from TF_CONFIG and waits for them, with
-    over one worker.
+    A MirroredStrategy over every GPU (the CPU where there is none); with over one worker a
+    MultiWorkerMirroredStrategy, which takes the workers from TF_CONFIG and waits for them.
     """
     tf.config.set_soft_device_placement(True)
-    if use_tpu:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu_name)
-        tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-        return tf.distribute.TPUStrategy(resolver)
     if num_workers > 1:
         cluster = read_cluster(num_workers)
         print(f"worker {cluster.index} of {', '.join(cluster.addresses)}: waiting for the others")
@@ -131,7 +127,6 @@ class Options(NamedTuple):
     checkpoint_every_n: int = 1000  # steps between two checkpoints
     summarize_every_n: int = 100  # steps between two TensorBoard summaries
     record_summaries: bool = True  # training images among them
-    use_tpu: bool = False  # allows the config's use_bfloat16
     num_workers: int = 1  # processes that train together, as TF_CONFIG names them
     seed: int | None = None  # makes a run repeatable; None draws one
     restart_schedule: bool = False  # begin the learning rate's schedule anew at this step
@@ -139,14 +134,14 @@ class Options(NamedTuple):
     patience: int = 0  # evaluations without a better score that end the training; 0 for no end
     mixed_precision: bool = False  # compute in float16 on GPUs, in bfloat16 elsewhere
     dry_run: bool = False  # end after the checks
-    flags: dict = {}  # what the user gave, for run.json
+    flags: Mapping[str, object] = MappingProxyType({})  # what the user gave, for run.json
 
 
 def train_run(config_path, model_dir, make_strategy, options=None):
-    """Trains a run to its last step, going on from its newest whole checkpoint.
+    """Trains a run to its last step, from its newest whole checkpoint where it has one.
 
     The checkpoints, their names and folder, and TensorBoard's tags are those of TFOD's own loop, so
-    each goes on with what the other began.
+    each continues what the other began.
 
     Args:
         config_path: the pipeline config to train.
@@ -162,6 +157,7 @@ def train_run(config_path, model_dir, make_strategy, options=None):
         Interrupted: by SIGTERM or Ctrl-C, after a checkpoint was kept.
     """
     options = options or Options()
+    check_local(model_dir, "--model_dir")
     config = tfod.read_config(config_path)
     check_config(config, config_path)
     num_steps = options.num_steps or config.train_config.num_steps
@@ -187,7 +183,7 @@ def train_run(config_path, model_dir, make_strategy, options=None):
             reason = re.sub(r"\{\{.*?\}\} ", "", str(error).splitlines()[0])
             raise DataError(
                 f"{model_dir}: another worker has gone ({reason}).\n"
-                "  See what it says, and start all workers again: they go on from the newest "
+                "  See what it says, and start all workers again: they continue from the newest "
                 "checkpoint."
             ) from error
 
