@@ -6,6 +6,7 @@ import importlib.abc
 import importlib.machinery
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -72,3 +73,14 @@ def prepare_sessions() -> None:
 
     with silent_stderr(), tf.Graph().as_default(), tf.compat.v1.Session() as session:
         session.run(tf.constant(0))
+
+
+# How lines begin that say where in a graph something happened, not what.
+_TRACES = "Graph execution error", "Detected at node", "<stack traces", "File ", "[["
+_MARKS = re.compile(r"\{\{.*?\}\}|\[Op:.*?\]|^ *\(\d+\) |\d+ root error.*", re.MULTILINE)
+
+
+def plain_message(error: Exception) -> str:
+    """Returns what an error of TensorFlow says, in one line, without its marks of functions."""
+    lines = [line.strip() for line in _MARKS.sub("", str(error)).splitlines()]
+    return next((x for x in lines if x and not x.startswith(_TRACES)), type(error).__name__)
