@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -98,12 +99,14 @@ def _add_sound(av, container, stream):
 
 
 def read_frames(path):
-    """Returns (the frames of a video, its stream)."""
+    """Returns (the frames of a video, what is asked of its stream)."""
     import av
 
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return list(container.decode(stream)), stream
+        names = "average_rate", "sample_aspect_ratio", "codec_context"
+        asked = SimpleNamespace(**{name: getattr(stream, name) for name in names})
+        return list(container.decode(stream)), asked
 
 
 class FakeDetector:

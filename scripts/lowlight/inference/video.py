@@ -256,7 +256,9 @@ def _is_device(source):
 
 def _open(av, source):
     """Opens a video for reading; raises DataError."""
-    options, place = {"metadata_errors": "replace"}, f"file:{source}"
+    options, place = {}, f"file:{source}"
+    if int(av.__version__.split(".")[0]) < 19:  # PyAV 19 opens files with metadata that is no UTF-8
+        options["metadata_errors"] = "replace"
     if _is_device(source):
         options["format"], place = "v4l2", source
     if _is_url(source):
