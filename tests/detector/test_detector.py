@@ -1,6 +1,10 @@
 """A detector finds what TFOD's own exported model finds, on every engine, and knows its limits."""
 
 import importlib.util
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,6 +153,23 @@ def test_openvino_without_its_package_is_refused_with_the_command(monkeypatch):
     with pytest.raises(DataError, match=r"pip install -r requirements/openvino\.txt"):
         engines.choose_engine("openvino")
     assert engines.choose_engine("auto").name == "tensorflow"
+
+
+@NEEDS_OPENVINO
+def test_openvino_reports_its_use_to_nobody(saved_model, tmp_path, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)  # with it OpenVINO would be silent by itself
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code = """
+        import socket, sys
+        socket.getaddrinfo = lambda host, *rest, **more: print(f"looked {host} up")
+        from lowlight.detector.detector import Detector
+        Detector(sys.argv[1], engine="openvino")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(saved_model)]
+    scripts = Path(__file__).parents[2] / "scripts"
+    printed = subprocess.check_output(command, cwd=scripts, text=True)
+    assert printed == ""
+    assert not (tmp_path / "intel").exists()  # where it keeps an id of its user
 
 
 @pytest.mark.parametrize("engine", ENGINES)

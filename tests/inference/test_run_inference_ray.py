@@ -190,6 +190,19 @@ def test_without_ray_the_command_that_installs_it_is_told(monkeypatch):
         ray_cluster.load_ray()
 
 
+def test_ray_reports_its_use_to_nobody(monkeypatch):
+    pytest.importorskip("ray.data", reason=NEEDS_RAY)
+    from ray._common.usage import usage_lib
+
+    from lowlight.inference import ray_cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")  # so that it is as it was afterwards
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")
+    assert usage_lib.usage_stats_enabled()
+    ray_cluster.load_ray()
+    assert not usage_lib.usage_stats_enabled()
+
+
 def test_a_cluster_that_does_not_answer_is_named():
     pytest.importorskip("ray.data", reason=NEEDS_RAY)
     from lowlight.inference import ray_cluster
