@@ -7,6 +7,7 @@ import os
 import posixpath
 import re
 import stat
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -138,6 +139,14 @@ def list_files(source, flag):
     if not files:
         raise DataError(f"{source}: holds no file.\n  Check --{flag}.")
     return sorted(files, key=lambda file: file.name)
+
+
+def name_key(name: str) -> str:
+    """Returns what names have in common that differ in case, or in how Unicode makes up a letter.
+
+    macOS hands out e and an accent where other systems have one letter.
+    """
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def is_stray(name):

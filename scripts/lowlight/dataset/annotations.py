@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from lowlight.core.errors import DataError, join_errors, name_some
 from lowlight.core.files import existing_dir, existing_file
-from lowlight.core.sources import is_stray, list_files
+from lowlight.core.sources import is_stray, list_files, name_key
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.exdark import ImageFacts, parse_bbgt, parse_image_list
-from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow
+from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, flat_name
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
 from lowlight.images.reading import image_size, is_image_name, list_jpegs
 
@@ -69,30 +69,31 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
 
 
 def images_by_stem(images_dir):
-    """Returns {stem in lower case: path} of the converted images, sorted.
+    """Returns {`name_key` of the stem: path} of the converted images, sorted.
 
     Raises:
-        DataError: two images whose names differ only in case.
+        DataError: two images with one such stem.
     """
     images = {}
     for path in list_jpegs(images_dir):
-        other = images.setdefault(path.stem.casefold(), path)
+        other = images.setdefault(name_key(path.stem), path)
         if other is not path:
             raise DataError(
-                f"{path}: the name differs from {other.name} only in case.\n"
+                f"{path}: the name differs from {other.name} only in case or in an accent's form.\n"
                 "  Rename or remove one of them and its annotation."
             )
     return images
 
 
-def image_stem(name):
-    """Returns what an image's file has in common with its converted form: its stem in lower case.
+def image_stem(name, flatten=False):
+    """Returns what an image's file has in common with its converted form: its stem's `name_key`.
 
     Args:
         name: a file name or path, parts divided by "/", with or without an image's extension.
+        flatten: as of `tables.converted_name`.
     """
-    base = posixpath.basename(name)
-    return (posixpath.splitext(base)[0] if is_image_name(base) else base).casefold()
+    name = posixpath.splitext(name)[0] if is_image_name(name) else name
+    return name_key(flat_name(name, flatten))
 
 
 def _add_image(found, path, file, name, facts):

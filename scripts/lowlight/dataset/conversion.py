@@ -10,7 +10,7 @@ from typing import NamedTuple
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import output_dir, whole_file, write_texts
 from lowlight.core.parallel import Progress, map_in_processes
-from lowlight.core.sources import is_stray, list_files
+from lowlight.core.sources import is_stray, list_files, name_key
 from lowlight.dataset.duplicates import hash_image
 from lowlight.dataset.tables import (
     CONVERTED,
@@ -195,7 +195,7 @@ def _check_stems(images):
     """Raises DataError where two images would be converted to one name."""
     by_stem = {}
     for file in images:
-        other = by_stem.setdefault(PurePosixPath(file.name).stem.casefold(), file)
+        other = by_stem.setdefault(name_key(PurePosixPath(file.name).stem), file)
         if other is not file:
             raise DataError(
                 f"{file.place}: has the same stem as {other.name}, and both would become "

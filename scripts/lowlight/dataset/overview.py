@@ -9,6 +9,7 @@ import pandas as pd
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import existing_dir
 from lowlight.core.parallel import Progress, map_in_threads
+from lowlight.core.sources import name_key
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS, SPLITS, read_classes
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import (
@@ -100,12 +101,12 @@ def _read_problems(names, path):
     """
     if not path.exists():
         return {}, 0
-    by_stem = {PurePosixPath(name).stem.casefold(): name for name in names}
+    by_stem = {name_key(PurePosixPath(name).stem): name for name in names}
     problems, strangers = {}, 0
     table = read_table(path, ProblemRow, "Its columns are file,problem,detail.")
     for row in rows_of(table, ProblemRow):
         file = PurePosixPath(row.file.removesuffix(".txt"))
-        name = by_stem.get(file.stem.casefold()) or by_stem.get(file.name.casefold())
+        name = by_stem.get(name_key(file.stem)) or by_stem.get(name_key(file.name))
         if name is None:
             strangers += 1
         else:

@@ -237,9 +237,19 @@ def _check_boxes(path, boxes, images, classes):
 CONVERTED = "converted.csv"
 
 
-def converted_name(source):
-    """Returns the name of the converted image of a source file."""
-    return f"{PurePosixPath(source).stem}.jpg"
+def flat_name(path: str, flatten: bool = True) -> str:
+    """Returns a path as a file's name: cam1__0001.jpg of cam1/0001.jpg, or 0001.jpg unless flatten.
+
+    Args:
+        path: parts divided by "/".
+    """
+    parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
+    return "__".join(parts) if flatten else PurePosixPath(path).name
+
+
+def converted_name(source: str, flatten: bool = False) -> str:
+    """Returns the name of the converted image of a source file, with its folders if flatten."""
+    return f"{flat_name(str(PurePosixPath(source).with_suffix('')), flatten)}.jpg"
 
 
 def read_converted(folder):
@@ -254,4 +264,8 @@ def read_converted(folder):
 def read_hashes(folder):
     """Returns {converted image: (SHA-256 sum, pHash)} of what conversions made in a folder."""
     rows = read_converted(folder).values()
-    return {converted_name(row.file): (row.sha256, row.phash) for row in rows}
+    return {
+        converted_name(row.file, flatten): (row.sha256, row.phash)
+        for row in rows
+        for flatten in (False, True)
+    }
