@@ -3,7 +3,8 @@ r"""Makes the tables and classes.txt from a COCO file, for one's own photographs
   python scripts/import_coco.py --coco=mine.json --images_dir=mine/images --output_dir=mine
 
 The images are those that convert_images.py made, found by the stem of each file_name. Boxes are
-clipped to the image and their edges go to the nearest whole pixel; crowd boxes are left out. Where
+clipped to the image and their edges go to the nearest whole pixel; crowd boxes are left out, and so
+are boxes without width or height and categories that only group others. Where
 all categories are ExDark's classes, they keep ExDark's ids; otherwise ids count from 1 in the order
 of the category ids. It writes annotations.csv, images.csv, classes.txt and problems.csv, which
 names what was out of the ordinary: file,problem,detail.
@@ -13,8 +14,8 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.errors import name_some
-from lowlight.core.files import output_dir, write_texts
-from lowlight.dataset.coco_import import import_coco, list_problems
+from lowlight.core.files import locked, output_dir, write_texts
+from lowlight.dataset.coco_import import import_coco
 from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, format_table
 
 FLAGS = flags.FLAGS
@@ -26,29 +27,34 @@ flags.DEFINE_boolean(
 )
 
 
+flags.DEFINE_boolean(
+    "flatten",
+    False,
+    "Look for cam1/0001.jpg as cam1__0001.jpg, as convert_images.py --flatten names it.",
+)
+flags.DEFINE_boolean(
+    "keep_crowds", False, "Take crowd boxes as boxes of one object, which CVAT's masks are."
+)
+
+
 def main():
     """Imports, writes the files and prints what they hold."""
-    found = import_coco(FLAGS.coco, FLAGS.images_dir, FLAGS.allow_missing)
-    folder, problems = output_dir(FLAGS.output_dir), list_problems(found)
-    write_texts(
-        {
-            folder / "images.csv": format_table(found.images, ImageRow),
-            folder / "annotations.csv": format_table(found.boxes, AnnotationRow),
-            folder / "classes.txt": "".join(f"{name}\n" for name in found.classes),
-            folder / "problems.csv": format_table(problems, ProblemRow),
-        }
+    found = import_coco(
+        FLAGS.coco, FLAGS.images_dir, FLAGS.allow_missing, FLAGS.flatten, FLAGS.keep_crowds
     )
+    folder, problems = output_dir(FLAGS.output_dir), found.notes.problems()
+    with locked(folder, "written", "output_dir"):
+        write_texts(
+            {
+                folder / "images.csv": format_table(found.images, ImageRow),
+                folder / "annotations.csv": format_table(found.boxes, AnnotationRow),
+                folder / "classes.txt": "".join(f"{name}\n" for name in found.classes),
+                folder / "problems.csv": format_table(problems, ProblemRow),
+            }
+        )
     print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
     print(f"{len(found.classes)} classes in {folder}/classes.txt: {name_some(found.classes, 12)}")
-    notes = (
-        ("boxes clipped to the image", sum(found.clipped.values()), found.clipped),
-        ("boxes moved to whole pixels", sum(found.rounded.values()), found.rounded),
-        ("crowd boxes left out", sum(found.crowds.values()), found.crowds),
-        ("images without boxes", len(found.without_boxes), found.without_boxes),
-        ("images left out, no file", len(found.without_image), found.without_image),
-        ("other images left alone", len(found.unnamed), found.unnamed),
-    )
-    command.print_notes(notes)
+    command.print_notes(found.notes.summaries())
     if problems:
         print(f"  named in {folder}/problems.csv: {len(problems)}")
 

@@ -11,8 +11,8 @@ are written together, only when every annotation could be read.
 from absl import flags
 
 from lowlight.core import command
-from lowlight.core.files import output_dir, write_texts
-from lowlight.dataset.annotations import gather_annotations, list_problems
+from lowlight.core.files import locked, output_dir, write_texts
+from lowlight.dataset.annotations import STRAYS, WITHOUT_IMAGE, gather_annotations
 from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, format_table
 
 FLAGS = flags.FLAGS
@@ -34,30 +34,18 @@ def main():
     found = gather_annotations(
         FLAGS.annotations, FLAGS.images_dir, FLAGS.image_list, FLAGS.allow_missing
     )
-    folder, problems = output_dir(FLAGS.output_dir), list_problems(found)
-    write_texts(
-        {
-            folder / "images.csv": format_table(found.images, ImageRow),
-            folder / "annotations.csv": format_table(found.boxes, AnnotationRow),
-            folder / "problems.csv": format_table(problems, ProblemRow),
-        }
-    )
+    folder, problems = output_dir(FLAGS.output_dir), found.notes.problems()
+    with locked(folder, "written", "output_dir"):
+        write_texts(
+            {
+                folder / "images.csv": format_table(found.images, ImageRow),
+                folder / "annotations.csv": format_table(found.boxes, AnnotationRow),
+                folder / "problems.csv": format_table(problems, ProblemRow),
+            }
+        )
     print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
-    clipped = sum(count for count, _ in found.clipped.values())
-    notes = (
-        ("boxes clipped to the image", clipped, found.clipped),
-        ("images without boxes", len(found.without_boxes), found.without_boxes),
-        (
-            "images without a box of their folder's class",
-            len(found.without_folder_class),
-            found.without_folder_class,
-        ),
-        ("images not in the image list", len(found.unlisted), found.unlisted),
-        ("annotations left out, no image", len(found.without_image), found.without_image),
-        ("other files left alone", len(found.strays), found.strays),
-    )
-    command.print_notes(notes)
-    used, left = len(found.images), len(found.without_image) + len(found.strays)
+    command.print_notes(found.notes.summaries())
+    used, left = len(found.images), len(found.notes[WITHOUT_IMAGE]) + len(found.notes[STRAYS])
     print(f"  files found: {used + left}, of them {used} used")
     if problems:
         print(f"  named in {folder}/problems.csv: {len(problems)}")

@@ -4,8 +4,15 @@ import zipfile
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.dataset.annotations import gather_annotations, list_problems
+from lowlight.dataset.annotations import (
+    STRAYS,
+    UNLISTED,
+    WITHOUT_FOLDER_CLASS,
+    WITHOUT_IMAGE,
+    gather_annotations,
+)
 from lowlight.dataset.conversion import convert_images
+from lowlight.dataset.notes import BOXES_CLIPPED, BOXES_REPEATED, WITHOUT_BOXES
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 
 
@@ -52,7 +59,7 @@ def test_every_image_is_a_row_with_the_facts_of_the_list(exdark):
 
 def test_the_list_names_an_image_whose_annotation_differs_in_case(exdark):
     found = gather(exdark, image_list=exdark / "imageclasslist.txt")
-    assert (found.images[4].lighting, found.unlisted) == ("Screen", [])
+    assert (found.images[4].lighting, list(found.notes[UNLISTED])) == ("Screen", [])
 
 
 def test_image_annotation_and_list_fit_whatever_their_case(exdark):
@@ -68,31 +75,31 @@ def test_image_annotation_and_list_fit_whatever_their_case(exdark):
 def test_without_a_list_the_facts_are_empty_and_no_image_is_called_unlisted(exdark):
     found = gather(exdark)
     assert {tuple(image[4:8]) for image in found.images} == {("", "", "", "")}
-    assert found.unlisted == []
+    assert found.notes[UNLISTED] == {}
 
 
 def test_an_image_that_the_list_lacks_is_named_and_has_no_facts(exdark):
     path = exdark / "imageclasslist.txt"
     path.write_bytes(path.read_bytes().replace(b"2015_00001.jpg 1 1 2 1\r\n", b""))
     found = gather(exdark, image_list=path)
-    assert found.unlisted == ["2015_00001.jpg"]
+    assert list(found.notes[UNLISTED]) == ["2015_00001.jpg"]
     assert found.images[0].lighting == ""
 
 
 def test_what_is_out_of_the_ordinary_is_named(exdark):
-    found = gather(exdark)
-    assert found.clipped == {"Boat/2015_00002.png.txt": (1, 2)}
-    assert found.without_boxes == ["Motorbike/2015_00007.JPEG.txt"]
-    assert found.without_folder_class == ["Table/2015_00008.jpg.txt"]
-    assert found.without_image == []
-    assert found.strays == ["Boat/._2015_00002.png.txt"]
+    notes = gather(exdark).notes
+    assert notes[BOXES_CLIPPED] == {"Boat/2015_00002.png.txt": 1}
+    assert notes[WITHOUT_BOXES] == {"Motorbike/2015_00007.JPEG.txt": 1}
+    assert notes[WITHOUT_FOLDER_CLASS] == {"Table/2015_00008.jpg.txt": 1}
+    assert notes[WITHOUT_IMAGE] == {}
+    assert notes[STRAYS] == {"Boat/._2015_00002.png.txt": 1}
 
 
 def test_every_oddity_is_a_row_of_problems(exdark):
     (exdark / "images/2015_00001.jpg").unlink()
     path = exdark / "imageclasslist.txt"
     path.write_bytes(path.read_bytes().replace(b"2015_00003.png 3 3 1 3\r\n", b""))
-    assert list_problems(gather(exdark, image_list=path, allow_missing=True)) == [
+    assert gather(exdark, image_list=path, allow_missing=True).notes.problems() == [
         ("2015_00003.jpg", "not in the image list", "kept without lighting, location and split"),
         ("Bicycle/2015_00001.jpg.txt", "no image", "left out"),
         ("Boat/._2015_00002.png.txt", "stray file", "left alone"),
@@ -105,9 +112,9 @@ def test_every_oddity_is_a_row_of_problems(exdark):
 @pytest.mark.parametrize(
     ("boxes", "clipped"),
     [
-        (["0 0 36 24"], None),
-        (["-3 -5 30 20"], (1, 5)),
-        (["0 0 37 24", "1 1 4 4", "30 20 10 10"], (2, 6)),
+        (["0 0 36 24"], []),
+        (["-3 -5 30 20"], ["1, by 5 px at most"]),
+        (["0 0 37 24", "1 1 4 4", "30 20 10 10"], ["2, by 6 px at most"]),
     ],
     ids=["the whole image", "two edges of one box", "two boxes of three"],
 )
@@ -115,12 +122,19 @@ def test_a_clipped_box_is_counted_once_with_its_furthest_edge(exdark, boxes, cli
     path = exdark / "ExDark_Annno/Boat/2015_00002.png.txt"
     lines = "".join(f"Boat {box} 0 0 0 0 0 0 0\n" for box in boxes)
     path.write_text(f"% bbGt version=3\n{lines}")
-    assert gather(exdark).clipped.get("Boat/2015_00002.png.txt") == clipped
+    problems = gather(exdark).notes.problems()
+    assert [row.detail for row in problems if row.problem == "boxes clipped"] == clipped
+
+
+def test_boxes_that_repeat_are_counted(exdark):
+    path = exdark / "ExDark_Annno/Boat/2015_00002.png.txt"
+    path.write_text("% bbGt version=3\n" + "Boat 1 2 3 4 0 0 0 0 0 0 0\n" * 3)
+    assert gather(exdark).notes[BOXES_REPEATED] == {"Boat/2015_00002.png.txt": 2}
 
 
 def test_a_folder_that_is_no_class_asks_for_none(exdark):
     (exdark / "ExDark_Annno/Table").rename(exdark / "ExDark_Annno/part 3")
-    assert gather(exdark).without_folder_class == []
+    assert gather(exdark).notes[WITHOUT_FOLDER_CLASS] == {}
 
 
 def test_a_zip_gives_the_same_as_its_folder(exdark):
@@ -150,7 +164,7 @@ def test_annotations_without_image_are_named_and_refused(exdark):
 def test_annotations_without_image_are_left_out_where_that_is_allowed(exdark):
     (exdark / "images/2015_00001.jpg").unlink()
     found = gather(exdark, allow_missing=True)
-    assert found.without_image == ["Bicycle/2015_00001.jpg.txt"]
+    assert found.notes[WITHOUT_IMAGE] == {"Bicycle/2015_00001.jpg.txt": 1}
     assert (len(found.images), len(found.boxes)) == (7, 6)
 
 
@@ -256,5 +270,5 @@ def test_an_archive_nested_one_deeper_with_a_macs_strays_gives_the_same(exdark):
             archive.write(file, f"ExDark_Annno/ExDark_Annno/{file.parent.name}/{file.name}")
     found = gather_annotations(path, exdark / "images")
     assert (found.images, found.boxes) == (flat.images, flat.boxes)
-    assert len(found.strays) == 5
-    assert all("/._" in name or name.startswith("__MACOSX/") for name in found.strays)
+    assert len(found.notes[STRAYS]) == 5
+    assert all("/._" in name or name.startswith("__MACOSX/") for name in found.notes[STRAYS])

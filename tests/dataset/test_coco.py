@@ -122,6 +122,31 @@ def test_a_file_by_another_hand_is_read():
     assert coco.boxes == [CocoBox(place, 0, 90, (8.5, 10, 32.25, 10), True)]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"annotations__category_id": "90", "images__width": 80.0, "annotations__iscrowd": 0.0},
+        {"images__id": "7", "annotations__image_id": 7.0, "annotations__segmentation": None},
+        {"categories__id": "a7", "annotations__category_id": "a7", "categories__supercategory": 3},
+    ],
+    ids=["PyLabel's", "floats", "text ids"],
+)
+def test_numbers_may_be_floats_and_ids_texts(changes):
+    coco = parse(document(**changes))
+    assert coco.images == {7: CocoImage("a.json: images[0], id 7", "a.jpg", 80, 40)}
+    assert coco.boxes[0].category_id in coco.categories
+    assert not coco.boxes[0].crowd
+
+
+def test_an_image_may_be_without_size_and_a_box_follows_from_its_polygons():
+    polygons = [[5, 6.5, 25, 6.5, 25, 26], [30, 8, 31, 9, 2, 9]]
+    whole = document(annotations__segmentation=polygons, annotations__bbox=None)
+    del whole["images"][0]["width"], whole["images"][0]["height"]
+    coco = parse(whole)
+    assert coco.images[7][1:] == ("a.jpg", None, None)
+    assert coco.boxes[0].pixel_ltwh == (2, 6.5, 29, 19.5)
+
+
 IMAGE, BOX, CATEGORY = (document()[key][0] for key in ("images", "annotations", "categories"))
 FIRST = "annotations[0], id 5: "
 BAD_FILES = {
@@ -137,9 +162,13 @@ BAD_FILES = {
         document(categories=[CATEGORY, {**CATEGORY, "id": 91}]),
         "two categories are called 'lamp'",
     ),
-    "an id that is a text": (document(images__id="7"), "images[0]: id is '7', not a whole number"),
+    "an id with a fraction": (document(images__id=7.5), "images[0]: id is 7.5, not a whole number"),
     "an id of 25 digits": (document(images__id=10**25), "images[0]: id is 1e+25, not a whole"),
     "an id that is a truth": (document(images__id=True), "images[0]: id is True, not a whole"),
+    "a text that is another's id": (
+        document(images=[IMAGE, {**IMAGE, "id": "7"}]),
+        "images[1], id 7",
+    ),
     "no file name": (document(images__file_name=None), "images[0], id 7: no 'file_name'"),
     "half a character": (document(images__file_name="\ud800"), "images[0], id 7: file_name is"),
     "no width": (document(images__width=None), "images[0], id 7: no 'width'"),
@@ -151,13 +180,16 @@ BAD_FILES = {
         document(annotations__category_id=1),
         FIRST + "category_id 1 isn't among the categories",
     ),
-    "no bbox": (document(annotations__bbox=None), FIRST + "no 'bbox'"),
+    "no bbox": (document(annotations__bbox=None), FIRST + "no 'bbox', and no polygon"),
+    "a polygon of half a point": (
+        document(annotations__bbox=None, annotations__segmentation=[[1, 2, 3, 4, 5]]),
+        FIRST + "no 'bbox', and no polygon",
+    ),
     "three numbers": (document(annotations__bbox=[1, 2, 3]), FIRST + "bbox [1, 2, 3] isn't four"),
     "a text in it": (document(annotations__bbox=[1, 2, 3, "4"]), FIRST + "bbox [1, 2, 3, '4']"),
     "nan": (document(annotations__bbox=[1, 2, 3, float("nan")]), FIRST + "bbox [1, 2, 3, nan]"),
     "infinity": (document(annotations__bbox=[1, 2, 3, float("inf")]), FIRST + "bbox [1, 2, 3, inf"),
     "too far out": (document(annotations__bbox=[10**400, 2, 3, 4]), FIRST + "bbox [inf, 2"),
-    "no area": (document(annotations__bbox=[1, 2, 0, 4]), FIRST + "a box 0 wide and 4 high"),
     "below 0": (document(annotations__bbox=[1, 2, 3.5, -4]), FIRST + "a box 3.5 wide and -4 high"),
     "another crowd": (document(annotations__iscrowd=2), FIRST + "iscrowd is 2, not 0 or 1"),
 }

@@ -8,9 +8,28 @@ from PIL import Image
 from lowlight.core.errors import DataError
 from lowlight.dataset.annotations import gather_annotations
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.coco_import import import_coco, order_classes
+from lowlight.dataset.coco_import import (
+    CLIPPED,
+    CROWDS,
+    FLAT,
+    GROUPS,
+    MAYBE_TURNED,
+    ROUNDED,
+    UNNAMED,
+    WITHOUT_BOX,
+    WITHOUT_FILE,
+    import_coco,
+    order_classes,
+)
 from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
+from lowlight.dataset.notes import BOXES_REPEATED, WITHOUT_BOXES
+from lowlight.dataset.tables import (
+    AnnotationRow,
+    ConvertedRow,
+    ImageRow,
+    SplitRow,
+    format_table,
+)
 
 
 @pytest.fixture
@@ -61,7 +80,8 @@ def test_boxes_are_fitted_to_the_images_by_stem_and_sorted_by_name(write_coco, i
         AnnotationRow("a.jpg", 80, 40, "Cat", 0, 0, 5, 5),
     ]
     assert found.classes == ("Cat", "owl", "street lamp")
-    assert not any(found[3:])
+    assert found.notes.problems() == []
+    assert list(found.notes[WITHOUT_BOX]) == ["owl"]
 
 
 def test_what_is_changed_or_left_out_is_counted(write_coco, images_dir):
@@ -70,9 +90,9 @@ def test_what_is_changed_or_left_out_is_counted(write_coco, images_dir):
     path = write_coco(box(1, -2.5, 6, 20, 10), box(1, 3.4, 1, 30, 2.5), box(1, 2, 2, 2, 2), crowd)
     found = import_coco(path, images_dir)
     assert [row[4:] for row in found.boxes] == [(0, 6, 18, 16), (3, 1, 33, 4), (2, 2, 4, 4)]
-    assert (found.clipped, found.rounded) == ({"Night.jpg": 1}, {"Night.jpg": 2})
-    assert (found.crowds, found.without_boxes) == ({"a.jpg": 1}, ["a.jpg"])
-    assert found.unnamed == ["other.jpg"]
+    assert (found.notes[CLIPPED], found.notes[ROUNDED]) == ({"Night.jpg": 1}, {"Night.jpg": 2})
+    assert found.notes[CROWDS] == found.notes[WITHOUT_BOXES] == {"a.jpg": 1}
+    assert list(found.notes[UNNAMED]) == ["other.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +116,7 @@ def test_images_that_are_missing_are_left_out_where_that_is_allowed(write_coco, 
         import_coco(path, images_dir)
     found = import_coco(path, images_dir, allow_missing=True)
     assert ([row.filename for row in found.images], len(found.boxes)) == (["Night.jpg"], 1)
-    assert found.without_image == ["a.jpg"]
+    assert list(found.notes[WITHOUT_FILE]) == ["a.jpg"]
 
 
 def test_an_image_of_another_size_is_told_with_the_usual_cause(write_coco, images_dir):
@@ -105,9 +125,109 @@ def test_an_image_of_another_size_is_told_with_the_usual_cause(write_coco, image
         import_coco(path, images_dir)
     assert str(caught.value) == (
         f"{path}: images[1], id 2: 40x80 pixels, but {images_dir}/a.jpg has 80x40.\n"
-        "  Boxes must be in the pixels as stored, to which no EXIF rotation is applied. "
-        "Turn the image itself, or correct the COCO file."
+        "  Boxes must be in the pixels as stored, to which no EXIF rotation is applied; "
+        "convert_images.py --upright applies it. Or correct the COCO file."
     )
+
+
+def write_converted(folder, orientation, how="kept"):
+    row = ConvertedRow("photos/a.png", how, orientation, "", "", "")
+    (folder / "converted.csv").write_text(format_table([row], ConvertedRow))
+
+
+@pytest.mark.parametrize(
+    ("how", "flag"), [("encoded", "with --upright"), ("turned", "without --upright")]
+)
+def test_labels_of_the_other_turn_of_a_picture_say_which_flag_to_take(
+    write_coco, images_dir, how, flag
+):
+    write_converted(images_dir, 6, how)
+    path = write_coco(images=[IMAGES[0], {**IMAGES[1], "width": 40, "height": 80}])
+    with pytest.raises(DataError, match=rf"40x80 pixels.*\n  The labels are .* {flag}, and this"):
+        import_coco(path, images_dir)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "how", "sizes", "unknown"),
+    [
+        (3, "kept", True, ["a.jpg"]),
+        (6, "kept", True, []),
+        (6, "kept", False, ["a.jpg"]),
+        (3, "turned", True, []),
+        (1, "kept", False, []),
+    ],
+    ids=["by 180", "by 90", "by 90 without sizes", "already turned", "not rotated"],
+)
+def test_where_no_size_tells_the_turn_of_the_labels_it_is_said(
+    write_coco, images_dir, orientation, how, sizes, unknown
+):
+    write_converted(images_dir, orientation, how)
+    image = IMAGES[1] if sizes else {"id": 2, "file_name": "a.jpg"}
+    found = import_coco(write_coco(images=[IMAGES[0], image]), images_dir)
+    assert list(found.notes[MAYBE_TURNED]) == unknown
+
+
+def test_boxes_that_repeat_are_counted_and_those_without_width_are_left_out(write_coco, images_dir):
+    boxes = [box(2, 1, 1, 9, 9)] * 3 + [box(2, 1, 1, 9, 9, category_id=5), box(2, 4, 4, 0, 5)]
+    found = import_coco(write_coco(*boxes), images_dir)
+    assert (found.notes[BOXES_REPEATED], found.notes[FLAT]) == ({"a.jpg": 2}, {"a.jpg": 1})
+    assert [row.class_name for row in found.boxes] == ["Cat", "Cat", "Cat", "owl"]
+
+
+def test_crowds_alone_are_refused_unless_they_are_to_be_kept(write_coco, images_dir):
+    path = write_coco(box(1, 5, 5, 20, 20, iscrowd=1), box(2, 5, 5, 20, 20, iscrowd=1))
+    with pytest.raises(DataError, match=r"all of its 2 boxes are crowds .*\n.*--keep_crowds"):
+        import_coco(path, images_dir)
+    found = import_coco(path, images_dir, keep_crowds=True)
+    assert (len(found.boxes), found.notes[CROWDS]) == (2, {})
+
+
+def test_a_category_that_only_groups_others_is_no_class(write_coco, images_dir):
+    names = (0, "traffic", "none"), (1, "lorry", "traffic"), (2, "tram", "traffic"), (3, "x", "x")
+    categories = [{"id": n, "name": name, "supercategory": group} for n, name, group in names]
+    found = import_coco(
+        write_coco(box(2, 1, 1, 9, 9, category_id=1), categories=categories), images_dir
+    )
+    assert found.classes == ("lorry", "tram", "x")
+    assert (list(found.notes[GROUPS]), list(found.notes[WITHOUT_BOX])) == (
+        ["traffic"],
+        ["tram", "x"],
+    )
+
+
+def test_images_of_one_name_in_several_folders_are_told_apart_where_asked(write_coco, tmp_path):
+    for folder, size in (("cam1", (80, 40)), ("cam2", (40, 30))):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.new("RGB", size).save(tmp_path / "images" / f"{folder}__0001.jpg")
+    images = [
+        {**IMAGES[0], "file_name": "../cam2\\0001.png"},
+        {**IMAGES[1], "file_name": "cam1/0001.JPG"},
+    ]
+    path = write_coco(box(1, 1, 2, 3, 4), images=images)
+    with pytest.raises(DataError, match=r"has the same stem as .*\n.*--flatten to convert_images"):
+        import_coco(path, tmp_path / "images")
+    found = import_coco(path, tmp_path / "images", flatten=True)
+    assert [row.filename for row in found.images] == ["cam1__0001.jpg", "cam2__0001.jpg"]
+    assert found.boxes[0].filename == "cam2__0001.jpg"
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "in_file", "same"),
+    [
+        ("Mu\u0308ller.jpg", "M\u00fcller.jpg", True),
+        ("\u1100\u1161.jpg", "\uac00.JPG", True),
+        ("Stra\u00dfe.jpg", "Strasse.jpg", False),
+    ],
+    ids=["an accent apart", "a syllable in letters", "a sharp s"],
+)
+def test_names_meet_however_unicode_makes_up_their_letters(
+    write_coco, tmp_path, on_disk, in_file, same
+):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (80, 40)).save(tmp_path / "images" / on_disk)
+    path = write_coco(images=[{**IMAGES[1], "file_name": in_file}])
+    found = import_coco(path, tmp_path / "images", allow_missing=True)
+    assert len(found.images) == same
 
 
 def test_two_items_of_one_image_are_refused(write_coco, images_dir):
@@ -238,6 +358,7 @@ def test_an_import_says_what_it_made_and_writes_nothing_where_it_fails(
         "  boxes moved to whole pixels: 1 (a.jpg)\n"
         "  crowd boxes left out: 1 (a.jpg)\n"
         "  images without boxes: 1 (Night.jpg)\n"
+        "  classes without a box: 2 (street lamp, owl)\n"
         f"  named in {tmp_path}/data/problems.csv: 3\n"
     )
     assert (tmp_path / "data/problems.csv").read_text() == (

@@ -8,24 +8,48 @@ from lowlight.core.files import existing_dir, existing_file
 from lowlight.core.sources import is_stray, list_files, name_key
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.exdark import ImageFacts, parse_bbgt, parse_image_list
-from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, flat_name
+from lowlight.dataset.notes import (
+    BOXES_CLIPPED,
+    BOXES_REPEATED,
+    WITHOUT_BOXES,
+    Kind,
+    Notes,
+    count_repeats,
+)
+from lowlight.dataset.tables import AnnotationRow, ImageRow, flat_name
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
 from lowlight.images.reading import image_size, is_image_name, list_jpegs
 
 _NO_FACTS = ImageFacts("", "", "", "")
 
 
+WITHOUT_FOLDER_CLASS = Kind(
+    "images without a box of their folder's class", "no box of its folder's class", "kept"
+)
+UNLISTED = Kind(
+    "images not in the image list",
+    "not in the image list",
+    "kept without lighting, location and split",
+)
+WITHOUT_IMAGE = Kind("annotations left out, no image", "no image", "left out")
+STRAYS = Kind("other files left alone", "stray file", "left alone")
+_KINDS = (
+    BOXES_CLIPPED,
+    BOXES_REPEATED,
+    WITHOUT_BOXES,
+    WITHOUT_FOLDER_CLASS,
+    UNLISTED,
+    WITHOUT_IMAGE,
+    STRAYS,
+)
+
+
 class Gathered(NamedTuple):
-    """What `gather_annotations` found; the lists of names say what is out of the ordinary."""
+    """What `gather_annotations` found."""
 
     images: list  # of ImageRow, sorted by filename
     boxes: list  # of AnnotationRow, in the order of images and of the lines of each annotation
-    clipped: dict  # {annotation: (how many boxes reached outside the image, most pixels of one)}
-    without_boxes: list  # annotations
-    without_folder_class: list  # annotations with boxes, but none of the class of their folder
-    unlisted: list  # images that the image list doesn't name, where there is a list
-    without_image: list  # annotations left out because their image is missing
-    strays: list  # files left alone
+    notes: Notes  # on annotations, and UNLISTED on images
 
 
 def gather_annotations(annotations, images_dir, image_list=None, allow_missing=False):
@@ -55,17 +79,23 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
     facts = _read_facts(image_list)
     by_stem = _by_stem(texts, annotations)
     missing = _check_pairs(by_stem, images, annotations, images_dir, allow_missing)
-    found = Gathered([], [], {}, [], [], [], missing, [file.name for file in strays])
-    errors = []
+    notes = Notes(_KINDS)
+    for kind, names in ((WITHOUT_IMAGE, missing), (STRAYS, [file.name for file in strays])):
+        for name in names:
+            notes.add(kind, name)
+    found, errors = Gathered([], [], notes), []
     for stem, path in images.items():
         file = by_stem[stem]
+        name, fact = facts.get(stem, (_image_name(file), _NO_FACTS))
+        if image_list and stem not in facts:
+            notes.add(UNLISTED, path.name)
         try:
-            _add_image(found, path, file, *facts.get(stem, (_image_name(file), None)))
+            _add_image(found, path, file, name, fact)
         except DataError as error:
             errors.append(error)
     if errors:
         raise join_errors(errors)
-    return found if image_list else found._replace(unlisted=[])
+    return found
 
 
 def images_by_stem(images_dir):
@@ -101,19 +131,16 @@ def _add_image(found, path, file, name, facts):
     boxes = parse_bbgt(file.read(), file.place)
     rows = [_box_row(path.name, width, height, box, f"{file.place}:{box.line}") for box in boxes]
     outside = [_overhang(row, box) for row, box in zip(rows, boxes, strict=True)]
-    if any(outside):
-        found.clipped[file.name] = sum(x > 0 for x in outside), max(outside)
+    clipped = sum(pixels > 0 for pixels in outside)
+    found.notes.add(BOXES_CLIPPED, file.name, clipped, pixels=max(outside, default=0))
+    found.notes.add(BOXES_REPEATED, file.name, count_repeats(rows))
     if not rows:
-        found.without_boxes.append(file.name)
+        found.notes.add(WITHOUT_BOXES, file.name)
     elif file.folder in CLASSES and all(row.class_name != file.folder for row in rows):
-        found.without_folder_class.append(file.name)
-    if facts is None:
-        found.unlisted.append(path.name)
-    source = f"{file.folder}/{name}"
+        found.notes.add(WITHOUT_FOLDER_CLASS, file.name)
     found.boxes.extend(rows)
-    found.images.append(
-        ImageRow(path.name, source, width, height, *(facts or _NO_FACTS), len(rows))
-    )
+    source = f"{file.folder}/{name}"
+    found.images.append(ImageRow(path.name, source, width, height, *facts, len(rows)))
 
 
 def _box_row(filename, width, height, box, place):
@@ -130,23 +157,6 @@ def _overhang(row, box):
     """Returns by how many pixels a box reached outside its image, on the side where most."""
     whole = pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)
     return max(abs(edge - clipped) for edge, clipped in zip(whole, row[4:], strict=True))
-
-
-def list_problems(found):
-    """Returns the ProblemRows, sorted, of all that Gathered holds out of the ordinary."""
-    rows = [
-        ProblemRow(name, "boxes clipped", f"{count}, by {pixels} px at most")
-        for name, (count, pixels) in found.clipped.items()
-    ]
-    for names, problem, detail in (
-        (found.without_boxes, "no boxes", "kept as an image of background"),
-        (found.without_folder_class, "no box of its folder's class", "kept"),
-        (found.unlisted, "not in the image list", "kept without lighting, location and split"),
-        (found.without_image, "no image", "left out"),
-        (found.strays, "stray file", "left alone"),
-    ):
-        rows += [ProblemRow(name, problem, detail) for name in names]
-    return sorted(rows)
 
 
 def _read_facts(image_list):

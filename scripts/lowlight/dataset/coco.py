@@ -12,7 +12,7 @@ from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 _MOST = 10**9  # no pixel lies further out
 _REMEDY = "Correct it and run this step again."
 _FORM = "A COCO file of object detection is an object with images, annotations and categories."
-_KINDS = {int: "a whole number", str: "a text", list: "a list"}
+_MOST_ID = 2**53  # up to which floats tell whole numbers apart
 
 
 class CocoImage(NamedTuple):
@@ -20,17 +20,17 @@ class CocoImage(NamedTuple):
 
     place: str  # how a message names it
     file_name: str
-    width: int  # pixels
-    height: int
+    width: int | None  # pixels; None where the file says no size
+    height: int | None
 
 
 class CocoBox(NamedTuple):
     """An item of `annotations`."""
 
     place: str
-    image_id: int
-    category_id: int
-    pixel_ltwh: tuple  # left, top, width, height; ints or floats
+    image_id: int | str
+    category_id: int | str
+    pixel_ltwh: tuple  # left, top, width >= 0, height >= 0; ints or floats
     crowd: bool  # one box around many objects
     area: float | None = None  # square pixels, perhaps a mask's; None where the file says none
 
@@ -41,6 +41,7 @@ class Coco(NamedTuple):
     images: dict  # {id: CocoImage}
     categories: dict  # {id: name}
     boxes: list  # of CocoBox, in the file's order
+    supercategories: frozenset  # names that categories give as that of their group
 
 
 def format_coco(entries, classes, chosen):
@@ -76,29 +77,32 @@ def format_coco(entries, classes, chosen):
 
 
 def parse_coco(data, place):
-    """Reads a COCO file; what it doesn't need (segmentation, info) is left aside.
+    """Reads a COCO file as tools write it; what isn't needed (info, licenses) is left aside.
+
+    Whole numbers may be written as floats, and ids as texts. A box that is missing is the one
+    around its polygons.
 
     Args:
         data: the file's bytes; place: how a message names the file.
 
     Returns:
-        Coco, its ids and sizes checked.
+        Coco, its ids and sizes checked. An id is an int, or a text that is no whole number.
 
     Raises:
         DataError: not such a file; a key that is missing or of another type, an id twice, an image
-            or category that isn't there, a size that isn't over 0. The first errors of a kind are
-            told together.
+            or category that isn't there, a size that isn't over 0, a box turned inside out. The
+            first errors of a kind are told together.
     """
     whole = _load(data, place)
     images = _items(whole, "images", place, _image)
     categories = _items(whole, "categories", place, _category)
-    if len(set(categories.values())) < len(categories):
-        names = list(categories.values())
+    names = [name for name, _ in categories.values()]
+    if len(set(names)) < len(names):
         name = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{place}: two categories are called {name!r}.\n  Rename one of them.")
     boxes = _items(whole, "annotations", place, _box)
     errors = [
-        DataError(f"{box.place}: {key} {value} isn't among the {key_of}.\n  {_REMEDY}")
+        DataError(f"{box.place}: {key} {value!r} isn't among the {key_of}.\n  {_REMEDY}")
         for box in boxes.values()
         for key, value, known, key_of in (
             ("image_id", box.image_id, images, "images"),
@@ -108,7 +112,12 @@ def parse_coco(data, place):
     ]
     if errors:
         raise join_errors(errors)
-    return Coco(images, categories, list(boxes.values()))
+    return Coco(
+        images,
+        {number: name for number, (name, _) in categories.items()},
+        list(boxes.values()),
+        frozenset(group for name, group in categories.values() if group != name),
+    )
 
 
 def _load(data, place):
@@ -130,7 +139,7 @@ def _items(whole, key, place, read):
         try:
             if not isinstance(item, dict):
                 raise DataError(f"{where}: not an object.\n  {_REMEDY}")
-            item_id = _field(item, "id", int, where)
+            item_id = _id(item, "id", where)
             where = f"{where}, id {item_id}"
             if item_id in items:
                 raise DataError(f"{where}: another of the {key} has this id.\n  {_REMEDY}")
@@ -142,52 +151,97 @@ def _items(whole, key, place, read):
     return items
 
 
-def _field(item, key, kind, place):
+def _field(item, key, place, read, kind):
+    """Returns what `read` makes of an item's value, which isn't None; raises DataError."""
     if key not in item:
         raise DataError(f"{place}: no {key!r}.\n  {_REMEDY}")
-    value = item[key]
-    if not isinstance(value, kind) or isinstance(value, bool) or _is_broken(value):
-        raise DataError(
-            f"{place}: {key} is {reprlib.repr(value)}, not {_KINDS[kind]}.\n  {_REMEDY}"
-        )
+    value = read(item[key])
+    if value is None:
+        raise DataError(f"{place}: {key} is {reprlib.repr(item[key])}, not {kind}.\n  {_REMEDY}")
     return value
 
 
-def _is_broken(value):
-    """Says whether this is a text with half a character in it, which JSON's escapes can write."""
-    return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)
+def _id(item, key, place):
+    return _field(item, key, place, read_id, "a whole number or a text")
+
+
+def read_id(value) -> int | str | None:
+    """Returns an id of COCO's JSON as one tool or another writes it: 7, 7.0, "7" or "a7".
+
+    Returns:
+        An int, a text that is no whole number, or None of what can't be an id.
+    """
+    if isinstance(value, str):
+        is_number = value.isascii() and value.isdecimal() and len(value) < 16
+        is_number = is_number and str(int(value)) == value
+        return int(value) if is_number else _text(value)
+    return _whole_number(value)
+
+
+def _whole_number(value):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if number and abs(value) <= _MOST_ID and value == int(value) else None
+
+
+def _text(value):
+    """Returns a text, None of what isn't one or has half a character, as JSON's escapes can."""
+    whole = isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return value if whole else None
 
 
 def _image(item, place):
-    width, height = (_field(item, key, int, place) for key in ("width", "height"))
+    name = _field(item, "file_name", place, _text, "a text")
+    sides = [item.get(key) for key in ("width", "height")]
+    if sides == [None, None]:
+        return CocoImage(place, name, None, None)
+    width, height = (
+        _field(item, key, place, _whole_number, "a whole number") for key in ("width", "height")
+    )
     if not (0 < width <= _MOST and 0 < height <= _MOST):
         raise DataError(f"{place}: an image {width} wide and {height} high.\n  {_REMEDY}")
-    return CocoImage(place, _field(item, "file_name", str, place), width, height)
+    return CocoImage(place, name, width, height)
 
 
 def _category(item, place):
-    name = _field(item, "name", str, place)
+    name = _field(item, "name", place, _text, "a text")
     check_class_name(name, place)
-    return name
+    return name, item.get("supercategory")
 
 
 def _box(item, place):
-    image_id, category_id = (_field(item, key, int, place) for key in ("image_id", "category_id"))
-    box = _field(item, "bbox", list, place)
-    if len(box) != 4 or not all(_is_pixel(value) for value in box):
+    image_id, category_id = (_id(item, key, place) for key in ("image_id", "category_id"))
+    box = item.get("bbox") or _around(item.get("segmentation"))
+    if box is None:
+        raise DataError(f"{place}: no 'bbox', and no polygon that it goes around.\n  {_REMEDY}")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_pixel, box)):
         raise DataError(
             f"{place}: bbox {reprlib.repr(box)} isn't four numbers.\n"
             "  Left, top, width and height are pixels. Correct it and run this step again."
         )
-    if min(box[2:]) <= 0:
+    if min(box[2:]) < 0:
         raise DataError(
             f"{place}: a box {box[2]} wide and {box[3]} high.\n"
-            "  Both must be over 0. Correct or remove it and run this step again."
+            "  Neither may be under 0. Correct or remove it and run this step again."
         )
-    crowd = item.get("iscrowd", 0)
-    if not isinstance(crowd, int) or crowd not in (0, 1):
+    crowd = item.get("iscrowd") or 0
+    if crowd not in (0, 1):
         raise DataError(f"{place}: iscrowd is {reprlib.repr(crowd)}, not 0 or 1.\n  {_REMEDY}")
     return CocoBox(place, image_id, category_id, tuple(box), bool(crowd), _area(item))
+
+
+def _around(polygons):
+    """Returns the bbox around polygons, [[x, y, x, y, ...]]; None where there are none."""
+    if not isinstance(polygons, list) or not polygons:
+        return None
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < 4 or len(polygon) % 2:
+            return None
+    edges = [edge for polygon in polygons for edge in polygon]
+    if not all(map(_is_pixel, edges)):
+        return None
+    xs = [x for polygon in polygons for x in polygon[::2]]
+    ys = [y for polygon in polygons for y in polygon[1::2]]
+    return list(pixel_xyxy_to_pixel_ltwh((min(xs), min(ys), max(xs), max(ys))))
 
 
 def _area(item):

@@ -7,26 +7,49 @@ from lowlight.core.files import existing_dir, existing_file
 from lowlight.dataset.annotations import image_stem, images_by_stem
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco import parse_coco
-from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow
+from lowlight.dataset.notes import BOXES_REPEATED, WITHOUT_BOXES, Kind, Notes, count_repeats
+from lowlight.dataset.tables import AnnotationRow, ImageRow, converted_images
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy, round_pixel_xyxy
 from lowlight.images.reading import image_size
 
+CLIPPED = Kind("boxes clipped to the image", "boxes clipped")
+ROUNDED = Kind("boxes moved to whole pixels")  # not named: tools that label rarely keep to them
+CROWDS = Kind("crowd boxes left out", "crowd boxes left out")
+FLAT = Kind("boxes without width or height left out", "boxes without width or height left out")
+MAYBE_TURNED = Kind(
+    "images with an EXIF rotation, of which no size says whether the labels know it",
+    "EXIF rotation",
+    "{orientation}; look whether the boxes are in place",
+)
+WITHOUT_FILE = Kind("images left out, no file", "no image", "left out")
+UNNAMED = Kind("other images left alone", "not in the COCO file", "left alone")
+WITHOUT_BOX = Kind("classes without a box")
+GROUPS = Kind("categories left out, which only group others")
+_KINDS = (
+    CLIPPED,
+    ROUNDED,
+    BOXES_REPEATED,
+    CROWDS,
+    FLAT,
+    WITHOUT_BOXES,
+    MAYBE_TURNED,
+    WITHOUT_FILE,
+    UNNAMED,
+    WITHOUT_BOX,
+    GROUPS,
+)
+
 
 class Imported(NamedTuple):
-    """What `import_coco` found; all but the first three say what is out of the ordinary."""
+    """What `import_coco` found."""
 
     images: list  # of ImageRow, sorted by filename
     boxes: list  # of AnnotationRow, in the order of images and of the COCO file
     classes: tuple  # names in the order of their ids from 1
-    clipped: dict  # {filename: number of its boxes that reached outside the image}
-    rounded: dict  # {filename: number of its boxes whose edges lay between pixels}
-    crowds: dict  # {filename: number of its crowd boxes, which are left out}
-    without_boxes: list  # filenames
-    without_image: list  # file_names of the COCO file, left out because the image is missing
-    unnamed: list  # filenames that the COCO file doesn't name, left out
+    notes: Notes  # on images, by filename; WITHOUT_FILE by the COCO file's name; and on classes
 
 
-def import_coco(coco_path, images_dir, allow_missing=False):
+def import_coco(coco_path, images_dir, allow_missing=False, flatten=False, keep_crowds=False):
     """Reads a COCO file and fits it to converted images.
 
     An item of `images` belongs to the image with the stem of its `file_name`, in either case. A box
@@ -38,54 +61,60 @@ def import_coco(coco_path, images_dir, allow_missing=False):
         coco_path: the JSON file.
         images_dir: the folder with the converted images, `<stem>.jpg`.
         allow_missing: leave items without image out instead of raising.
+        flatten: the images' names hold their folders, as of `tables.converted_name`.
+        keep_crowds: take crowd boxes as others.
 
     Returns:
         Imported.
 
     Raises:
         DataError: as `parse_coco`; items without image or of another size than it, two items of
-            one image, a box wholly outside its image.
+            one image, a box wholly outside its image, crowd boxes alone.
     """
     path = existing_file(coco_path, "Check --coco.")
     coco = parse_coco(path.read_bytes(), path)
+    if keep_crowds:
+        coco = coco._replace(boxes=[box._replace(crowd=False) for box in coco.boxes])
+    if coco.boxes and all(box.crowd for box in coco.boxes):
+        raise DataError(
+            f"{path}: all of its {len(coco.boxes)} boxes are crowds (iscrowd 1), which are left "
+            "out.\n  CVAT writes so of masks. Where each is around one object, give --keep_crowds."
+        )
     paths = images_by_stem(existing_dir(images_dir, "images_dir"))
     if not paths:
         raise DataError(
             f"{images_dir}: holds no .jpg image.\n  Run convert_images.py, or check --images_dir."
         )
-    items = _by_stem(coco)
+    items = _by_stem(coco, flatten)
     missing = [coco.images[number].file_name for stem, number in items.items() if stem not in paths]
     if missing and not allow_missing:
         raise DataError(
             f"{path}: no image in {images_dir} for {name_some(missing)}.\n"
             "  Convert the missing images, or give --allow_missing to leave them out."
         )
-    unnamed = [image.name for stem, image in paths.items() if stem not in items]
-    found = Imported([], [], order_classes(coco.categories), {}, {}, {}, [], missing, unnamed)
+    classes, notes = _choose_classes(coco)
+    for name in missing:
+        notes.add(WITHOUT_FILE, name)
+    for stem, image in paths.items():
+        if stem not in items:
+            notes.add(UNNAMED, image.name)
+    found = Imported([], [], classes, notes)
     _fit(found, coco, {items[stem]: image for stem, image in paths.items() if stem in items})
     return found
 
 
-def list_problems(found):
-    """Returns the ProblemRows, sorted, of all that Imported holds out of the ordinary.
-
-    That edges went to whole pixels isn't: tools that label rarely keep to them.
-    """
-    rows = [
-        ProblemRow(name, problem, str(count))
-        for counts, problem in (
-            (found.clipped, "boxes clipped"),
-            (found.crowds, "crowd boxes left out"),
-        )
-        for name, count in counts.items()
-    ]
-    for names, problem, detail in (
-        (found.without_boxes, "no boxes", "kept as an image of background"),
-        (found.without_image, "no image", "left out"),
-        (found.unnamed, "not in the COCO file", "left alone"),
-    ):
-        rows += [ProblemRow(name, problem, detail) for name in names]
-    return sorted(rows)
+def _choose_classes(coco):
+    """Returns (the classes, Notes that name those without a box)."""
+    notes, boxed = Notes(_KINDS), {box.category_id for box in coco.boxes}
+    classes = {}
+    for number, name in coco.categories.items():
+        is_group = number not in boxed and name in coco.supercategories
+        if is_group:
+            notes.add(GROUPS, name)
+        else:
+            classes[number] = name
+            notes.add(WITHOUT_BOX, name, number not in boxed)
+    return order_classes(classes), notes
 
 
 def order_classes(categories):
@@ -99,67 +128,111 @@ def order_classes(categories):
     """
     if set(categories.values()) <= set(CLASSES):
         return CLASSES
-    return tuple(categories[number] for number in sorted(categories))
+    numbers = sorted(categories, key=lambda number: (isinstance(number, str), number))
+    return tuple(categories[number] for number in numbers)
 
 
-def _by_stem(coco):
-    """Returns {stem in lower case: image id}."""
+def _by_stem(coco, flatten):
+    """Returns {stem: image id}."""
     items = {}
     for number, image in coco.images.items():
-        other = items.setdefault(image_stem(image.file_name.replace("\\", "/")), number)
+        stem = image_stem(image.file_name.replace("\\", "/"), flatten)
+        other = items.setdefault(stem, number)
         if other != number:
             raise DataError(
                 f"{image.place}: {image.file_name} has the same stem as "
-                f"{coco.images[other].file_name}.\n  Rename or remove one of them."
+                f"{coco.images[other].file_name}.\n  Rename or remove one of them, or give "
+                "--flatten to convert_images.py and to this step, which puts folders into names."
             )
     return items
 
 
 def _fit(found, coco, paths):
     """Adds the rows of the images, {image id: path} sorted by name, to `found`."""
+    converted = converted_images(next(iter(paths.values())).parent) if paths else {}
     boxes_of = {number: [] for number in coco.images}
     for box in coco.boxes:
         boxes_of[box.image_id].append(box)
     errors = []
     for number, path in paths.items():
+        image, size = coco.images[number], image_size(path)
         try:
-            _fit_image(found, coco.images[number], path, boxes_of[number], coco.categories)
+            _check_turn(found.notes, image, path, size, converted.get(path.name))
+            rows = _fit_boxes(found.notes, boxes_of[number], path.name, size, coco.categories)
         except DataError as error:
             errors.append(error)
+            continue
+        found.boxes.extend(rows)
+        facts = ImageRow(path.name, image.file_name, *size, "", "", "", "", boxes=len(rows))
+        found.images.append(facts)
     if errors:
         raise join_errors(errors)
 
 
-def _fit_image(found, image, path, boxes, categories):
-    size = image_size(path)
-    if size != (image.width, image.height):
-        raise DataError(
-            f"{image.place}: {image.width}x{image.height} pixels, but {path} has "
-            f"{size[0]}x{size[1]}.\n  Boxes must be in the pixels as stored, to which no EXIF "
-            "rotation is applied. Turn the image itself, or correct the COCO file."
+def _check_turn(notes, image, path, size, row):
+    """Raises DataError where the labels are of another picture; notes where they may be.
+
+    Args:
+        image: CocoImage; path: of the file; size: its (width, height).
+        row: its ConvertedRow, or None.
+    """
+    orientation, how = (row.orientation, row.how) if row else (1, "")
+    given = size if image.width is None else (image.width, image.height)
+    if given != size:
+        remedy = (
+            "Boxes must be in the pixels as stored, to which no EXIF rotation is applied; "
+            "convert_images.py --upright applies it. Or correct the COCO file."
         )
+        if orientation > 4 and given == size[::-1]:
+            remedy = (
+                "The labels are of the picture as it is stored: run convert_images.py without "
+                "--upright, and this step again."
+                if how == "turned"
+                else "The labels are of the upright picture, turned by its EXIF rotation: run "
+                "convert_images.py with --upright, and this step again."
+            )
+        raise DataError(
+            f"{image.place}: {given[0]}x{given[1]} pixels, but {path} has {size[0]}x{size[1]}.\n"
+            f"  {remedy}"
+        )
+    says_nothing = orientation < 5 or size[0] == size[1] or image.width is None
+    if orientation > 1 and says_nothing and how != "turned":
+        notes.add(MAYBE_TURNED, path.name, orientation=orientation)
+
+
+def _fit_boxes(notes, boxes, filename, size, categories):
+    """Returns the AnnotationRows of an image's boxes; notes what was done to them."""
     single = [box for box in boxes if not box.crowd]
-    if len(boxes) > len(single):
-        found.crowds[path.name] = len(boxes) - len(single)
-    if not single:
-        found.without_boxes.append(path.name)
-    found.boxes.extend(_box_row(found, box, path.name, size, categories) for box in single)
-    found.images.append(
-        ImageRow(path.name, image.file_name, *size, "", "", "", "", boxes=len(single))
-    )
+    kept = [box for box in single if min(box.pixel_ltwh[2:]) > 0]
+    wholes = [pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh) for box in kept]
+    insides = [_inside(box, whole, size) for box, whole in zip(kept, wholes, strict=True)]
+    edges = [round_pixel_xyxy(inside) for inside in insides]
+    rows = [
+        AnnotationRow(filename, *size, categories[box.category_id], *xyxy)
+        for box, xyxy in zip(kept, edges, strict=True)
+    ]
+    for kind, count in (
+        (CLIPPED, _count_different(insides, wholes)),
+        (ROUNDED, _count_different(edges, insides)),
+        (BOXES_REPEATED, count_repeats(rows)),
+        (CROWDS, len(boxes) - len(single)),
+        (FLAT, len(single) - len(kept)),
+        (WITHOUT_BOXES, not rows),
+    ):
+        notes.add(kind, filename, count)
+    return rows
 
 
-def _box_row(found, box, filename, size, categories):
-    """Returns the box's row; counts in `found` what was done to it."""
-    whole = pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)
+def _count_different(some, others):
+    return sum(one != other for one, other in zip(some, others, strict=True))
+
+
+def _inside(box, whole, size):
+    """Returns the part of a box, pixel_xyxy, that lies in its image."""
     inside = clip_pixel_xyxy(whole, *size)
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
         raise DataError(
             f"{box.place}: the box {box.pixel_ltwh} (left, top, width, height) lies wholly "
             f"outside its image of {size[0]}x{size[1]} pixels.\n  Correct or remove it."
         )
-    xyxy = round_pixel_xyxy(inside)
-    for count, changed in ((found.clipped, inside != whole), (found.rounded, xyxy != inside)):
-        if changed:
-            count[filename] = count.get(filename, 0) + 1
-    return AnnotationRow(filename, *size, categories[box.category_id], *xyxy)
+    return inside

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lowlight.core.parallel import Progress, map_in_processes
-from lowlight.dataset.tables import read_hashes
+from lowlight.dataset.tables import converted_images
 from lowlight.images.reading import grey_thumbnail, read_jpeg
 
 LEAST_CONTRAST = 1.0  # standard deviation of a thumbnail's grey levels, of 255
@@ -94,7 +94,7 @@ def find_duplicates(filenames, images_dir):
         DataError: an image is missing or damaged.
     """
     names, hashes = sorted(filenames), []
-    known = read_hashes(images_dir)
+    known = converted_images(images_dir)
     hash_one = functools.partial(_hash_file, images_dir=Path(images_dir), known=known)
     with Progress(len(names), "hash") as progress:
         for text in map_in_processes(hash_one, names):
@@ -109,9 +109,9 @@ def _hash_file(name, images_dir, known):
     """Returns the pHash of an image file, from converted.csv where it is of these very bytes."""
     path = images_dir / name
     data = read_jpeg(path)
-    sha256, phash = known.get(name, ("", ""))
-    if is_hash(phash) and hashlib.sha256(data).hexdigest() == sha256:
-        return phash
+    row = known.get(name)
+    if row and is_hash(row.phash) and hashlib.sha256(data).hexdigest() == row.sha256:
+        return row.phash
     return hash_image(data, path)
 
 

@@ -261,11 +261,10 @@ def read_converted(folder):
     return {row.file: row for row in rows_of(table, ConvertedRow)}
 
 
-def read_hashes(folder):
-    """Returns {converted image: (SHA-256 sum, pHash)} of what conversions made in a folder."""
+def converted_images(folder: Path) -> dict:
+    """Returns {name of a converted image: its ConvertedRow} of what conversions made in a folder.
+
+    An image has both its names, that with its folders too; only one of them is a file there.
+    """
     rows = read_converted(folder).values()
-    return {
-        converted_name(row.file, flatten): (row.sha256, row.phash)
-        for row in rows
-        for flatten in (False, True)
-    }
+    return {converted_name(row.file, flat): row for row in rows for flat in (False, True)}
