@@ -8,6 +8,7 @@ from scored import random_case, small_case
 
 from lowlight.core.errors import DataError
 from lowlight.evaluation.results import format_results, keep, make_found, read_results
+from lowlight.evaluation.truth import make_truth
 
 TRUTH, _ = small_case([(0, 0, 10, 10, 50, 40)], [], images=2)
 GOOD = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 40], "score": 0.5}
@@ -32,6 +33,59 @@ def test_results_are_read_in_the_files_order(tmp_path):
 @pytest.mark.parametrize("image", [2, "1.jpg", "1"])
 def test_an_image_is_told_by_its_id_its_name_or_its_stem(tmp_path, image):
     found, _ = read_results(write(tmp_path, [{**GOOD, "image_id": image}]), TRUTH)
+    assert found.images.tolist() == [1]
+
+
+CAMERAS = make_truth(
+    {1: "Car"},
+    [(1, "cam1/0007.jpg", 9, 9), (2, "cam2/0007.jpg", 9, 9), (3, "M\u00fcller.jpg", 9, 9)],
+    [],
+)
+NUMBERED = make_truth({1: "Car"}, [(1, "0003.jpg", 9, 9), (3, "0001.jpg", 9, 9)], [])
+
+
+@pytest.mark.parametrize(
+    ("truth", "given", "place"),
+    [
+        pytest.param(CAMERAS, {"image_id": "cam2/0007.jpg"}, 1, id="a whole name"),
+        pytest.param(CAMERAS, {"image_id": 2, "file_name": "0007.jpg"}, 1, id="an id and a stem"),
+        pytest.param(CAMERAS, {"image_id": "2"}, 1, id="an id as text"),
+        pytest.param(CAMERAS, {"image_id": 7, "file_name": "cam1/0007.jpg"}, 0, id="a file_name"),
+        pytest.param(CAMERAS, {"image_id": "Mu\u0308ller"}, 2, id="decomposed letters"),
+        pytest.param(NUMBERED, {"image_id": 3, "file_name": "0003.jpg"}, 0, id="a name's number"),
+        pytest.param(NUMBERED, {"image_id": 3, "file_name": "0001.jpg"}, 1, id="its id"),
+    ],
+)
+def test_a_name_decides_where_a_number_alone_would_not(tmp_path, truth, given, place):
+    item = {**GOOD, "category_id": 1, **given}
+    found, _ = read_results(write(tmp_path, [item]), truth)
+    assert found.images.tolist() == [place]
+
+
+@pytest.mark.parametrize(
+    ("truth", "given", "message"),
+    [
+        pytest.param(CAMERAS, {"image_id": "0007"}, "'0007' fits several images", id="a stem"),
+        pytest.param(NUMBERED, {"image_id": 3}, "image_id 3 fits several images", id="a number"),
+        pytest.param(
+            CAMERAS,
+            {"image_id": 1, "file_name": "cam2/0007.jpg"},
+            "file_name 'cam2/0007.jpg' and image_id 1 are of two images",
+            id="an id of another image than the name's",
+        ),
+    ],
+)
+def test_what_fits_two_images_is_refused(tmp_path, truth, given, message):
+    item = {**GOOD, "category_id": 1, **given}
+    with pytest.raises(DataError, match=f"item 0: .*{message}"):
+        read_results(write(tmp_path, [item]), truth)
+
+
+def test_numbers_that_are_not_all_of_names_are_ids(tmp_path):
+    truth = make_truth({1: "Car"}, [(1, "0003.jpg", 9, 9), (3, "x.jpg", 9, 9)], [])
+    items = [{**GOOD, "category_id": 1, "image_id": number} for number in (3, 1)]
+    assert read_results(write(tmp_path, items), truth)[0].images.tolist() == [1, 0]
+    found, _ = read_results(write(tmp_path, items[:1]), NUMBERED, ids_only=True)
     assert found.images.tolist() == [1]
 
 

@@ -1,6 +1,8 @@
-"""Detections in COCO's results form: read with every check, written, and told from others."""
+"""Detections in COCO's results form: read with every check, chosen among, and written."""
 
 import reprlib
+import unicodedata
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -43,35 +45,36 @@ def make_found(images, labels, ltwh, scores):
     )
 
 
-def read_results(path, truth):
+def read_results(path, truth, ids_only: bool = False) -> tuple[Found, int]:
     """Reads a detector's results for the images of a ground truth.
 
-    An image is told by its id, or by its file name with or without extension. Detections on images
-    of the data set that aren't scored are left out.
+    An image is known by its id, or by its file name with or without extension, as image_id or as
+    file_name. Detections on images of the data set that aren't scored are left out.
 
     Args:
         path: a JSON file in COCO's results form (https://cocodataset.org/#format-results).
         truth: truth.Truth.
+        ids_only: a number is an id, never that of a file's name.
 
     Returns:
         (Found, in the file's order; how many were left out).
 
     Raises:
-        DataError: no such file, not of this form, an unknown image or class, a box that isn't four
-            numbers or is turned inside out, or a score that isn't between 0 and 1. The first errors
-            are told together.
+        DataError: no such file, not of this form, an image or class that is unknown or fits
+            several, a box that isn't four numbers or is turned inside out, or a score that isn't
+            between 0 and 1. The first errors are given together.
     """
     items = _load(path)
-    images = _image_places(truth)
+    images = _Images(truth, items, ids_only)
     labels = {number: place for place, number in enumerate(truth.class_ids)}
     rows, left_out, errors = [], 0, []
     for number, item in enumerate(items):
         try:
-            _check(item, images, labels, truth)
+            _check(item, labels, truth)
+            place = images.place_of(item)
         except DataError as error:
             errors.append(DataError(f"{path}: item {number}: {error}"))
             continue
-        place = images[item["image_id"]]
         if place is None:
             left_out += 1
         else:
@@ -94,27 +97,90 @@ def _load(path):
     return items
 
 
-def _image_places(truth):
-    """Returns {id, file name or stem: place; None for images that aren't scored}."""
-    places = dict.fromkeys(truth.other_ids)
-    for place, (number, name) in enumerate(
-        zip(truth.image_ids.tolist(), truth.filenames, strict=True)
-    ):
-        places |= {number: place, name: place, stem(name): place}
-    return places
+_SEVERAL = -1  # the place of what fits several images
 
 
-def _check(item, images, labels, truth):
+class _Images:
+    """Finds the image that a result is about.
+
+    Some tools write the number in a file's name as image_id, COCO's own the image's id. Where all
+    numbers of a file may be either, and don't mean the same, they are refused.
+    """
+
+    def __init__(self, truth, items, ids_only):
+        self._count = len(truth.filenames)
+        ids = truth.image_ids.tolist()
+        self._ids = dict.fromkeys(truth.other_ids) | {n: place for place, n in enumerate(ids)}
+        self._names, self._numbers = {}, {}
+        for place, name in enumerate(truth.filenames):
+            for short in {_same(name), _same(stem(name)), _same(PurePosixPath(name).name)}:
+                _note(self._names, short, place)
+            if stem(name).isdecimal():
+                _note(self._numbers, int(stem(name)), place)
+        for place, name in enumerate(truth.filenames):  # a whole name is that of one image
+            self._names[_same(name)] = place
+        given = {item["image_id"] for item in items if _has_number(item)}
+        if ids_only or not given <= self._numbers.keys():
+            self._numbers = {}
+
+    def place_of(self, item):
+        """Returns the image's place, None of one that isn't scored; raises DataError."""
+        image, name = item["image_id"], item.get("file_name")
+        fits = self._fits(image)
+        named = None
+        if isinstance(name, str):
+            named = self._names.get(_same(name), self._names.get(_same(PurePosixPath(name).name)))
+        if named in fits or (named is not None and fits <= {_SEVERAL}):
+            fits = {named}
+        elif named not in (None, _SEVERAL):
+            raise DataError(
+                f"file_name {name!r} and image_id {reprlib.repr(image)} are of two images.\n"
+                "  Correct one of them, or leave file_name out."
+            )
+        if not fits:
+            raise DataError(
+                f"image_id {reprlib.repr(image)} isn't among the {self._count} images of the "
+                "ground truth.\n  Score the detections against the data that they were made on."
+            )
+        if len(fits) > 1 or _SEVERAL in fits:
+            raise DataError(
+                f"image_id {reprlib.repr(image)} fits several images of the ground truth.\n"
+                "  Give the whole file name as image_id or file_name."
+            )
+        return fits.pop()
+
+    def _fits(self, image):
+        """Returns the places of all images that an image_id may mean, a set."""
+        if isinstance(image, bool) or not isinstance(image, int | str):
+            return set()
+        tables = [self._ids, self._numbers]
+        if isinstance(image, str):
+            if _same(image) in self._names:
+                return {self._names[_same(image)]}
+            image = int(image) if image.isdecimal() else image
+        return {table[image] for table in tables if image in table}
+
+
+def _same(name):
+    """Returns a name in the one form that Unicode has for what looks alike."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _note(places, key, place):
+    places[key] = place if places.setdefault(key, place) == place else _SEVERAL
+
+
+def _has_number(item):
+    image = item.get("image_id") if isinstance(item, dict) else None
+    return isinstance(image, int) and not isinstance(image, bool)
+
+
+def _check(item, labels, truth):
     """Raises DataError, without the place, unless this is a result for this truth."""
     missing = [key for key in _KEYS if key not in item] if isinstance(item, dict) else _KEYS
     if missing:
         raise DataError(f"no {missing[0]!r}.\n  {_FORM}")
-    image, category, box, score = (item[key] for key in _KEYS)
-    if not _is_in(image, images):
-        raise DataError(
-            f"image_id {reprlib.repr(image)} isn't among the {len(truth.filenames)} images of the "
-            "ground truth.\n  Score the detections against the data that they were made on."
-        )
+    _, category, box, score = (item[key] for key in _KEYS)
     if not _is_in(category, labels):
         raise DataError(
             f"category_id {reprlib.repr(category)} isn't among the classes "
