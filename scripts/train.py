@@ -10,8 +10,6 @@ TFOD's model_main_tf2, without TPUs, and some more; with --checkpoint_dir it eva
 checkpoint instead, as evaluate.py --watch. TFOD's own loop is scripts/model_main_tf2.py.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from lowlight.core import command
@@ -61,7 +59,7 @@ def main():
             FLAGS.checkpoint_dir,
             FLAGS.eval_timeout,
             config_path=FLAGS.pipeline_config_path,
-            eval_dir=Path(FLAGS.model_dir, "eval_train" if on_train else "eval"),
+            run_dir=FLAGS.model_dir,
             sample_1_of_n=FLAGS.sample_1_of_n_eval_on_train_examples
             if on_train
             else FLAGS.sample_1_of_n_eval_examples,

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lowlight.core.errors import DataError
-from lowlight.core.files import output_dir
+from lowlight.core.files import locked, output_dir
 from lowlight.core.log import LOG, DetectionLog, fingerprint
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.records import count_records
@@ -29,6 +29,7 @@ class Source:
     eval_dir: Path
     sample_1_of_n: int = 1  # take every n-th record
     detector: dict = field(default_factory=dict)  # as `detector.Detector` takes it
+    variant: str = ""  # of the plain score
 
 
 def evaluate_model(
@@ -37,6 +38,7 @@ def evaluate_model(
     records: list | None = None,
     label_map_path: str | None = None,
     eval_dir=None,
+    run_dir=None,
     sample_1_of_n: int = 1,
     on_train_data: bool = False,
     config_path=None,
@@ -50,8 +52,10 @@ def evaluate_model(
         model_dir: as `runs.find_model` takes it.
         records: TFRecord files or globs; None for those of the config.
         label_map_path: None for the config's.
-        eval_dir: the output folder; None for one in the run's folder: eval/ for the config's test
-            records, eval_<name>/ for other records, so that their numbers don't mix.
+        eval_dir: the output folder; None for one in `run_dir`: eval/ for the config's test records,
+            eval_<name>/ for other records, and with what `variant_of` says at the end where it says
+            something, so that numbers that can't be compared don't mix.
+        run_dir: None for the model's.
         sample_1_of_n: score only every n-th image.
         on_train_data: take the config's training records instead of its test records.
         config_path: the config that names records and label map; None for the model's own.
@@ -64,8 +68,9 @@ def evaluate_model(
 
     Raises:
         DataError: as `evaluate`; no such model, records or label map, or no pipeline.config where
-            one is needed.
+            one is needed; a variant that would be written where the plain score belongs.
     """
+    options = options or Options()
     model, are_others = find_model(model_dir), bool(records)
     if not (records and label_map_path):
         config_path = config_path or model.config_path
@@ -77,11 +82,39 @@ def evaluate_model(
             f"{', '.join(records)}: no such record file (relative to {Path.cwd()}).\n"
             "  Give --records, or run the command from the project's folder."
         )
+    plain = Path(run_dir or model.run_dir) / "eval"
+    if on_train_data or are_others:
+        plain = plain.with_name(f"eval_{Path(paths[0]).stem}")
+    variant = variant_of(options, sample_1_of_n, detector or {})
     if eval_dir is None:
-        others = f"eval_{Path(paths[0]).stem}"
-        eval_dir = model.run_dir / (others if on_train_data or are_others else "eval")
-    source = Source(paths, label_map_path, Path(eval_dir), sample_1_of_n, detector or {})
-    return evaluate(model, source, options or Options(), on_image), model.path
+        eval_dir = plain.with_name(f"{plain.name}_{variant}") if variant else plain
+    elif variant and Path(eval_dir).resolve() == (model.run_dir / "eval").resolve():
+        raise DataError(
+            f"{eval_dir}: is for the plain score on all images, not for {variant}.\n"
+            "  Leave --output_dir out, or choose another."
+        )
+    source = Source(paths, label_map_path, Path(eval_dir), sample_1_of_n, detector or {}, variant)
+    return evaluate(model, source, options, on_image), model.path
+
+
+def variant_of(options: Options, sample_1_of_n: int, detector: dict) -> str:
+    """Returns in what a score differs from the plain one on all images, "" in nothing.
+
+    It is the end of a folder's name, as "limit_10_tta".
+    """
+    numbers = {
+        "limit": options.limit,
+        "1_of": sample_1_of_n if sample_1_of_n > 1 else None,
+        "score": options.score_threshold or None,
+        "most": options.max_detections,
+        "tile": detector.get("tile"),
+    }
+    parts = [f"{name}_{number:g}" for name, number in numbers.items() if number is not None]
+    if detector.get("tta"):
+        parts.append("tta")
+    if detector.get("precision", "float32") != "float32":
+        parts.append(detector["precision"])
+    return "_".join(parts)
 
 
 def _inputs_of_config(config_path, on_train_data):
@@ -117,44 +150,50 @@ def evaluate(model, source: Source, options: Options, on_image=None) -> dict:
     """
     names = read_label_map(source.label_map_path)
     check_classes(model, names, source.label_map_path)
-    output_dir(source.eval_dir)
-    step, began = model.step(), time.monotonic()
     total = -(-count_records(source.records) // source.sample_1_of_n)
     total = min(total, options.limit or total)
     if not total:
         raise DataError(
             f"{source.records[0]}: holds no image.\n  make_tfrecords.py writes records."
         )
-    with DetectionLog(source.eval_dir / LOG, _identity(model, source)) as log:
-        records = detect_records(model, source, names, total, on_image, log)
-        lines = [log.images[record.filename] for record in records]
-    data_dir = options.data_dir or Path(source.records[0]).parent
+    output_dir(source.eval_dir)
+    # A watcher and the training itself may score the same run at the same time.
+    with locked(source.eval_dir, "scored", "output_dir", waits=True):
+        began = time.monotonic()
+        with DetectionLog(source.eval_dir / LOG, _identity(model, source)) as log:
+            records = detect_records(model, source, names, total, on_image, log)
+            lines = [log.images[record.filename] for record in records]
+        about = {
+            "step": model.step(),
+            "model": str(model.path),
+            "records": [str(path) for path in source.records],
+            "detector": source.detector,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        score = finish_score(
+            _detected(records, lines, names, source, options.data_dir),
+            source.eval_dir,
+            about,
+            title=(f"{model.path} (step {about['step']})", ", ".join(map(str, source.records))),
+            options=options,
+            pictures=lambda wanted: pick_encoded(source.records, wanted),
+        )
+        _write_events(source, score, about["step"])
+    return score.metrics
+
+
+def _detected(records, lines, names, source, data_dir):
+    """Returns the Detected of what was found in records, by the lines of the log."""
+    data_dir = Path(data_dir or Path(source.records[0]).parent)
     rows = [(r.filename, r.width, r.height, r.unit_yxyx, r.classes) for r in records]
     truth = truth_of_records(rows, names, source.records[0], ids_of_tables(data_dir))
-    lines.sort(key=lambda line: line["file"])
+    lines = sorted(lines, key=lambda line: line["file"])
     found, brightness = gather(lines, truth)
-    facts = read_columns(Path(data_dir) / "images.csv", truth.filenames)
-    facts = facts._replace(
+    facts = read_columns(data_dir / "images.csv", truth.filenames)._replace(
         brightness=np.array([line["brightness"] for line in lines]),
         box_brightness=np.array([value for line in lines for value in line["boxes"]], float),
     )
-    about = {
-        "step": step,
-        "model": str(model.path),
-        "records": [str(path) for path in source.records],
-        "detector": source.detector,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    score = finish_score(
-        Detected(truth, found, facts, brightness),
-        source.eval_dir,
-        about,
-        title=(f"{model.path} (step {step})", ", ".join(map(str, source.records))),
-        options=options,
-        pictures=lambda wanted: pick_encoded(source.records, wanted),
-    )
-    _write_events(source.eval_dir, score, step)
-    return score.metrics
+    return Detected(truth, found, facts, brightness)
 
 
 def _identity(model, source):
@@ -168,13 +207,14 @@ def _identity(model, source):
     }
 
 
-def _write_events(eval_dir, score, step):
+def _write_events(source, score, step):
     """Writes the numbers, and the AP of each slice, as TensorBoard scalars at a training step."""
-    writer = tf.summary.create_file_writer(str(eval_dir))
+    of = f" ({source.variant})" if source.variant else ""
+    writer = tf.summary.create_file_writer(str(source.eval_dir))
     with writer.as_default(step=step):
         for name, value in score.metrics.items():
-            tf.summary.scalar(name, value)
+            tf.summary.scalar(f"{name}{of}", value)
         for part in score.slices[1:]:
             if not part.remark:
-                tf.summary.scalar(f"AP by {part.family}/{part.name}", part.scores[0])
+                tf.summary.scalar(f"AP by {part.family}/{part.name}{of}", part.scores[0])
     writer.close()

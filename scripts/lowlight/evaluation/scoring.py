@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lowlight.core.files import output_dir, write_text, write_texts
+from lowlight.core.errors import DataError
+from lowlight.core.files import locked, output_dir, write_text, write_texts
 from lowlight.evaluation.matching import rank_detections
 from lowlight.evaluation.metrics import (
     Calibration,
@@ -25,6 +26,10 @@ from lowlight.evaluation.slices import METRICS, draw_weights, make_families, sco
 from lowlight.evaluation.truth import Truth, format_truth
 from lowlight.evaluation.truth_source import Facts, list_facts
 
+_OUTPUTS = (
+    *("metrics.json", "metrics.txt", "slices.csv", "detections.json", "ground_truth.json"),
+    "report.html",
+)
 _PLAIN_THRESHOLD = 0.3  # where no threshold is best, as nothing is right
 
 
@@ -215,16 +220,21 @@ def score_file(path, source, eval_dir, options: Options) -> Score:
         options: Options.
 
     Raises:
-        DataError: as the readers of detections and ground truth.
+        DataError: as the readers of detections and ground truth; an output that is an input.
     """
     path = Path(path)
+    eval_dir = Path(eval_dir or path.with_name(f"{path.stem}_eval"))
+    inputs = {Path(given).resolve(): given for given in (path, source.coco) if given}
+    over = [inputs[p] for p in ((eval_dir / name).resolve() for name in _OUTPUTS) if p in inputs]
+    if over:
+        raise DataError(f"{over[0]}: would be written over.\n  Choose another --output_dir.")
     truth = source.read().limited_to(options.limit)
     found, left_out = read_results(path, truth)
     if left_out:
         print(f"{path}: {left_out} detections on images that aren't scored are left out")
-    eval_dir = output_dir(eval_dir or path.with_name(f"{path.stem}_eval"))
     facts, brightness = source.facts(truth, found)
     about = {"step": None, "model": str(path), **source.names()}
     detected = Detected(truth, found, facts, brightness)
     title = str(path), source.place
-    return finish_score(detected, eval_dir, about, title, options, source.pictures)
+    with locked(output_dir(eval_dir), "scored", "output_dir", waits=True):
+        return finish_score(detected, eval_dir, about, title, options, source.pictures)
