@@ -1,6 +1,8 @@
 """Images are found in whatever names them, and read as people look at them."""
 
 import io
+import os
+import socket
 import sys
 import zipfile
 
@@ -93,6 +95,43 @@ def test_an_image_given_twice_is_named(photos):
     lines = [f"{photos}/b.jpg", f"{photos}/trip/../b.jpg"]
     with pytest.raises(DataError, match=r"b\.jpg: given twice"):
         find_images("-", lines=lines)
+
+
+def test_what_is_no_plain_file_is_named_and_never_opened(photos):
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "zero.jpg").symlink_to("/dev/zero")
+    (photos / "gone.jpg").symlink_to("nowhere")
+    (photos / "round.jpg").symlink_to("round.jpg")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(photos / "socket.jpg"))
+        errors = {}
+        for file in find_images(photos):
+            try:
+                read_upright(file)
+            except DataError as error:
+                errors[file.name] = str(error).splitlines()[0].removeprefix(f"{photos}/")
+    assert errors == {
+        "gone.jpg": "gone.jpg: a link without a file.",
+        "pipe.jpg": "pipe.jpg: no plain file, but a pipe.",
+        "round.jpg": "round.jpg: a link without a file.",
+        "socket.jpg": "socket.jpg: no plain file, but a socket.",
+        "zero.jpg": "zero.jpg: no plain file, but a device.",
+    }
+
+
+def test_paths_divided_by_nul_are_refused_with_what_to_do():
+    with pytest.raises(DataError, match="divided by NUL.\n  .*find without -print0"):
+        find_images("-", lines=["a.jpg\0b.jpg\0"])
+
+
+def test_videos_beside_images_are_said_to_be_left_out(photos, capsys):
+    for number in range(7):
+        (photos / f"{number}.mp4").write_bytes(b"")
+    for source in (photos, f"{photos}/*"):
+        assert len(find_images(source)) == 2
+        told = capsys.readouterr().err
+        assert "videos left out, of which each is given by itself: 7 (" in told
+        assert "and 2 more" in told
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")

@@ -1,7 +1,9 @@
 """Finds the images that a command names, in a folder, an archive, a pattern or a list."""
 
+import functools
 import glob
 import os
+import stat
 import sys
 from collections import Counter
 from pathlib import Path
@@ -36,7 +38,7 @@ def find_images(source, recursive=False, lines=None, flag="images_folder_dir"):
         found = _of_list(sys.stdin if lines is None else lines)
     elif Path(source).is_dir():
         found = _of_folder(Path(source), recursive, flag)
-    elif Path(source).is_file():
+    elif Path(source).exists():
         found = _of_file(Path(source), flag)
     elif glob.has_magic(str(source)):
         found = _of_paths(sorted(p for p in glob.glob(str(source), recursive=True) if _is_named(p)))
@@ -45,6 +47,9 @@ def find_images(source, recursive=False, lines=None, flag="images_folder_dir"):
     if not found:
         raise _no_image(source, recursive, flag)
     _check_names(found)
+    if source != STANDARD_INPUT and not Path(source).is_file() and (left := _videos_near(source)):
+        note = f"videos left out, of which each is given by itself: {len(left)} ({name_some(left)})"
+        print(note, file=sys.stderr)
     return found
 
 
@@ -78,18 +83,44 @@ def _of_folder(folder, recursive, flag):
         files = list_files(folder, flag)
         return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
     paths = sorted(p for p in folder.iterdir() if _is_named(p.name) and not p.is_dir())
-    return [SourceFile(path.name, str(path), path.read_bytes) for path in paths]
+    return [_on_disk(path, path.name) for path in paths]
 
 
 def _of_file(path, flag):
     if path.suffix.lower() == ".zip":
         files = list_files(path, flag)
         return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
-    return [SourceFile(path.name, str(path), path.read_bytes)]
+    return [_on_disk(path, path.name)]
+
+
+def _on_disk(path, name):
+    return SourceFile(name, str(path), functools.partial(_read_plain, path))
+
+
+def _read_plain(path):
+    """Returns a file's bytes; raises DataError for what isn't a plain file, before it is opened."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():  # which may lead nowhere, or in a circle
+            raise DataError(f"{path}: a link without a file.\n  Remove it.") from error
+        raise
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path}: no plain file, but {_kind(mode)}.\n  Remove it.")
+    return path.read_bytes()
+
+
+def _kind(mode):
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _of_list(lines):
     names = [line.rstrip("\r\n") for line in lines]
+    if any("\0" in name for name in names):
+        raise DataError(
+            "standard input: paths divided by NUL.\n  Give one a line: find without -print0."
+        )
     return _of_paths([name for name in names if name.strip()])
 
 
@@ -100,9 +131,7 @@ def _of_paths(names):
     paths = [Path(name) for name in names]
     top = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
     return [
-        SourceFile(
-            Path(os.path.relpath(os.path.abspath(path), top)).as_posix(), str(path), path.read_bytes
-        )
+        _on_disk(path, Path(os.path.relpath(os.path.abspath(path), top)).as_posix())
         for path in paths
     ]
 
@@ -116,16 +145,15 @@ def _no_image(source, recursive, flag):
     where = ""
     if Path(source).is_dir() and not recursive:
         where = "; its folders aren't searched without --recursive"
-    if any(is_video_name(path) for path in _near(source)):
+    if _videos_near(source):
         where += "; a video is given by itself"
     return DataError(f"{source}: holds no image ({kinds}){where}.\n  Check --{flag}.")
 
 
-def _near(source):
-    """Returns the paths in a folder, or of a pattern."""
-    if Path(source).is_dir():
-        return Path(source).iterdir()
-    return glob.glob(str(source), recursive=True)
+def _videos_near(source):
+    """Returns the paths of the videos in a folder, or of a pattern."""
+    near = Path(source).iterdir() if Path(source).is_dir() else glob.glob(str(source))
+    return sorted(str(path) for path in near if is_video_name(path))
 
 
 def _check_names(files):
