@@ -138,7 +138,7 @@ def job_of(save_dir, detector=None, **options):
     thresholds = options.pop("thresholds", dict.fromkeys(NAMES, 0.3))
     facts = {"model": "m/exported"}
     detector = detector or FakeDetector()
-    return Job(detector, NAMES, thresholds, save_dir, facts, quiet=True, **options)
+    return Job(detector, NAMES, thresholds, save_dir, facts=facts, quiet=True, **options)
 
 
 def detect(path, out, detector=None, every=1, **options):

@@ -2,9 +2,13 @@
 
 import csv
 import dataclasses
+import errno
+import io
 import json
 import os
+import struct
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,9 +16,10 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.detector.detections import Detections
+from lowlight.inference import pictures
 from lowlight.inference.folder import Job, detect_files
 from lowlight.inference.inputs import find_images
-from lowlight.inference.output_paths import LOG, prepare_save_path
+from lowlight.inference.output_paths import LOG
 from lowlight.inference.pictures import Pictures, write_gif
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
@@ -63,11 +68,12 @@ def run(folder, tmp_path, detector=None, **options):
     save_dir = tmp_path / "out"
     save_dir.mkdir(exist_ok=True)
     thresholds = options.pop("thresholds", dict.fromkeys(NAMES, 0.3))
-    job = Job(
-        detector or FakeDetector(), NAMES, thresholds, save_dir, {"model": "m/exported"}, quiet=True
-    )
+    detector = detector or FakeDetector()
+    facts = {"model": "m/exported"}
+    job = Job(detector, NAMES, thresholds, save_dir, facts=facts, quiet=True)
+    source = options.pop("source", "")
     job = dataclasses.replace(job, **options)
-    return detect_files(find_images(folder, recursive=True), job), save_dir
+    return detect_files(find_images(folder, recursive=True), job, source), save_dir
 
 
 def images_of(save_dir):
@@ -202,22 +208,76 @@ def test_few_images_are_held_however_many_there_are(tmp_path):
     assert max(most) <= 2 * (2 * os.cpu_count() + 1) + 3
 
 
-def test_pictures_are_never_drawn_over_images(folder, tmp_path):
-    files = find_images(folder)
-    for save_path, message in ((folder, "drawn over the images"), (folder / "out", "next time")):
-        with pytest.raises(DataError, match=message):
-            prepare_save_path(save_path, files, folder)
-    pattern = f"{folder}/*.jpg"
-    with pytest.raises(DataError, match=r"a\.jpg would be drawn over"):
-        prepare_save_path(folder, find_images(pattern), pattern)
-    assert prepare_save_path(tmp_path / "new" / "out", files, folder).is_dir()
+@pytest.mark.parametrize("kind", [OSError, ValueError, struct.error, MemoryError])
+def test_a_picture_that_cannot_be_written_is_its_image_s_error(folder, tmp_path, monkeypatch, kind):
+    save = pictures._save_picture
+
+    def fail(image, path, name):
+        if name == "b.png":
+            raise kind("encoder error -2")
+        save(image, path, name)
+
+    monkeypatch.setattr(pictures, "_save_picture", fail)
+    with pytest.raises(DataError, match=rf"b\.png: its picture can't be written \({kind.__name__}"):
+        run(folder, tmp_path)
+    assert len(images_of(tmp_path / "out")) == 5
 
 
-def test_two_images_that_would_become_one_picture_are_named(tmp_path):
-    for name in ("a.avif", "a.avif.jpg"):
-        (tmp_path / name).write_bytes(b"")
-    with pytest.raises(DataError, match=r"a\.avif and a\.avif\.jpg: would be written to the same"):
-        prepare_save_path(tmp_path / "out", find_images(f"{tmp_path}/*"), f"{tmp_path}/*")
+def test_a_full_disk_ends_the_run(folder, tmp_path, monkeypatch):
+    def fail(image, path, name):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(pictures, "_save_picture", fail)
+    with pytest.raises(OSError, match="No space left"):
+        run(folder, tmp_path)
+
+
+def pack(path, shade):
+    """Writes an archive of six images of a shade, each a pixel wider than the one before."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(6):
+            stream = io.BytesIO()
+            Image.new("RGB", (20 + number, 10), (shade,) * 3).save(stream, "PNG")
+            archive.writestr(f"{number}.png", stream.getvalue())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("second", "shade", "again"),
+    [
+        pytest.param("a.zip", 9, 2, id="the same archive"),
+        pytest.param("b.zip", 9, 6, id="another of the same names"),
+        pytest.param("a.zip", 200, 6, id="one in the first one's place"),
+    ],
+)
+def test_results_of_one_archive_are_not_taken_for_another_s(tmp_path, second, shade, again):
+    source = pack(tmp_path / "a.zip", 9)
+    with pytest.raises(KeyboardInterrupt):
+        run(source, tmp_path, FakeDetector(stop_at=24), source=str(source))
+    if shade != 9 or second != "a.zip":
+        source = pack(tmp_path / second, shade)
+    detector = FakeDetector()
+    run(source, tmp_path, detector, source=str(source))
+    assert len(detector.seen) == again
+
+
+def test_another_model_at_the_same_place_begins_anew(folder, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path, FakeDetector(stop_at=24), model_files="one")
+    detector = FakeDetector()
+    run(folder, tmp_path, detector, model_files="another")
+    assert len(detector.seen) == 6
+
+
+def test_a_log_or_lock_that_is_a_link_is_refused(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in (LOG, ".lock"):
+        (tmp_path / "precious").write_text("dear")
+        (tmp_path / "out" / name).symlink_to(tmp_path / "precious")
+        with pytest.raises(OSError, match=f"symbolic links: .*{name}"):
+            run(folder, tmp_path)
+        assert (tmp_path / "precious").read_text() == "dear"
+        (tmp_path / "out" / name).unlink()
 
 
 def test_the_animation_shows_each_picture(folder, tmp_path):

@@ -155,12 +155,15 @@ def output_dir(path: str | Path) -> Path:
 
 LOCK = ".lock"
 
+_POLL = 0.5  # seconds between two looks at a lock that another process holds
 # Network file systems that keep no locks say one of these.
 _NO_LOCKS = errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS
 
 
 @contextlib.contextmanager
-def locked(folder: Path, doing: str = "trained", flag: str = "model_dir") -> Iterator[None]:
+def locked(
+    folder: Path, doing: str = "trained", flag: str = "model_dir", waits: bool = False
+) -> Iterator[None]:
     """Holds a folder's lock for the time of the block; the file goes with it.
 
     The operating system lets go of it when the process ends, however it ends, so a file that a
@@ -170,12 +173,13 @@ def locked(folder: Path, doing: str = "trained", flag: str = "model_dir") -> Ite
         folder: a run's, or another output folder, which exists.
         doing: what is done with it, for the message.
         flag: the flag that names it.
+        waits: wait until another process lets go of it, and say so.
 
     Raises:
         DataError: another process holds it.
     """
     path = folder / LOCK
-    with _open_locked(path, doing, flag) as file:
+    with _open_locked(path, doing, flag, waits) as file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}\n")
         file.flush()
@@ -185,8 +189,9 @@ def locked(folder: Path, doing: str = "trained", flag: str = "model_dir") -> Ite
             path.unlink(missing_ok=True)
 
 
-def _open_locked(path, doing, flag):
+def _open_locked(path, doing, flag, waits):
     """Returns the open file, locked; raises as `locked`."""
+    said = False
     while True:
         file = open(path, "a+", encoding="utf-8", opener=no_links)  # noqa: SIM115
         try:
@@ -195,6 +200,12 @@ def _open_locked(path, doing, flag):
             with file:
                 file.seek(0)
                 holder = file.read().strip() or "another"
+            if waits:
+                if not said:
+                    print(f"{path.parent}: is being {doing} by {holder}; waits for it", flush=True)
+                said = True
+                time.sleep(_POLL)
+                continue
             raise DataError(
                 f"{path.parent}: is being {doing} already, by {holder}.\n"
                 f"  Wait for its end, stop it, or choose another --{flag}."

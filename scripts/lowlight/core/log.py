@@ -39,7 +39,7 @@ class DetectionLog:
 
     def _read(self, path):
         """Returns ({filename: its line's value}, how many bytes of the file hold good)."""
-        if not path.is_file():
+        if path.is_symlink() or not path.is_file():
             return {}, 0
         images, whole = {}, 0
         with open(path, "rb") as file:
@@ -75,11 +75,16 @@ def _parse(line):
     return value if is_whole else None
 
 
-def fingerprint(paths):
+def fingerprint(paths) -> str:
     """Returns a text that changes when one of the files is written anew.
 
     Args:
         paths: of files; their names, sizes and times of change count.
     """
-    facts = [(Path(path).name, (s := Path(path).stat()).st_size, s.st_mtime_ns) for path in paths]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    states = [(Path(path).name, Path(path).stat()) for path in paths]
+    return fingerprint_of([(name, state.st_size, state.st_mtime_ns) for name, state in states])
+
+
+def fingerprint_of(value) -> str:
+    """Returns a text that changes with a JSON value."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -108,6 +108,7 @@ class SourceFile(NamedTuple):
     name: str  # its path inside, parts divided by "/"
     place: str  # how a message names it
     read: Callable[[], bytes]
+    crc: int | None = None  # of an archive's member, as the archive says
 
     @property
     def folder(self):
@@ -176,7 +177,9 @@ def _in_archive(path, flag):
     archive, members = open_archive(path, flag)
     read = _Reader(archive)
     return [
-        SourceFile(info.filename, f"{path}: {info.filename}", functools.partial(read, info))
+        SourceFile(
+            info.filename, f"{path}: {info.filename}", functools.partial(read, info), info.CRC
+        )
         for info in members
     ]
 

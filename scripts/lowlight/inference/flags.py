@@ -7,6 +7,7 @@ from absl import flags
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
+from lowlight.core.log import fingerprint
 from lowlight.dataset.classes import read_label_map
 from lowlight.detector.engines import PRECISIONS, choose_engine
 
@@ -226,8 +227,15 @@ def job_maker(says_model: bool, **options):
             print(
                 f"model: {model.path} (step {model.step()}), run by {detector.engine}", flush=True
             )
-        facts = facts_of(model, detector.engine)
-        return Job(detector, names, thresholds, save_dir, facts, **options)
+        return Job(
+            detector,
+            names,
+            thresholds,
+            save_dir,
+            model_files=fingerprint(model.files()),
+            facts=facts_of(model, detector.engine),
+            **options,
+        )
 
     return make_job
 

@@ -1,7 +1,9 @@
 """Finds objects in many images, several steps at a time, and keeps what was found."""
 
 import contextlib
+import errno
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import locked
-from lowlight.core.log import DetectionLog
+from lowlight.core.log import DetectionLog, fingerprint, fingerprint_of
 from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.inference.inputs import find_images, read_upright
 from lowlight.inference.output_paths import LOG, prepare_save_path
@@ -28,6 +30,7 @@ class Job:
     names: dict  # {class id: name}
     thresholds: dict  # {class id: lowest score}; other classes are left out
     save_dir: Path | None = None  # an existing folder; None prints what is found
+    model_files: str = ""  # the `fingerprint` of the model's
     facts: dict = field(default_factory=dict)  # what detections.json begins with
     pictures: Pictures = Pictures()
     format: str = "json"  # or "coco", which adds coco_results.json
@@ -54,7 +57,7 @@ def detect_on_images(
     files = find_images(source, recursive)
     save_dir = prepare_save_path(save_path, files, source) if save_path else None
     job = make_job(save_dir)
-    count, before = detect_files(files, job)
+    count, before = detect_files(files, job, source)
     if save_dir and job.pictures.gif:
         write_gif(save_dir, files)
     earlier = f", {before} of them by an earlier run" if before else ""
@@ -72,17 +75,18 @@ class Item:
         self.image = self.prepared = self.raw = self.entry = None
 
 
-def detect_files(files: list, job: Job) -> tuple[int, int]:
+def detect_files(files: list, job: Job, source: str = "") -> tuple[int, int]:
     """Detects on each image, in its upright form, and keeps or prints what was found.
 
     Decoding, the network, and drawing and writing run at the same time in threads of their own.
-    With a `save_dir`, an interrupted run continues: its log names the images that are done, by the
-    same model with the same settings, and unchanged since. A run that came to its end leaves no
-    log; the next begins anew.
+    With a `save_dir`, an interrupted run continues: its log names the images that are done, from
+    the same source by the same model with the same settings, and unchanged since. A run that came
+    to its end leaves no log; the next begins anew.
 
     Args:
         files: [SourceFile] of `inputs.find_images`.
         job: Job.
+        source: where they are from.
 
     Returns:
         (number of detections, number of images that an earlier run had done).
@@ -99,7 +103,7 @@ def detect_files(files: list, job: Job) -> tuple[int, int]:
     saver = Saver(job.save_dir, job.names, job.pictures)
     path, done, errors = job.save_dir / LOG, False, []
     lock = locked(job.save_dir, "written", "save_path")
-    with lock, DetectionLog(path, _identity(job)) as log:
+    with lock, DetectionLog(path, _identity(job, files, source)) as log:
         known = {file.name for file in files if _is_done(file, log.images, saver)}
         rest = [file for file in files if file.name not in known]
         try:
@@ -120,11 +124,18 @@ def _raise(errors, others):
         raise join_errors(errors, f"The other {others} images are done." if others else "")
 
 
-def _identity(job):
+def _identity(job, files, source):
     """Returns what a log's detections depend on, a JSON value."""
-    thresholds = sorted(job.thresholds.items())
-    names = sorted(job.names.items())
-    return [job.facts, thresholds, names, asdict(job.pictures)]
+    members = [[file.name, file.crc] for file in files if file.crc is not None]
+    return {
+        "facts": job.facts,
+        "model files": job.model_files,
+        "thresholds": sorted(job.thresholds.items()),
+        "names": sorted(job.names.items()),
+        "pictures": asdict(job.pictures),
+        "source": source and os.path.abspath(source),
+        "archive": members and [fingerprint([source]), fingerprint_of(members)],
+    }
 
 
 def _is_done(file, entries, saver):
@@ -178,7 +189,7 @@ def detect_each(files: list, job: Job, saver: Saver | None = None) -> Iterator[I
         item.entry = entry_of({"file": item.file.name}, item.image.size, found, job.names)
         item.entry["seen"] = seen(item.file)
         if saver is not None:
-            saver.save(item.image, found, item.file.name)
+            _save(saver, item, found)
         item.image = item.prepared = item.raw = None
 
     items = map_in_threads(_guarded(load), map(Item, files), ahead=_AHEAD)
@@ -228,6 +239,20 @@ def _guarded(step):
 
 def _cannot_be_resized(item, error):
     return DataError(f"{item.file.place}: {error}.\n  Crop or remove it.")
+
+
+def _save(saver, item, found):
+    """Writes an image's pictures; raises DataError where an encoder can't, as with a huge image."""
+    try:
+        saver.save(item.image, found, item.file.name)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
+            raise  # of the disk, which no other image would be written to either
+        why = getattr(error, "strerror", None) or error or "no reason given"
+        raise DataError(
+            f"{item.file.place}: its picture can't be written ({type(error).__name__}: {why}).\n"
+            "  Convert it to another format, make it smaller, or give it a shorter name."
+        ) from error
 
 
 def choose(found, thresholds):

@@ -1,0 +1,99 @@
+"""Before any work it is known that no output is written over an input, or over another output."""
+
+import zipfile
+
+import pytest
+from PIL import Image
+
+from lowlight.core.errors import DataError
+from lowlight.inference.inputs import find_images
+from lowlight.inference.output_paths import (
+    crop_name,
+    output_name,
+    prepare_save_path,
+    small_name,
+)
+
+
+def archive_of(tmp_path, *names):
+    """Returns the path of a zip archive whose members have these names."""
+    path = tmp_path / "in.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["detections.gif"], "detections.gif: would be written where the command writes its own"),
+        (["index.html/a.jpg"], "index.html/a.jpg: would be written where .* own index.html"),
+        (["detections.json/a.jpg"], "own detections.json"),
+        ([".lock/a.jpg", "b.jpg"], None),
+        (["gallery/a.jpg"], "gallery/a.jpg: would be written where .* own gallery"),
+        (["crops/Cat/a.jpg"], "own crops"),
+        (["a.jpg", "a.jpg/b.jpg"], "a.jpg: would be a picture, and the folder of others"),
+        (["a.avif", "a.avif.jpg"], r"a\.avif and a\.avif\.jpg: would be written to the same"),
+        (["deep/gallery/a.jpg", "deep/index.html/b.jpg"], None),
+    ],
+)
+def test_names_that_are_the_outputs_own_are_refused(tmp_path, names, message):
+    path = archive_of(tmp_path, *names)
+    files = find_images(path)
+    if message is None:
+        assert prepare_save_path(tmp_path / "out", files, path).is_dir()
+        return
+    with pytest.raises(DataError, match=message):
+        prepare_save_path(tmp_path / "out", files, path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_are_never_drawn_over_images(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.jpg", "deep/b.jpg"):
+        Image.new("RGB", (9, 9)).save(folder / name)
+    files = find_images(folder, recursive=True)
+    for save_path, message in ((folder, "drawn over the images"), (folder / "out", "next time")):
+        with pytest.raises(DataError, match=message):
+            prepare_save_path(save_path, files, folder)
+    pattern = f"{folder}/*.jpg"
+    with pytest.raises(DataError, match=r"a\.jpg would be drawn over"):
+        prepare_save_path(folder, find_images(pattern), pattern)
+    assert prepare_save_path(tmp_path / "new" / "out", files, folder).is_dir()
+
+
+@pytest.mark.parametrize(("link", "target"), [("deep", "in/deep"), ("gallery", "in")])
+def test_a_link_in_the_output_folder_never_leads_to_the_images(tmp_path, link, target):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(tmp_path / "in" / "deep" / "b.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / link).symlink_to(tmp_path / target)
+    files = find_images(tmp_path / "in", recursive=True)
+    with pytest.raises(DataError, match=f"out/{link}.*: leads into the folder of the images"):
+        prepare_save_path(tmp_path / "out", files, tmp_path / "in")
+
+
+def test_a_link_in_the_output_folder_never_leads_to_an_image_of_a_list(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deep").symlink_to(tmp_path / "in" / "deep")
+    lines = [f"{tmp_path}/in/a.jpg", f"{tmp_path}/in/deep/b.jpg"]
+    with pytest.raises(DataError, match=r"out: deep/b\.jpg would be drawn over"):
+        prepare_save_path(tmp_path / "out", find_images("-", lines=lines), "-")
+
+
+def test_names_too_long_for_a_file_are_cut_and_stay_apart():
+    long, other = "x" * 251 + ".jpg", "x" * 250 + "y.jpg"
+    assert output_name(long) == long
+    for name in (small_name(long), crop_name(f"deep/{long}", "Cat", 12), output_name("é" * 126)):
+        assert 240 <= len(name.split("/")[-1].encode()) <= 255
+        assert name.endswith(".jpg")
+    assert small_name(long) != small_name(other)
+    assert small_name("deep/a.png") == "gallery/deep/a.png.jpg"
+
+
+def test_a_class_name_is_one_folder():
+    assert crop_name("deep/a.jpg", "Cat", 2) == "crops/Cat/deep/a.jpg_2.jpg"
+    assert crop_name("a.jpg", "../x", 1) == "crops/_._x/a.jpg_1.jpg"
