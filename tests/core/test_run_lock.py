@@ -1,4 +1,5 @@
 import multiprocessing
+import threading
 
 import pytest
 
@@ -37,3 +38,14 @@ def test_a_folder_that_another_process_holds_is_refused_until_it_ends(tmp_path):
     with locked(tmp_path):  # what the killed one left locks nothing
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_waits_gets_the_folder_when_the_other_lets_go(tmp_path, capsys):
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path, theirs))
+    process.start()
+    assert ours.recv() == "held"
+    threading.Timer(0.3, ours.send, ["let go"]).start()
+    with locked(tmp_path, "scored", "output_dir", waits=True):
+        process.join()
+    assert f"is being scored by process {process.pid} on " in capsys.readouterr().out

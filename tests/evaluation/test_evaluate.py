@@ -14,8 +14,10 @@ from lowlight.dataset.tables import read_tables
 from lowlight.dataset.writing import write_records
 from lowlight.evaluation.metrics import COCO_METRICS
 from lowlight.evaluation.results import read_results
+from lowlight.evaluation.scoring import Options, variant_of
 from lowlight.evaluation.truth import format_truth, read_truth_of_tables
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 FILES = {
     "detections.json",
     "ground_truth.json",
@@ -110,8 +112,36 @@ def test_thresholds_and_limits_leave_out_what_they_say(data_dir, results, run_sc
     assert json.loads((out / "metrics.json").read_text())["images"] == 10
 
 
+def test_results_and_ground_truth_are_never_written_over(data_dir, results, run_script):
+    results = results.rename(results.with_name("detections.json"))
+    for output_dir in (data_dir, data_dir / ".." / data_dir.name):
+        done = run_script(
+            "evaluate.py",
+            f"--detections={results}",
+            f"--data_dir={data_dir}",
+            f"--output_dir={output_dir}",
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: {results}: would be written over")
+
+
+@pytest.mark.parametrize(
+    ("options", "sample_1_of_n", "detector", "variant"),
+    [
+        ({}, 1, {}, ""),
+        ({"samples": 9, "seed": 1, "report": True}, 1, {"engine": "openvino", "tta": False}, ""),
+        ({"limit": 10}, 1, {"precision": "float32"}, "limit_10"),
+        ({}, 5, {}, "1_of_5"),
+        ({"score_threshold": 0.05, "max_detections": 20}, 1, {}, "score_0.05_most_20"),
+        ({}, 1, {"tta": True, "tile": 512, "precision": "bfloat16"}, "tile_512_tta_bfloat16"),
+    ],
+)
+def test_a_score_that_is_not_the_plain_one_has_a_name(options, sample_1_of_n, detector, variant):
+    assert variant_of(Options(**options), sample_1_of_n, detector) == variant
+
+
 def test_tensorflow_is_not_loaded(data_dir, results):
-    script = Path(__file__).parents[2] / "scripts" / "evaluate.py"
+    script = SCRIPTS / "evaluate.py"
     code = f"""
 import runpy, sys
 sys.path.insert(0, {str(script.parent)!r})

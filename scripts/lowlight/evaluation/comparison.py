@@ -77,7 +77,7 @@ def read_evaluations(folders, samples, seed):
         truth, facts = _read_truth(eval_dir)
         first = first or (truth, facts, eval_dir)
         _check_same(truth, first[0], eval_dir, first[2])
-        found, _ = read_results(eval_dir / "detections.json", truth)
+        found, _ = read_results(eval_dir / "detections.json", truth, ids_only=True)
         score = score_detections(first[0], found, first[1], samples, seed)
         evaluated.append(Evaluated(name, score, _read_about(eval_dir / "metrics.json")))
     return evaluated

@@ -15,7 +15,7 @@ from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.records import count_records
 from lowlight.detector.runs import check_classes, find_model
 from lowlight.evaluation.record_detection import detect_records, gather
-from lowlight.evaluation.scoring import Detected, Options, finish_score
+from lowlight.evaluation.scoring import Detected, Options, finish_score, variant_of
 from lowlight.evaluation.truth import ids_of_tables, truth_of_records
 from lowlight.evaluation.truth_source import pick_encoded, read_columns
 
@@ -95,26 +95,6 @@ def evaluate_model(
         )
     source = Source(paths, label_map_path, Path(eval_dir), sample_1_of_n, detector or {}, variant)
     return evaluate(model, source, options, on_image), model.path
-
-
-def variant_of(options: Options, sample_1_of_n: int, detector: dict) -> str:
-    """Returns in what a score differs from the plain one on all images, "" in nothing.
-
-    It is the end of a folder's name, as "limit_10_tta".
-    """
-    numbers = {
-        "limit": options.limit,
-        "1_of": sample_1_of_n if sample_1_of_n > 1 else None,
-        "score": options.score_threshold or None,
-        "most": options.max_detections,
-        "tile": detector.get("tile"),
-    }
-    parts = [f"{name}_{number:g}" for name, number in numbers.items() if number is not None]
-    if detector.get("tta"):
-        parts.append("tta")
-    if detector.get("precision", "float32") != "float32":
-        parts.append(detector["precision"])
-    return "_".join(parts)
 
 
 def _inputs_of_config(config_path, on_train_data):

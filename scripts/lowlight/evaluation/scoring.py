@@ -158,6 +158,26 @@ class Options:
     data_dir: str | None = None  # where images.csv is
 
 
+def variant_of(options: Options, sample_1_of_n: int, detector: dict) -> str:
+    """Returns in what a score differs from the plain one on all images, "" in nothing.
+
+    It is the end of a folder's name, as "limit_10_tta".
+    """
+    numbers = {
+        "limit": options.limit,
+        "1_of": sample_1_of_n if sample_1_of_n > 1 else None,
+        "score": options.score_threshold or None,
+        "most": options.max_detections,
+        "tile": detector.get("tile"),
+    }
+    parts = [f"{name}_{number:g}" for name, number in numbers.items() if number is not None]
+    if detector.get("tta"):
+        parts.append("tta")
+    if detector.get("precision", "float32") != "float32":
+        parts.append(detector["precision"])
+    return "_".join(parts)
+
+
 class Detected(NamedTuple):
     """Detections beside the ground truth, with what is known of the images."""
 
