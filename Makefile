@@ -122,6 +122,15 @@ test-fast: venv-dev  ## Runs the tests that need no TensorFlow.
 test-tfod: venv-dev  ## Runs TFOD's own tests under the repairs (long).
 	$(PY) tests/tfod_own_tests.py
 
+# Pre-releases, too. tf-keras asks for its own TensorFlow, and numpy and TensorFlow for what they need.
+test-next:  ## Runs the tests with the newest TensorFlow, tf-keras and numpy (.venv-next).
+	$(PYTHON) requirements/make_venv.py --venv=.venv-next \
+		requirements.txt requirements/tfod.txt requirements/dev.txt
+	.venv-next/bin/python -m pip install --quiet --pre --upgrade tensorflow numpy
+	.venv-next/bin/python -m pip install --quiet --pre --upgrade --no-deps tf-keras
+	.venv-next/bin/python -m pip list | grep -iE '^(tensorflow|tf.keras|numpy) '
+	.venv-next/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 lint: venv-dev  ## Checks style and format with ruff.
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
