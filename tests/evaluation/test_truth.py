@@ -107,3 +107,22 @@ def test_a_coco_file_without_images_is_named(tmp_path):
     path.write_text('{"images": [], "annotations": [], "categories": []}')
     with pytest.raises(DataError, match="holds no image"):
         read_truth_of_coco(path)
+
+
+@pytest.mark.parametrize(
+    ("image", "category", "message"),
+    [
+        ({"id": 1}, 1, r"images\[0\], id 1: no 'width'"),
+        ({"id": "a", "width": 4, "height": 4}, 1, "the id 'a' is a text"),
+        ({"id": 1, "width": 4, "height": 4}, "b", "the id 'b' is a text"),
+    ],
+)
+def test_a_coco_file_that_can_be_imported_but_not_scored_says_so(
+    tmp_path, image, category, message
+):
+    categories = [{"id": category, "name": "Cat"}]
+    whole = {"images": [{**image, "file_name": "a.jpg"}], "annotations": []}
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps({**whole, "categories": categories}))
+    with pytest.raises(DataError, match=f"{message}.*\n.*import_coco"):
+        read_truth_of_coco(path)

@@ -130,12 +130,21 @@ def read_truth_of_coco(path):
     """Reads the ground truth from a COCO file of object detection, crowds and areas included.
 
     Raises:
-        DataError: no such file, not of this form, or without images.
+        DataError: no such file, not of this form, without images, or an image without a size,
+            or with a text as id.
     """
     path = existing_file(path, "Check --truth: a COCO file of object detection.")
     coco = parse_coco(path.read_bytes(), path)
     if not coco.images:
         raise DataError(f"{path}: holds no image.\n  Check --truth.")
+    unsized = [image.place for image in coco.images.values() if image.width is None]
+    texts = [number for number in (*coco.images, *coco.categories) if isinstance(number, str)]
+    if unsized or texts:
+        lacks = f"{unsized[0]}: no 'width'" if unsized else f"{path}: the id {texts[0]!r} is a text"
+        raise DataError(
+            f"{lacks}.\n  Detections are scored against numbered images of known sizes. Complete "
+            "the file, or score against what import_coco.py makes of it: --data_dir."
+        )
     images = [(n, i.file_name, i.width, i.height) for n, i in sorted(coco.images.items())]
     boxes = [(b.image_id, b.category_id, b.pixel_ltwh, b.area, b.crowd) for b in coco.boxes]
     return make_truth(coco.categories, images, boxes)
