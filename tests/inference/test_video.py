@@ -148,9 +148,11 @@ def test_a_slanted_matrix_turns_to_the_nearest_side_and_none_turns_nothing():
 
 
 def test_a_first_time_stamp_above_zero_is_the_beginning(tmp_path):
-    path = make_video(tmp_path / "a.mkv", 4, times=[3.0, 3.1, 3.2, 3.3])
+    path = make_video(tmp_path / "a.mkv", 4, times=[100.0, 100.1, 100.2, 100.3])
     with Video(path) as opened:
+        assert opened.count == 4
         assert [round(f.time, 3) for f in opened.frames()] == [0, 0.1, 0.2, 0.3]
+        assert opened.damage() == ""  # though Matroska gives the end as the length: 100.4 s
 
 
 @pytest.mark.parametrize(

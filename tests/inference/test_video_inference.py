@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -181,6 +182,22 @@ def test_a_signal_leaves_whole_files(tmp_path, number):
     assert stop.value.number == number
     assert f"The first {len(frames)} frames are done and kept in" in str(stop.value)
     assert "begin anew" in stop.value.again
+
+
+def test_a_second_ctrl_c_leaves_the_files_as_they_were_and_says_so(tmp_path):
+    class Impatient(Stopped):
+        def prepare(self, image):
+            if len(self.seen) >= 10:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.2)
+            return FakeDetector.prepare(self, image)
+
+    path = make_video(tmp_path / "a.mp4", 300)
+    with pytest.raises(Interrupted) as stop:
+        detect(path, tmp_path / "out", Impatient(signal.SIGINT))
+    assert "No frame of this run was kept." in str(stop.value)
+    assert "begin anew" in stop.value.again
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.fixture

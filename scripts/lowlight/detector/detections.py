@@ -37,6 +37,18 @@ class Detections(NamedTuple):
             columns = {"class": [names.get(int(n), f"class {n}") for n in self.classes], **columns}
         return pd.DataFrame(columns)
 
+    def to_json(self, names: dict) -> list[dict]:
+        """Returns detections.json's form, a JSON object each; `names` are {class id: name}."""
+        return [
+            {
+                "class": names.get(int(number), f"class {int(number)}"),
+                "class_id": int(number),
+                "score": round(float(score), 4),
+                "box": [round(float(edge), 1) for edge in box],  # pixel xyxy
+            }
+            for box, number, score in zip(*self, strict=True)
+        ]
+
     def to_supervision(self) -> dict:
         """Returns what supervision.Detections takes: xyxy, class_id and confidence."""
         return {"xyxy": self.boxes, "class_id": self.classes, "confidence": self.scores}

@@ -30,16 +30,7 @@ def entry_of(place, size, found, names):
         found: Detections.
         names: {class id: name}.
     """
-    detections = [
-        {
-            "class": names.get(int(number), f"class {int(number)}"),
-            "class_id": int(number),
-            "score": round(float(score), 4),
-            "box": [round(float(edge), 1) for edge in box],
-        }
-        for box, number, score in zip(*found, strict=True)
-    ]
-    return {**place, "width": size[0], "height": size[1], PARTS: detections}
+    return {**place, "width": size[0], "height": size[1], PARTS: found.to_json(names)}
 
 
 def print_entry(entry):

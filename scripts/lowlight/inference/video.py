@@ -129,13 +129,15 @@ class Video:
             self.close()
             raise DataError(f"{self.source}: holds sound or text alone.\n  Give a video.")
         self._film = films[0]
-        heard = (stream for stream in streams.audio if stream.codec_context is not None)
-        self.sound = next(heard, None)  # an av.AudioStream, the first that FFmpeg knows
+        known = (stream for stream in streams.audio if stream.codec_context is not None)
+        self.sound = next(known, None)  # an av.AudioStream, the first that FFmpeg knows
         rate = float(self._film.average_rate or self._film.guessed_rate or 0)
         self.rate = rate if 0 < rate <= _MOST_RATE else _USUAL_RATE
         self.is_live = self._container.duration is None and not Path(self.source).is_file()
         self._start = _seconds(av, self._container.start_time)
         self._length = _seconds(av, self._container.duration)
+        if self._length and "matroska" in self._container.format.name:
+            self._length -= max(self._start or 0.0, 0.0)  # it counts from 0, not from the start
         self._says_length = any(name in self._container.format.name for name in _WITH_LENGTH)
         self._reached, self._broken, self._failure = 0.0, 0, ""
         self.sound_left = []  # the packets of sound after the last frame, known then

@@ -31,6 +31,7 @@ _MOST_THREADS = 4  # a step: a frame of 4K takes 25 MB
 _MOST_IN_GROUP = 8  # frames, where only some of them go through the network
 # A new frame's part in the mean brightness, small enough that a brightened video doesn't flicker.
 _SLOWLY = 0.05
+_AGAIN = "Run the same command again to begin anew."
 
 
 class _Item:
@@ -166,7 +167,7 @@ def detect_on_video(
 def detect_frames(video, job, every=1):
     """Detects on a video's frames, and keeps or prints what was found.
 
-    Decoding, the network, drawing, and encoding go on at the same time in threads of their own; a
+    Decoding, the network, drawing, and encoding run at the same time in threads of their own; a
     few frames are held, however long the video is. A signal ends it with whole files. Ctrl-C is how
     a camera ends.
 
@@ -183,17 +184,25 @@ def detect_frames(video, job, every=1):
             Another process writes the folder.
         Interrupted: a signal came; what was done is kept.
     """
-    with noted_signals() as signals:
-        if job.save_dir is None:
-            counts = _run(video, job, every, None, signals)
-        else:
-            facts = {"video": video.source, **job.facts}
-            facts |= {"every": every, "frame_rate": round(video.rate, 3)}
-            lock = locked(job.save_dir, "written", "save_path")
-            with lock, video_files(job.save_dir, video, facts) as files:
-                counts = _run(video, job, every, files, signals)
+    try:
+        with noted_signals() as signals:
+            counts = _detect_and_keep(video, job, every, signals)
+    except Interrupted as stop:  # by a second Ctrl-C, which waits for no whole files
+        kept = "No frame of this run was kept." if job.save_dir else ""
+        raise Interrupted(stop.number, kept, _AGAIN) from stop
     _raise(video, job, counts)
     return counts
+
+
+def _detect_and_keep(video, job, every, signals):
+    """Returns the Counts of what was done."""
+    if job.save_dir is None:
+        return _run(video, job, every, None, signals)
+    facts = {"video": video.source, **job.facts}
+    facts |= {"every": every, "frame_rate": round(video.rate, 3)}
+    lock = locked(job.save_dir, "written", "save_path")
+    with lock, video_files(job.save_dir, video, facts) as files:
+        return _run(video, job, every, files, signals)
 
 
 def _run(video, job, every, files, signals):
@@ -223,7 +232,7 @@ def _keep(item, job, files, counts):
             files.add(entry)
         else:
             print_entry(entry)
-            sys.stdout.flush()  # whoever watches a camera through a pipe sees it at once
+            sys.stdout.flush()  # so that it is seen at once through a pipe, too
     if files is not None:
         files.draw(item.picture, item.frame)
 
@@ -232,8 +241,7 @@ def _raise(video, job, counts):
     kept = f"The first {counts.frames} frames are done" if counts.signal else ""
     where = f" and kept in {job.save_dir}" if job.save_dir else ""
     if counts.signal and not (video.is_live and counts.signal == signal.SIGINT):
-        again = "Run the same command again to begin anew."
-        raise Interrupted(counts.signal, f"{kept}{where}.", again)
+        raise Interrupted(counts.signal, f"{kept}{where}.", _AGAIN)
     if not counts.signal and (damage := video.damage()):
         done = f"The {counts.frames} frames that can be read are done{where}."
         raise DataError(f"{video.source}: {damage}.\n  Fetch it again. {done}")
