@@ -67,6 +67,7 @@ def main():
         names=names,
         thresholds=thresholds,
         archive=archive and os.path.abspath(archive),
+        max_pixels=FLAGS.max_pixels,
     )
     with locked(folder, "written", "output_dir"):
         parts = DetectionParts(folder, identity(task))

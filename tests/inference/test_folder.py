@@ -16,6 +16,7 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.detector.detections import Detections
+from lowlight.images import reading
 from lowlight.inference import pictures
 from lowlight.inference.folder import Job, detect_files
 from lowlight.inference.inputs import find_images
@@ -175,6 +176,25 @@ def test_what_has_changed_since_is_done_again(folder, tmp_path, change, again):
     detector = FakeDetector()
     run(folder, tmp_path, detector)
     assert len(detector.seen) == 2 + again
+
+
+def test_large_images_are_held_one_at_a_time_and_come_out_the_same(folder, tmp_path, monkeypatch):
+    _, save_dir = run(folder, tmp_path)
+    before = {path: path.read_bytes() for path in save_dir.rglob("*.*")}
+    monkeypatch.setattr(reading, "_LARGE", 1)
+    held, most = [], []
+
+    class Watching(FakeDetector):
+        def prepare(self, image):
+            held.append(1)
+            most.append(len(held))
+            time.sleep(0.01)
+            held.pop()
+            return image
+
+    run(folder, tmp_path, Watching())
+    assert max(most) == 1
+    assert {path: path.read_bytes() for path in save_dir.rglob("*.*")} == before
 
 
 def test_another_threshold_begins_anew(folder, tmp_path):

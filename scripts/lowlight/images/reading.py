@@ -178,11 +178,15 @@ def _grey_of_numbers(image):
     return Image.fromarray(np.minimum(levels, 255).astype(np.uint8))
 
 
+def is_large(image: Image.Image) -> bool:
+    """Says whether an image is so large that not several of them may be held at a time."""
+    return image.width * image.height > _LARGE
+
+
 @contextlib.contextmanager
 def alone_if_large(image: Image.Image) -> Iterator[None]:
     """Waits, before a large image is decoded, until no other thread or fork decodes one."""
-    is_large = image.width * image.height > _LARGE
-    with _ONE_LARGE if is_large else contextlib.nullcontext():
+    with _ONE_LARGE if is_large(image) else contextlib.nullcontext():
         yield
 
 

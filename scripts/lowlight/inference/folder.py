@@ -13,12 +13,14 @@ import numpy as np
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import locked
 from lowlight.core.log import DetectionLog, fingerprint, fingerprint_of
-from lowlight.core.parallel import Progress, map_in_threads
-from lowlight.inference.inputs import find_images, read_upright
+from lowlight.core.parallel import Progress, cores, map_in_threads
+from lowlight.images.reading import is_large
+from lowlight.inference.inputs import find_images, opened_upright
 from lowlight.inference.output_paths import LOG, prepare_save_path
 from lowlight.inference.pictures import Pictures, Saver, write_gif
 from lowlight.inference.results import PARTS, entry_of, print_entry, write_files
 
+_MOST_THREADS = 16  # a step; more hold more images than they gain
 _AHEAD = 2  # images a thread that wait for it: enough for no thread to wait, and few in memory
 
 
@@ -67,12 +69,13 @@ def detect_on_images(
 class Item:
     """An image on its way; at its end it holds an `entry`, or an `error`.
 
-    The entry is `entry_of`'s, with the file's size and time of change under "seen".
+    The entry is `entry_of`'s, with the file's size and time of change under "seen". A large image
+    isn't held on its way, but read again to be drawn on.
     """
 
     def __init__(self, file):
         self.file, self.error = file, None
-        self.image = self.prepared = self.raw = self.entry = None
+        self.image = self.size = self.prepared = self.raw = self.entry = None
 
 
 def detect_files(files: list, job: Job, source: str = "") -> tuple[int, int]:
@@ -177,8 +180,10 @@ def detect_each(files: list, job: Job, saver: Saver | None = None) -> Iterator[I
     detector = job.detector
 
     def load(item):
-        item.image = read_upright(item.file)
-        item.prepared = detector.prepare(np.asarray(item.image))
+        with opened_upright(item.file) as image:
+            item.size = image.size
+            item.prepared = detector.prepare(np.asarray(image))
+            item.image = None if is_large(image) else image
 
     def run(items):
         _detect(detector, items)
@@ -186,17 +191,20 @@ def detect_each(files: list, job: Job, saver: Saver | None = None) -> Iterator[I
 
     def finish(item):
         found = choose(detector.finish(item.raw, item.prepared), job.thresholds)
-        item.entry = entry_of({"file": item.file.name}, item.image.size, found, job.names)
+        item.entry = entry_of({"file": item.file.name}, item.size, found, job.names)
         item.entry["seen"] = seen(item.file)
         if saver is not None:
-            _save(saver, item, found)
+            held = contextlib.nullcontext(item.image) if item.image else opened_upright(item.file)
+            with held as image:
+                _save(saver, image, item.file, found)
         item.image = item.prepared = item.raw = None
 
-    items = map_in_threads(_guarded(load), map(Item, files), ahead=_AHEAD)
+    jobs = min(cores(), _MOST_THREADS)
+    items = map_in_threads(_guarded(load), map(Item, files), jobs, ahead=_AHEAD)
     groups = in_groups(items, detector.batch_size)
     groups = map_in_threads(run, groups, detector.parallel, ahead=_AHEAD)
     items = itertools.chain.from_iterable(groups)
-    yield from map_in_threads(_guarded(finish), items, ahead=_AHEAD)
+    yield from map_in_threads(_guarded(finish), items, jobs, ahead=_AHEAD)
 
 
 def in_groups(items, size):
@@ -241,16 +249,16 @@ def _cannot_be_resized(item, error):
     return DataError(f"{item.file.place}: {error}.\n  Crop or remove it.")
 
 
-def _save(saver, item, found):
+def _save(saver, image, file, found):
     """Writes an image's pictures; raises DataError where an encoder can't, as with a huge image."""
     try:
-        saver.save(item.image, found, item.file.name)
+        saver.save(image, found, file.name)
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
             raise  # of the disk, which no other image would be written to either
         why = getattr(error, "strerror", None) or error or "no reason given"
         raise DataError(
-            f"{item.file.place}: its picture can't be written ({type(error).__name__}: {why}).\n"
+            f"{file.place}: its picture can't be written ({type(error).__name__}: {why}).\n"
             "  Convert it to another format, make it smaller, or give it a shorter name."
         ) from error
 

@@ -1,16 +1,20 @@
 """Finds the images that a command names, in a folder, an archive, a pattern or a list."""
 
+import contextlib
 import functools
 import glob
 import os
 import stat
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+
+from PIL import Image
 
 from lowlight.core.errors import DataError, join_errors, name_some
 from lowlight.core.sources import SourceFile, is_stray, list_files
-from lowlight.images.reading import EXTENSIONS, read_rgb
+from lowlight.images.reading import EXTENSIONS, alone_if_large, open_image, read_rgb
 from lowlight.inference.video import is_video_name
 
 STANDARD_INPUT = "-"
@@ -53,14 +57,13 @@ def find_images(source, recursive=False, lines=None, flag="images_folder_dir"):
     return found
 
 
-def read_upright(file):
-    """Returns an image as people look at it: RGB, with its EXIF rotation applied.
+@contextlib.contextmanager
+def opened_upright(file: SourceFile) -> Iterator[Image.Image]:
+    """Yields an image as people look at it: RGB, with its EXIF rotation applied.
 
     Of several pictures in a file it is the first. Levels of 16 and 32 bits become 8,
-    CMYK becomes RGB, and transparency lies on black.
-
-    Returns:
-        A Pillow image.
+    CMYK becomes RGB, and transparency lies on black. As long as it is open, no other thread opens a
+    large one if it is large itself.
 
     Raises:
         DataError: it can't be read or isn't an image.
@@ -69,7 +72,14 @@ def read_upright(file):
         data = file.read()
     except OSError as error:
         raise DataError(f"{file.place}: {error.strerror or error}.\n  Check the file.") from error
-    return read_rgb(data, file.place, upright=True)
+    with alone_if_large(open_image(data, file.place, whole=False)):
+        yield read_rgb(data, file.place, upright=True)
+
+
+def read_upright(file: SourceFile) -> Image.Image:
+    """Returns what `opened_upright` yields, whose size nobody bounds any more."""
+    with opened_upright(file) as image:
+        return image
 
 
 def _is_named(name):

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from lowlight.core.errors import DataError, name_some, noted_signals
 from lowlight.core.sources import SourceFile
+from lowlight.images.reading import set_max_pixels
 from lowlight.inference.folder import Job, detect_each
 from lowlight.inference.inputs import find_images
 from lowlight.inference.parts import SCHEMA, table_of
@@ -34,6 +35,7 @@ class Task(NamedTuple):
     names: dict  # {class id: name}
     thresholds: dict  # {class id: lowest score}
     archive: str | None  # the zip archive that holds the images, if one does
+    max_pixels: int | None = None  # of an image; None for the usual limit
 
 
 class Worker:
@@ -49,6 +51,8 @@ class Worker:
 
         self._name = f"process {os.getpid()} on {socket.gethostname()}"
         self._job, self._error, self._members = None, None, None
+        if task.max_pixels:
+            set_max_pixels(task.max_pixels)
         try:
             detector = Detector(task.model, **task.options)
             self._job = Job(detector, task.names, task.thresholds)

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from PIL import Image
 
 from lowlight.core.errors import DataError, Interrupted, noted_signals
 from lowlight.core.files import locked
-from lowlight.core.parallel import Progress, map_in_threads
+from lowlight.core.parallel import Progress, cores, map_in_threads
 from lowlight.images.drawing import brightened, brightness_of, draw_detections
 from lowlight.inference.folder import choose, in_groups
 from lowlight.inference.results import PARTS, entry_of, print_entry
@@ -54,7 +53,8 @@ class _Pipeline:
     def run(self, stack):
         """Returns an iterator over finished _Items; `stack` ends its threads, the last first."""
 
-        def in_threads(step, items, jobs=min(os.cpu_count() or 1, _MOST_THREADS)):  # noqa: B008
+        def in_threads(step, items, jobs=None):
+            jobs = jobs or min(cores(), _MOST_THREADS)
             steps = map_in_threads(step, items, jobs, ahead=_AHEAD)
             return stack.enter_context(contextlib.closing(steps))
 
