@@ -19,6 +19,7 @@ from lowlight.dataset.classes import read_classes
 from lowlight.dataset.duplicates import describe_duplicates, find_duplicates, find_leaks
 from lowlight.dataset.split import (
     check_fraction,
+    describe_fraction,
     labels_of,
     split_by_file,
     split_officially,
@@ -84,6 +85,8 @@ def main():
     lines = write_dataset(folder, entries, rows, images_dir, classes, FLAGS.shards, FLAGS.verify)
     if FLAGS.keep_duplicates_together:
         lines += describe_duplicates(groups, find_leaks(groups, rows))
+    if FLAGS.split == "random":
+        lines += describe_fraction(rows, FLAGS.train_fraction)
     print("\n".join(lines))
 
 

@@ -3,7 +3,13 @@ from collections import Counter
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.dataset.split import labels_of, split_by_file, split_officially, split_randomly
+from lowlight.dataset.split import (
+    describe_fraction,
+    labels_of,
+    split_by_file,
+    split_officially,
+    split_randomly,
+)
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
 
 NAMES = [f"{number:03d}.jpg" for number in range(100)]
@@ -65,6 +71,43 @@ def test_names_of_a_group_come_into_the_same_part():
         split_of = dict(rows)
         assert [len({split_of[name] for name in group}) for group in groups] == [1, 1]
         assert [row.split for row in rows].count("train") == 75
+
+
+def group_of(start, size):
+    return [f"{number:04d}.jpg" for number in range(start, start + size)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "fraction", "train"),
+    [
+        ([600, 300], 1000, 0.75, 700),
+        ([600, 300], 1000, 0.5, 400),
+        ([600, 300], 1000, 0.25, 300),
+        ([50, 50, 40, 30, 30], 200, 0.5, 100),
+        ([90], 100, 0.75, 90),
+        ([2] * 300, 1000, 0.75, 750),
+    ],
+)
+def test_large_groups_leave_the_share_as_near_to_the_fraction_as_they_allow(
+    sizes, count, fraction, train
+):
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    groups = [group_of(start, size) for start, size in zip(starts, sizes, strict=True)]
+    for seed in range(20):
+        rows = split_randomly(group_of(0, count), fraction, seed, groups)
+        assert Counter(row.split for row in rows)["train"] == train
+        assert all(
+            len({row.split for row in rows if row.filename in group}) == 1 for group in groups
+        )
+    told = [f"warning: train has {train / count:.1%} of the images, not {fraction:.1%}: no groups"]
+    expected = told if abs(train / count - fraction) > 0.01 else []
+    assert [line.partition(" of near")[0] for line in describe_fraction(rows, fraction)] == expected
+
+
+def test_small_groups_come_into_both_parts_by_the_fraction():
+    groups = [group_of(2 * number, 2) for number in range(100)]
+    rows = split_randomly(group_of(0, 1000), 0.75, 0, groups)
+    assert sum(row.split == "train" for row in rows[:200]) == 150
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])

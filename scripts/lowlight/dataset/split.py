@@ -87,8 +87,8 @@ def split_randomly(filenames, train_fraction, seed, groups=(), labels=None):
         train_fraction: share of images that are for training, over 0 and under 1. Both splits get
             one image at least.
         seed: the same one splits the same names the same way.
-        groups: lists of names that must not be parted, such as near-duplicates. Where there are
-            only large groups, the share of images is as near to the fraction as they allow.
+        groups: lists of names that must not be parted, such as near-duplicates. The share of images
+            is as near to the fraction as they allow.
         labels: {filename: [label]}; the share of each label, a label counted as often as it stands
             there, comes as near to the fraction as the images allow (see `balance.balance`).
 
@@ -124,14 +124,54 @@ def _units(names, groups):
 
 
 def _fill(units, count):
-    """Says of each unit, in order, whether it is among those that make up `count` names."""
-    chosen = []
-    for unit in units:
-        chosen.append(len(unit) <= count)
-        count -= len(unit) * chosen[-1]
-    if not any(chosen):  # all are larger
-        chosen[units.index(min(units, key=len))] = True
+    """Says of each unit whether it is among those that make up `count` names, or nearly as many.
+
+    Of the groups as large a share is taken as of the whole, where that leaves single names enough
+    to come to `count`; otherwise those that come nearest to it.
+    """
+    sizes = np.array([len(unit) for unit in units])
+    groups, singles = np.flatnonzero(sizes > 1), np.flatnonzero(sizes == 1)
+    chosen = np.zeros(len(units), bool)
+    for place in _choose_groups(sizes[groups], count, len(singles)):
+        chosen[groups[place]] = True
+    chosen[singles[: max(count - sizes[chosen].sum(), 0)]] = True
+    return chosen.tolist()
+
+
+def _choose_groups(sizes, count, singles):
+    """Returns the places of the groups, of these sizes, that `_fill` takes.
+
+    All sums of sizes are made, each with the first groups that come to it, in the order given.
+    """
+    whole = int(sizes.sum())
+    last = np.full(whole + 1, -1)  # the group that completes a sum
+    sums = np.arange(whole + 1) == 0  # those that there are
+    for place, size in enumerate(sizes.tolist()):
+        more = np.roll(sums, size) & ~sums
+        more[:size] = False
+        last[more] = place
+        sums |= more
+    found = np.flatnonzero(sums)
+    if not singles and len(found) > 2:  # neither part may be empty
+        found = found[1:-1]
+    missed = np.maximum(np.maximum(found - count, count - singles - found), 0)
+    away = np.abs(found - whole * count / max(whole + singles, 1))
+    rest, chosen = int(found[np.lexsort((away, missed))[0]]), []
+    while rest:
+        chosen.append(last[rest])
+        rest -= int(sizes[last[rest]])
     return chosen
+
+
+def describe_fraction(rows: list, train_fraction: float) -> list:
+    """Returns a line where a random split is over 0.01 off its fraction, which groups can cause."""
+    share = sum(row.split == "train" for row in rows) / len(rows)
+    if abs(share - train_fraction) <= max(0.01, 1 / len(rows)):
+        return []
+    return [
+        f"warning: train has {share:.1%} of the images, not {train_fraction:.1%}: no groups of "
+        "near-duplicates, which stay in one part, come nearer"
+    ]
 
 
 def split_officially(images, place):
