@@ -8,7 +8,7 @@ from lowlight.pages.figures import SMALL, draw_histogram, draw_lines
 
 
 def test_a_histograms_bars_are_as_high_as_their_counts():
-    svg = draw_histogram([2, 0, 4], [0, 1, 2, 3], [(0, "<0>")], "Three bins", "x")
+    svg = draw_histogram([-1, 0, 2, 2.5, 3, 4], [0, 1, 2, 3], [(0, "<0>")], "Three bins", "x")
     bars = re.findall(r'd="([^"]*)" style="fill: var\(--s0\)" /><title>(\d)</title>', svg)
     assert bars == [
         ("M 40.5 154  L 139.5 154  L 139.5 83  L 40.5 83  z ", "2"),
@@ -29,7 +29,7 @@ def test_a_histograms_bars_are_as_high_as_their_counts():
     ],
 )
 def test_an_axis_has_a_few_round_steps(most, steps):
-    svg = draw_histogram([most], [0, 1], [(0, "left")], "", "")
+    svg = draw_histogram([0.5] * most, [0, 1], [(0, "left")], "", "")
     assert re.findall(r"text-anchor: end[^>]*>([\d,]+)<", svg) == steps
 
 
@@ -44,7 +44,7 @@ def test_lines_run_from_the_lower_left_to_the_upper_right():
 @pytest.mark.parametrize("marks", [(), (0.25, 0.5)], ids=["no marks", "marks"])
 def test_a_figure_takes_nothing_but_its_colours_from_elsewhere_and_is_always_the_same(marks):
     drawn = [
-        draw_histogram([1, 2], [0, 0.5, 1], [(0.5, "half")], "a", "x", (0, 0.3), marks)
+        draw_histogram([0, 0.6, 0.7], [0, 0.5, 1], [(0.5, "half")], "a", "x", (0, 0.3), marks)
         for _ in range(2)
     ]
     assert drawn[0] == drawn[1]

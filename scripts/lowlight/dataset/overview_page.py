@@ -113,7 +113,7 @@ def draw_sizes(sizes, anchors):
     last = int(np.ceil(np.log2(max(sizes.max(), large))))
     edges = np.linspace(first, last, 3 * (last - first) + 1)
     drawing = draw_histogram(
-        np.histogram(np.log2(sizes), edges)[0],
+        np.log2(sizes),
         edges,
         [(power, f"{2**power:g}") for power in range(first, last + 1)],
         "Histogram of box sizes",
@@ -138,7 +138,7 @@ def draw_shapes(ratios, anchors):
     tall, wide = anchors.ratios[0], anchors.ratios[-1]
     edges = np.linspace(-_WIDEST, _WIDEST, 8 * _WIDEST + 1)
     drawing = draw_histogram(
-        np.histogram(np.clip(np.log2(ratios), -_WIDEST, _WIDEST), edges)[0],
+        np.log2(ratios),
         edges,
         [(n, f"{2 ** max(n, 0)}:{2 ** max(-n, 0)}") for n in range(-_WIDEST, _WIDEST + 1)],
         "Histogram of box shapes",
@@ -159,13 +159,8 @@ def draw_brightness(entries):
     """Returns the figure of the images' brightness."""
     values = np.array([entry.brightness for entry in entries])
     edges = np.linspace(0, 256, 33)
-    drawing = draw_histogram(
-        np.histogram(values, edges)[0],
-        edges,
-        [(n, str(n)) for n in range(0, 257, 32)],
-        "Histogram of brightness",
-        "mean luma",
-    )
+    ticks = [(n, str(n)) for n in range(0, 257, 32)]
+    drawing = draw_histogram(values, edges, ticks, "Histogram of brightness", "mean luma")
     caption = (
         f"Mean luma of an image, 0 to 255. The median is {np.median(values):.0f}; "
         f"{percent(int(np.sum(values < 32)), len(values))} of the images are under 32."
@@ -176,13 +171,9 @@ def draw_brightness(entries):
 def draw_crowding(entries):
     """Returns the figure of how many boxes an image holds."""
     boxes = np.array([len(entry.boxes) for entry in entries])
-    drawing = draw_histogram(
-        np.bincount(np.minimum(boxes, _MOST_BOXES), minlength=_MOST_BOXES + 1),
-        np.arange(_MOST_BOXES + 2) - 0.5,
-        [(n, f"{n}+" if n == _MOST_BOXES else str(n)) for n in range(0, _MOST_BOXES + 1, 4)],
-        "Histogram of boxes an image",
-        "boxes",
-    )
+    edges = np.arange(_MOST_BOXES + 2) - 0.5
+    ticks = [(n, f"{n}+" if n == _MOST_BOXES else str(n)) for n in range(0, _MOST_BOXES + 1, 4)]
+    drawing = draw_histogram(boxes, edges, ticks, "Histogram of boxes an image", "boxes")
     caption = f"The median is {np.median(boxes):g}; the fullest image holds {boxes.max()}."
     return {"heading": "Images by number of boxes", "drawing": drawing, "caption": caption}
 

@@ -47,6 +47,11 @@ class Difference(NamedTuple):
         return self.after - self.before
 
     @property
+    def reach(self):
+        """How far from 0 the gain or its interval reaches; 0 where there is none."""
+        return max((abs(end) for end in (self.low, self.high, self.gain) if end == end), default=0)
+
+    @property
     def is_significant(self):
         """Whether the difference is more than chance, all slices considered."""
         return bool(self.adjusted < LEVEL)

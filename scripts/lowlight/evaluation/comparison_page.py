@@ -33,24 +33,16 @@ def write_comparison(path, evaluated, differences):
         names=[one.name for one in evaluated],
         image_count=len(first.score.truth.filenames),
         metrics=[(name_metric(name), [s.metrics[name] for s in scores]) for name in COCO_METRICS],
-        errors=[
-            (f"{kind}: {meaning}", [score.costs[kind][1] for score in scores])
-            for kind, meaning in MEANINGS.items()
-        ],
+        meanings=MEANINGS,
+        costs=[score.costs for score in scores],
         level=LEVEL,
         colours=COLOURS,
         pairs=[
-            {"name": other.name, **_widest(found), **_changed(first, other)}
+            {"name": other.name, "differences": found, **_changed(first, other)}
             for other, found in zip(others, differences, strict=True)
         ],
     )
     write_text(path, page)
-
-
-def _widest(differences):
-    """Returns the rows of a pair's table, and what its bars reach to."""
-    ends = [abs(end) for one in differences for end in (one.low, one.high, one.gain) if end == end]
-    return {"differences": differences, "widest": max(ends, default=1)}
 
 
 def _changed(first, other):

@@ -31,28 +31,17 @@ def write_report(path, score, title, about, pictures):
         title="Evaluation",
         facts=_facts(score),
         notes=score.notes,
-        about=title,
-        settings=_settings(about),
+        scored=title,
+        about=about,
         metrics=_metrics(score),
         summary=_summarize(score),
         families=_families(score.slices[1:]),
-        samples=about["bootstrap"],
-        seed=about["seed"],
-        costs=[
-            {"kind": kind, "meaning": MEANINGS[kind], "count": count, "cost": cost}
-            for kind, (count, cost) in score.costs.items()
-        ],
+        costs=score.costs,
+        meanings=MEANINGS,
         class_names=list(score.truth.names),
         confusion=score.confusion,
-        curves=[
-            {
-                "name": curve.name,
-                "boxes": curve.boxes,
-                "best": curve.best(),
-                "drawing": draw_precision(curve) if curve.boxes else "",
-            }
-            for curve in score.curves
-        ],
+        curves=score.curves,
+        precision_drawings=[draw_precision(curve) for curve in score.curves],
         calibration=draw_calibration(score.calibration),
         f1=draw_f1(score.curves[0]),
         colours=COLOURS,
@@ -72,16 +61,6 @@ def _facts(score):
     if set(score.truth.names) == set(CLASSES):
         facts["The original's AP"] = f"{_ORIGINAL_AP:.3f}"
     return facts
-
-
-def _settings(about):
-    sentences = []
-    if about["score_threshold"]:
-        least = about["score_threshold"]
-        sentences.append(f"Detections with a score under {least:g} are left out.")
-    if about["max_detections"]:
-        sentences.append(f"Only the best {about['max_detections']} detections of an image count.")
-    return sentences
 
 
 def name_metric(name):

@@ -62,12 +62,12 @@ WIDE = Size()
 SMALL = Size(240, 170, 38, 12, 10, 36)
 
 
-def draw_histogram(counts, edges, ticks, label, axis, band=None, marks=()):
+def draw_histogram(values, edges, ticks, label, axis, band=None, marks=()):
     """Returns a histogram as an SVG.
 
     Args:
-        counts: [N], how much each bin holds.
-        edges: [N + 1], the bins' edges, ascending, on a linear axis.
+        values: what is counted; those beyond the edges count in the first and last bin.
+        edges: [N + 1], the bins', ascending, on a linear axis.
         ticks: [(place on the axis, text)].
         label: what the figure shows, for those who don't see it.
         axis: name of the axis across.
@@ -76,7 +76,8 @@ def draw_histogram(counts, edges, ticks, label, axis, band=None, marks=()):
     """
     from matplotlib.ticker import MaxNLocator
 
-    counts, edges = np.asarray(counts), np.asarray(edges, float)
+    edges = np.asarray(edges, float)
+    counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
     steps = MaxNLocator(4, steps=[1, 2, 5, 10], integer=True).tick_values(0, max(counts.max(), 1))
     pixel = (edges[-1] - edges[0]) / (WIDE.width - WIDE.left - WIDE.right)
 

@@ -1,9 +1,9 @@
-"""Errors are named and priced as TIDE does."""
+"""Errors are named and priced as TIDE does; confusions can be counted by hand."""
 
 import pytest
 from scored import random_case, small_case
 
-from lowlight.evaluation.mistakes import KINDS, cost_errors, find_errors
+from lowlight.evaluation.mistakes import KINDS, confuse, cost_errors, find_errors
 
 BOX = (0, 0, 100, 100, 100, 100)
 # What tidecv 1.0.1 counts and prices with its defaults (IoU 0.5 and 0.1, 100 detections).
@@ -80,3 +80,35 @@ def test_without_detections_everything_is_missed():
     errors = find_errors(truth, found)
     assert errors.missed.tolist() == [True, True]
     assert cost_errors(truth, found, errors)["Miss"] == (2, 0.0)
+
+
+AT = (50, 50, 60, 60)
+
+
+def test_a_confusion_counts_right_misnamed_missed_and_invented():
+    boxes = [(0, 0, *AT), (0, 1, 200, 50, 60, 60), (1, 2, *AT)]
+    found = [
+        (0, 0, *AT, 0.9),
+        (0, 2, 202, 50, 60, 60, 0.8),
+        (1, 2, 300, 200, 20, 20, 0.7),
+        (1, 2, *AT, 0.2),
+    ]
+    confusion = confuse(*small_case(boxes, found, images=2), 0.5)
+    assert confusion.matrix.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
+    assert confusion.correct.tolist() == [1, 0]
+    assert confusion.wrong.tolist() == [1, 1]
+    assert confusion.missed.tolist() == [1, 1]
+    assert confusion.f1().tolist() == [0.5, 0]
+
+
+def test_a_box_of_the_same_class_is_taken_before_one_that_overlaps_more():
+    boxes = [(0, 0, 50, 50, 60, 60), (0, 1, 55, 50, 60, 60)]
+    confusion = confuse(*small_case(boxes, [(0, 0, 55, 50, 60, 60, 0.9)]), 0.5)
+    assert confusion.matrix[0, 0] == 1
+    assert confusion.matrix[1, 3] == 1
+
+
+def test_a_detection_in_a_crowd_of_its_class_is_left_out():
+    truth, found = small_case([(0, 0, 0, 0, 300, 300)], [(0, 0, 9, 9, 30, 30, 0.9)])
+    truth = truth._replace(crowd=~truth.crowd)
+    assert confuse(truth, found, 0.5).matrix.sum() == 0
