@@ -3,6 +3,8 @@
 tiny_exdark   a folder that holds ExDark/, ExDark_Annno/ and imageclasslist.txt, made anew for each
               test, so that a test may break it
 exdark_root   the folder that EXDARK_ROOT names; tests that use it are skipped where it isn't set
+tiny_data     its data/, with images/, images.csv and annotations.csv
+browser       a headless Chromium; tests that use it are skipped where none is installed
 run_script    run_script("convert_images.py", "--input_dir=...") -> subprocess.CompletedProcess with
               returncode and, as text, stdout and stderr
 saved_model   the exported model of small_model.py; its label map lies beside it
@@ -16,10 +18,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser import COMMAND, Browser
 from PIL import Image
 from small_model import export_small_model
 
 from lowlight.core.tensorflow import prepare_tensorflow
+from lowlight.dataset.annotations import gather_annotations
+from lowlight.dataset.conversion import convert_images
+from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table
 
 prepare_tensorflow()  # before a test imports it
 ROOT = Path(__file__).parents[1]
@@ -110,6 +116,28 @@ def _image_bytes(mode, width, height, suffix, oddity):
 def _write(path, data):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+
+
+@pytest.fixture
+def tiny_data(tiny_exdark):
+    """tiny_exdark as far as make_annotations_csv.py brings it."""
+    data = tiny_exdark / "data"
+    convert_images(tiny_exdark / "ExDark", data / "images")
+    image_list = tiny_exdark / "imageclasslist.txt"
+    found = gather_annotations(tiny_exdark / "ExDark_Annno", data / "images", image_list)
+    (data / "images.csv").write_text(format_table(found.images, ImageRow))
+    (data / "annotations.csv").write_text(format_table(found.boxes, AnnotationRow))
+    return data
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """A Browser with one empty page."""
+    if COMMAND is None:
+        pytest.skip("needs chromium on the PATH")
+    browser = Browser(tmp_path / "profile")
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")

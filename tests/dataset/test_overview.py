@@ -12,9 +12,7 @@ from PIL import Image
 from lowlight.core.sources import list_files
 from lowlight.dataset import overview_page
 from lowlight.dataset.anchors import read_anchors
-from lowlight.dataset.annotations import gather_annotations
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.conversion import convert_images
 from lowlight.dataset.exdark import parse_bbgt, parse_image_list
 from lowlight.dataset.overview import (
     DataSet,
@@ -84,22 +82,11 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def data_dir(tiny_exdark):
+def data_dir(tiny_data):
     """tiny_exdark as far as make_tfrecords.py brings it, with the official split."""
-    folder = tiny_exdark / "data"
-    convert_images(tiny_exdark / "ExDark", folder / "images")
-    write_tables(tiny_exdark, tiny_exdark / "imageclasslist.txt")
-    return folder
-
-
-def write_tables(root, image_list):
-    folder = root / "data"
-    found = gather_annotations(root / "ExDark_Annno", folder / "images", image_list)
-    (folder / "images.csv").write_text(format_table(found.images, ImageRow))
-    (folder / "annotations.csv").write_text(format_table(found.boxes, AnnotationRow))
-    if image_list:
-        rows = split_officially(found.images, "")
-        (folder / "split.csv").write_text(format_table(rows, SplitRow))
+    images = rows_of(read_table(tiny_data / "images.csv", ImageRow, ""), ImageRow)
+    (tiny_data / "split.csv").write_text(format_table(split_officially(images, ""), SplitRow))
+    return tiny_data
 
 
 def rename_classes(folder, names, classes):
@@ -206,8 +193,10 @@ def test_the_tables_count_classes_splits_and_conditions(page_of):
     assert by_split[-1] == ["All", "8", "50.0 %", "25.0 %", "25.0 %", ""]
 
 
-def test_what_a_data_set_lacks_is_said_and_left_out(page_of, tiny_exdark, data_dir):
-    write_tables(tiny_exdark, image_list=None)
+def test_what_a_data_set_lacks_is_said_and_left_out(page_of, data_dir):
+    images = rows_of(read_table(data_dir / "images.csv", ImageRow, ""), ImageRow)
+    images = [image._replace(lighting="", location="") for image in images]
+    (data_dir / "images.csv").write_text(format_table(images, ImageRow))
     (data_dir / "split.csv").unlink()
     page = page_of()
     names = {table[0][0] for table in page.tables}
@@ -312,87 +301,64 @@ def test_the_config_gives_the_anchors(page_of):
 # Bad input. ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("spoil", "arguments", "message"),
-    [
-        pytest.param(
-            lambda data: None, ["--data_dir=/missing"], "/missing: no such folder", id="folder"
-        ),
-        pytest.param(
-            lambda data: None, ["--images_dir=/missing"], "/missing: no such folder", id="images"
-        ),
-        pytest.param(
-            lambda data: (data / "annotations.csv").unlink(),
-            [],
-            "{data}/annotations.csv: no such file",
-            id="no table",
-        ),
-        pytest.param(
-            lambda data: (data / "images.csv").write_text("filename\na.jpg\n"),
-            [],
-            "{data}/images.csv:1: no column source, ",
-            id="columns",
-        ),
-        pytest.param(
-            lambda data: (data / "split.csv").write_text("filename,split\nx.jpg,train\n"),
-            [],
-            "{data}/split.csv:2: 'x.jpg' isn't in images.csv",
-            id="split",
-        ),
-        pytest.param(
-            lambda data: (data / "classes.txt").write_text("Cat\nCat\n"),
-            [],
-            "{data}/classes.txt:2: class 'Cat' stands here twice.",
-            id="classes",
-        ),
-        pytest.param(
-            lambda data: (data / "classes.txt").write_text("Fox\nOwl\n"),
-            [],
-            "{data}/annotations.csv:2: unknown class 'Bicycle'.\n  Known classes: Fox, Owl.",
-            id="not one of its classes",
-        ),
-        pytest.param(
-            lambda data: (data / "problems.csv").write_text("file,problem\n"),
-            [],
-            "{data}/problems.csv:1: no column detail.",
-            id="problems",
-        ),
-        pytest.param(
-            lambda data: (data / "images" / "2015_00003.jpg").unlink(),
-            [],
-            "{data}/images/2015_00003.jpg: no such file",
-            id="an image missing",
-        ),
-        pytest.param(
-            lambda data: (data / "images" / "2015_00003.jpg").write_bytes(b"no"),
-            [],
-            "{data}/images/2015_00003.jpg: not an image",
-            id="no image",
-        ),
-        pytest.param(
-            lambda data: Image.new("RGB", (9, 9)).save(data / "images" / "2015_00003.jpg"),
-            [],
-            "{data}/images/2015_00003.jpg: 9x9 pixels, but images.csv has 24x36.",
-            id="another size",
-        ),
-        pytest.param(
-            lambda data: [
-                (data / f"{name}.csv").write_text(format_table([], row_type))
-                for name, row_type in (("images", ImageRow), ("annotations", AnnotationRow))
-            ],
-            [],
-            "{data}/images.csv: holds no image",
-            id="no images",
-        ),
-        pytest.param(
-            lambda data: None, ["--config=/missing.config"], "/missing.config: no such", id="config"
-        ),
-    ],
-)
-def test_bad_input_is_named_with_a_remedy(describe, data_dir, spoil, arguments, message):
+def write(name, text):
+    """Returns what writes a file of a data set anew."""
+    return lambda data: (data / name).write_text(text)
+
+
+def remove(name):
+    return lambda data: (data / name).unlink()
+
+
+def empty_tables(data):
+    for name, row_type in (("images", ImageRow), ("annotations", AnnotationRow)):
+        (data / f"{name}.csv").write_text(format_table([], row_type))
+
+
+IMAGE = "images/2015_00003.jpg"
+# What is spoilt, or the flag that is given; what the message begins with after the folder.
+BAD = {
+    "folder": ("--data_dir=/missing", "/missing: no such folder"),
+    "images": ("--images_dir=/missing", "/missing: no such folder"),
+    "config": ("--config=/missing.config", "/missing.config: no such"),
+    "no table": (remove("annotations.csv"), "{data}/annotations.csv: no such file"),
+    "columns": (
+        write("images.csv", "filename\na.jpg\n"),
+        "{data}/images.csv:1: no column source, ",
+    ),
+    "split": (
+        write("split.csv", "filename,split\nx.jpg,train\n"),
+        "{data}/split.csv:2: 'x.jpg' isn't in images.csv",
+    ),
+    "classes": (
+        write("classes.txt", "Cat\nCat\n"),
+        "{data}/classes.txt:2: class 'Cat' stands here twice.",
+    ),
+    "not one of its classes": (
+        write("classes.txt", "Fox\nOwl\n"),
+        "{data}/annotations.csv:2: unknown class 'Bicycle'.\n  Known classes: Fox, Owl.",
+    ),
+    "problems": (
+        write("problems.csv", "file,problem\n"),
+        "{data}/problems.csv:1: no column detail.",
+    ),
+    "an image missing": (remove(IMAGE), f"{{data}}/{IMAGE}: no such file"),
+    "no image": (write(IMAGE, "no"), f"{{data}}/{IMAGE}: not an image"),
+    "another size": (
+        lambda data: Image.new("RGB", (9, 9)).save(data / IMAGE),
+        f"{{data}}/{IMAGE}: 9x9 pixels, but images.csv has 24x36.",
+    ),
+    "no images": (empty_tables, "{data}/images.csv: holds no image"),
+}
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_named_with_a_remedy(describe, data_dir, bad, message):
     page = data_dir / "describe.html"
     page.write_text("the page of last time")
-    spoil(data_dir)
+    arguments = [bad] if isinstance(bad, str) else []
+    if not arguments:
+        bad(data_dir)
     told = message_of(describe(*arguments))
     assert told.startswith(f"error: {message.format(data=data_dir)}")
     assert "\n  " in told

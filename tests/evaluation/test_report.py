@@ -1,10 +1,7 @@
-"""The report of an evaluation in a real browser, where Chromium is installed."""
+"""The report of an evaluation in a real browser."""
 
 import pytest
-from browser import COMMAND, Browser
 from scored import evaluate, make_data, make_results
-
-pytestmark = pytest.mark.skipif(COMMAND is None, reason="needs chromium on the PATH")
 
 
 @pytest.fixture
@@ -39,13 +36,6 @@ def comparison(data_dir, results, run_script):
     done = run_script("compare_runs.py", *folders, "--bootstrap=50", f"--output={page}")
     assert done.returncode == 0, done.stderr
     return page
-
-
-@pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path / "profile")
-    yield browser
-    browser.close()
 
 
 def check_quiet(browser, page):

@@ -1,17 +1,14 @@
-"""The page of detections in a real browser, where Chromium is installed."""
+"""The page of detections in a real browser."""
 
 import json
 
 import numpy as np
 import pytest
-from browser import COMMAND, Browser
 from PIL import Image
 
 from lowlight.inference.folder import Job
 from lowlight.inference.pictures import Pictures, Saver
 from lowlight.inference.results import write_files
-
-pytestmark = pytest.mark.skipif(COMMAND is None, reason="needs chromium on the PATH")
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "</script><b>odd"}
 COUNT = 120
@@ -45,13 +42,6 @@ def page(tmp_path_factory):
     job = Job(None, NAMES, {}, facts={"model": "checkpoint/night/exported/saved_model"})
     write_files(folder, entries, job, saver)
     return folder / "index.html"
-
-
-@pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path / "profile")
-    yield browser
-    browser.close()
 
 
 def shown(browser):

@@ -1,46 +1,20 @@
-"""A data set's page in a real browser, where Chromium is installed."""
+"""A data set's page in a real browser."""
 
 import re
 
 import pytest
-from browser import COMMAND, Browser
-
-from lowlight.dataset.annotations import gather_annotations
-from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table
-
-pytestmark = pytest.mark.skipif(COMMAND is None, reason="needs chromium on the PATH")
 
 
 @pytest.fixture
-def data(tiny_exdark):
-    """tiny_exdark's csv files and images."""
-    data = tiny_exdark / "data"
-    convert_images(tiny_exdark / "ExDark", data / "images")
-    image_list = tiny_exdark / "imageclasslist.txt"
-    found = gather_annotations(tiny_exdark / "ExDark_Annno", data / "images", image_list)
-    (data / "images.csv").write_text(format_table(found.images, ImageRow))
-    (data / "annotations.csv").write_text(format_table(found.boxes, AnnotationRow))
-    return data
-
-
-@pytest.fixture
-def page(data, run_script):
+def page(tiny_data, run_script):
     """The path of tiny_exdark's page."""
-    return write_page(data, run_script)
+    return write_page(tiny_data, run_script)
 
 
 def write_page(data, run_script):
     run = run_script("describe_data.py", f"--data_dir={data}", f"--output={data / 'describe.html'}")
     assert run.returncode == 0, run.stderr
     return data / "describe.html"
-
-
-@pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path / "profile")
-    yield browser
-    browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -73,14 +47,14 @@ def test_on_a_phone_no_table_is_cut(browser, page):
     assert set(browser.evaluate(f"[...document.querySelectorAll('.scroll')].map({hidden})")) == {0}
 
 
-def test_a_class_name_neither_runs_nor_widens_a_page(browser, data, run_script):
+def test_a_class_name_neither_runs_nor_widens_a_page(browser, tiny_data, run_script):
     classes = ["<img src=x onerror=alert(1)>", "a" * 90, "a name of many words " * 5 + "in all"]
-    (data / "classes.txt").write_text("\n".join(classes))
-    table = data / "annotations.csv"
+    (tiny_data / "classes.txt").write_text("\n".join(classes))
+    table = tiny_data / "annotations.csv"
     text = table.read_text().replace("Bicycle", classes[0]).replace("Cat", classes[1])
     names = "Boat|Bottle|Bus|Chair|Dog|People"
     table.write_text(re.sub(rf"\b({names})\b", classes[2], text))
-    browser.open(write_page(data, run_script), 390)
+    browser.open(write_page(tiny_data, run_script), 390)
     assert browser.evaluate("document.documentElement.scrollWidth") <= 390
     assert browser.evaluate("document.querySelectorAll('img:not([src^=data])').length") == 0
     assert browser.complaints == []
