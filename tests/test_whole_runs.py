@@ -204,7 +204,7 @@ def test_a_killed_run_goes_on_without_its_damaged_newest_checkpoint_and_ends_wel
             "train.py", f"--pipeline_config_path={config}", f"--model_dir={run_dir}"
         )
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 143
+        assert process.wait() == 143
     finally:
         process.kill()
         process.wait()

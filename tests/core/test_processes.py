@@ -157,7 +157,7 @@ WORK = "list(map_in_processes(work, range(100_000), 2))"
 def test_ctrl_c_ends_all_processes_with_one_traceback(tmp_path):
     running, workers = start(WORK, tmp_path)
     os.killpg(running.pid, signal.SIGINT)
-    _, errors = running.communicate(timeout=20)
+    _, errors = running.communicate()
     assert errors.count("Traceback") == 1
     assert errors.endswith("KeyboardInterrupt\n")
     wait_for_the_end(workers)

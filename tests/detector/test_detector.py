@@ -14,6 +14,8 @@ from lowlight.core.errors import DataError
 pytestmark = pytest.mark.slow
 
 SHAPES = [(96, 128, 3), (200, 90, 3), (128, 128, 3), (300, 450, 3)]
+# Sums of about a thousand products, made in another order: how far float32 results may differ.
+ROUNDING = 1000 * np.finfo(np.float32).eps
 NEEDS_OPENVINO = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="needs requirements/openvino.txt"
 )
@@ -90,8 +92,8 @@ def test_images_run_together_give_what_each_gives_alone(saved_model, images, eng
     for image, found in zip(images, together, strict=True):
         alone = detector.detect(image)
         assert found.classes.tolist() == alone.classes.tolist()
-        np.testing.assert_allclose(found.boxes, alone.boxes, atol=1e-3)
-        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-6)
+        np.testing.assert_allclose(found.boxes, alone.boxes, atol=ROUNDING * max(image.shape))
+        np.testing.assert_allclose(found.scores, alone.scores, atol=ROUNDING)
 
 
 def test_many_tiles_are_looked_at_in_parts(saved_model, images):

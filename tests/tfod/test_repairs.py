@@ -36,7 +36,6 @@ def run_python(code, path=SCRIPTS, status=0):
         env={**inherited, "PYTHONPATH": str(path)},
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert run.returncode == status, run.stderr

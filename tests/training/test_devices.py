@@ -107,14 +107,14 @@ def test_when_the_first_of_two_workers_is_killed_the_other_ends_and_both_go_on_t
     try:
         wait_for(run_dir / "ckpt-2.index", workers[0], logs[0])
         workers[0].send_signal(signal.SIGKILL)
-        assert workers[1].wait(timeout=200) == 1
+        assert workers[1].wait() == 1
         text = logs[1].read_text()
         assert f"error: {run_dir}: another worker has gone" in text
         assert "Traceback" not in text
         step = json.loads((run_dir / "run.json").read_text())["sessions"][-1]["to_step"]
         workers = start(f"--num_train_steps={step + 10}")
-        assert workers[0].wait(timeout=400) == 0, logs[0].read_text()
-        assert workers[1].wait(timeout=60) == 0, logs[1].read_text()
+        assert workers[0].wait() == 0, logs[0].read_text()
+        assert workers[1].wait() == 0, logs[1].read_text()
     finally:
         for process in workers:
             process.kill()

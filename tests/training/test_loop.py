@@ -242,6 +242,14 @@ def test_a_signal_before_the_first_step_has_nothing_to_wait_for():
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_a_signal_is_no_error_and_is_noted_where_what_it_raises_is_lost():
+    signals = Signals()
+    with pytest.raises(Interrupted):
+        signals.on_signal(signal.SIGTERM, None)
+    assert not issubclass(Interrupted, Exception)  # which several steps take for a bad input
+    assert signals.number == signal.SIGTERM
+
+
 def test_ctrl_c_twice_does_not_wait_but_sigterm_twice_does():
     signals = Signals()
     signals.something_to_keep = True

@@ -36,8 +36,11 @@ def name_some(names, most=5):
     return ", ".join(names[:most]) + more
 
 
-class Interrupted(Exception):  # noqa: N818 - as KeyboardInterrupt, it is no error
-    """A step that was told to stop, and has kept what it had made."""
+class Interrupted(BaseException):  # noqa: N818 - as KeyboardInterrupt, it is no error
+    """A step that was told to stop, and has kept what it had made.
+
+    No Exception, so that what takes any error of TensorFlow's for a bad model doesn't take this.
+    """
 
     def __init__(self, number, kept="", again="Run the same command again to go on."):
         """Takes the signal's number, a sentence about what was kept, and one about what to do."""
@@ -61,9 +64,9 @@ class Signals:
         """Notes a signal or raises Interrupted, as the class says; for signal.signal."""
         del frame
         twice = self.number == number == signal.SIGINT
-        if twice or not self.something_to_keep:
-            raise Interrupted(number)
         self.number = number
+        if twice or not self.something_to_keep:
+            raise Interrupted(number)  # where that is lost, as in a __del__, the step looks for it
         # Not print: this may have interrupted one.
         os.write(sys.__stderr__.fileno(), b"\nstopping: this step is finished and kept first\n")
 

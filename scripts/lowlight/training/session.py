@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 from google.protobuf import text_format
 
-from lowlight.core.errors import DataError
+from lowlight.core.errors import DataError, Interrupted
 from lowlight.core.files import write_text
 from lowlight.core.parallel import Progress
 from lowlight.dataset.classes import read_label_map
@@ -226,7 +226,7 @@ class Session:
                     batches, schedule, progress, writer, images, self._evaluation(record), keep
                 )
             ended = f"step {loop.step}"
-        except Exception as error:
+        except (Exception, Interrupted) as error:
             ended = str(error).split("\n")[0]
             raise
         finally:
