@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from lowlight.core import command
-from lowlight.core.files import CONFIGS, output_dir, write_text
+from lowlight.core.files import CONFIGS, locked, output_dir, write_text
 from lowlight.dataset.anchors import read_anchors
 from lowlight.dataset.overview import read_data_set
 from lowlight.dataset.overview_page import format_page
@@ -38,8 +38,8 @@ def main():
     anchors = read_anchors(config)
     data_set = read_data_set(data_dir, images_dir)
     page = format_page(data_dir.resolve().name, data_set, anchors, images_dir, FLAGS.seed)
-    output_dir(output.parent)
-    write_text(output, page)
+    with locked(output_dir(output.parent), "written", "output"):
+        write_text(output, page)
     print(f"{output}: {len(data_set.entries)} images with {data_set.boxes} boxes")
 
 

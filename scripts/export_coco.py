@@ -12,7 +12,7 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.errors import DataError
-from lowlight.core.files import existing_dir, output_dir, write_text
+from lowlight.core.files import existing_dir, locked, output_dir, write_text
 from lowlight.dataset.classes import SPLITS, read_classes
 from lowlight.dataset.coco import format_coco
 from lowlight.dataset.split import split_by_file
@@ -43,8 +43,8 @@ def main():
     entries = read_tables(data_dir, classes)
     chosen = set(choose_images(entries, data_dir))
     output = Path(FLAGS.output)
-    output_dir(output.parent)
-    write_text(output, format_coco(entries, classes, chosen))
+    with locked(output_dir(output.parent), "written", "output"):
+        write_text(output, format_coco(entries, classes, chosen))
     boxes = sum(len(boxes) for image, boxes in entries if image.filename in chosen)
     print(f"{output}: {len(chosen)} images, {boxes} boxes, {len(classes)} classes")
 

@@ -202,6 +202,17 @@ def test_a_box_wholly_outside_is_refused_with_its_line(exdark, box):
     )
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+def test_an_annotation_larger_than_any_is_refused_before_it_is_read(exdark, zipped):
+    name = "Boat/2015_00002.png.txt"
+    (exdark / "ExDark_Annno" / name).write_bytes(b"\0" * (2**20 + 1))
+    source = exdark / "ExDark_Annno"
+    if zipped:
+        source = shutil.make_archive(exdark / "a", "zip", source)
+    with pytest.raises(DataError, match=rf"{name}: 1,048,577 bytes, and no image's annotation"):
+        gather_annotations(source, exdark / "images")
+
+
 def test_two_annotations_of_one_image_are_refused(exdark):
     folder = exdark / "ExDark_Annno"
     shutil.copy(folder / "Bus/2015_00004.png.txt", folder / "Boat/2015_00004.JPG.txt")

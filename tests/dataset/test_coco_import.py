@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from lowlight.core.errors import DataError
+from lowlight.core.files import locked
 from lowlight.dataset.annotations import gather_annotations
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco_import import (
@@ -367,3 +368,28 @@ def test_an_import_says_what_it_made_and_writes_nothing_where_it_fails(
         "a.jpg,boxes clipped,1\n"
         "a.jpg,crowd boxes left out,1\n"
     )
+
+
+def test_a_folder_that_another_step_writes_is_left_alone(exdark, run_script):
+    """All four scripts that write beside the tables take the folder's lock."""
+    anno, images, back = exdark / "ExDark_Annno", exdark / "images", exdark / "back"
+    back.mkdir()
+    whole = exdark / "whole.json"
+    run_script("export_coco.py", f"--data_dir={exdark}", f"--output={whole}")
+    commands = (
+        ("export_coco.py", f"--data_dir={exdark}", f"--output={back}/a.json"),
+        ("import_coco.py", f"--coco={whole}", f"--images_dir={images}", f"--output_dir={back}"),
+        ("describe_data.py", f"--data_dir={exdark}", f"--output={back}/a.html"),
+        (
+            "make_annotations_csv.py",
+            f"--annotations={anno}",
+            f"--images_dir={images}",
+            f"--output_dir={back}",
+        ),
+    )
+    with locked(back):
+        for command in commands:
+            done = run_script(*command)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert f"error: {back}: is being written already, by process" in done.stderr
+    assert list(back.iterdir()) == []

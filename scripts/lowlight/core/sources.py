@@ -109,6 +109,7 @@ class SourceFile(NamedTuple):
     place: str  # how a message names it
     read: Callable[[], bytes]
     crc: int | None = None  # of an archive's member, as the archive says
+    size: int = 0  # bytes, as the folder or the archive says
 
     @property
     def folder(self):
@@ -167,7 +168,12 @@ def _on_disk(folder):
         for name in names
     )
     return [
-        SourceFile(path.relative_to(folder).as_posix(), str(path), path.read_bytes)
+        SourceFile(
+            path.relative_to(folder).as_posix(),
+            str(path),
+            path.read_bytes,
+            size=path.stat().st_size,
+        )
         for path in paths
         if path.is_file()
     ]
@@ -178,7 +184,11 @@ def _in_archive(path, flag):
     read = _Reader(archive)
     return [
         SourceFile(
-            info.filename, f"{path}: {info.filename}", functools.partial(read, info), info.CRC
+            info.filename,
+            f"{path}: {info.filename}",
+            functools.partial(read, info),
+            info.CRC,
+            info.file_size,
         )
         for info in members
     ]

@@ -20,6 +20,7 @@ from lowlight.dataset.tables import AnnotationRow, ImageRow, flat_name
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
 from lowlight.images.reading import image_size, is_image_name, list_jpegs
 
+MOST_BYTES = 2**20  # of an annotation, some 15,000 boxes
 _NO_FACTS = ImageFacts("", "", "", "")
 
 
@@ -127,6 +128,11 @@ def image_stem(name, flatten=False):
 
 
 def _add_image(found, path, file, name, facts):
+    if file.size > MOST_BYTES:
+        raise DataError(
+            f"{file.place}: {file.size:,} bytes, and no image's annotation has over "
+            f"{MOST_BYTES:,}.\n  Replace or remove it."
+        )
     width, height = image_size(path)
     boxes = parse_bbgt(file.read(), file.place)
     rows = [_box_row(path.name, width, height, box, f"{file.place}:{box.line}") for box in boxes]
