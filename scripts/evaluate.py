@@ -37,7 +37,7 @@ flags.DEFINE_string(
     "output_dir",
     None,
     "Where to; by default eval/ in the run's folder, eval_<name>/ with --records, or "
-    "<name>_eval/ beside --detections.",
+    "<name>_eval/ beside --detections; with flags that change the score their names at the end.",
 )
 define_detector_flags(engine="tensorflow")
 flags.DEFINE_float("score_threshold", 0.0, "Leave out detections with a lower score.", 0, 1)

@@ -35,6 +35,8 @@ def archive_of(tmp_path, *names):
         (["crops/Cat/a.jpg"], "own crops"),
         (["a.jpg", "a.jpg/b.jpg"], "a.jpg: would be a picture, and the folder of others"),
         (["a.avif", "a.avif.jpg"], r"a\.avif and a\.avif\.jpg: would be written to the same"),
+        (["./a.jpg", "a.jpg"], r"\./a\.jpg and a\.jpg: would be written to the same"),
+        (["./index.html/a.jpg"], "own index.html"),
         (["deep/gallery/a.jpg", "deep/index.html/b.jpg"], None),
     ],
 )

@@ -181,7 +181,7 @@ def test_watching_scores_what_is_not_yet_scored_and_ends_with_the_training(
     log = folder / "scored.jsonl"
     log.write_bytes(log.read_bytes()[:-9])
     done = run_checked(run_script, "evaluate.py", *flags, "--watch")
-    assert "goes on after 2 images that were scored before" in done.stdout
+    assert "continues after 2 images that were scored before" in done.stdout
     assert "the training has ended" in done.stdout
     assert json.loads((folder / "metrics.json").read_text())["images"] == 4
 
@@ -196,7 +196,9 @@ def test_evaluation_on_training_records_goes_to_a_folder_of_its_own(trained, dat
         "--eval_on_train_data",
         "--sample_1_of_n_eval_on_train_examples=4",
     )
-    assert json.loads((trained[0] / "eval_train" / "metrics.json").read_text())["images"] == 3
+    assert (
+        json.loads((trained[0] / "eval_train_1_of_4" / "metrics.json").read_text())["images"] == 3
+    )
 
 
 def test_an_export_made_again_replaces_only_what_it_made(exported, run_script):

@@ -1,6 +1,7 @@
 """Scores a model on records: detects, continues where it was interrupted, and keeps the numbers."""
 
 import glob
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Source:
     sample_1_of_n: int = 1  # take every n-th record
     detector: dict = field(default_factory=dict)  # as `detector.Detector` takes it
     variant: str = ""  # of the plain score
+    plain_dir: Path | None = None  # where the plain score's log is, which a variant begins with
 
 
 def evaluate_model(
@@ -85,7 +87,7 @@ def evaluate_model(
     plain = Path(run_dir or model.run_dir) / "eval"
     if on_train_data or are_others:
         plain = plain.with_name(f"eval_{Path(paths[0]).stem}")
-    variant = variant_of(options, sample_1_of_n, detector or {})
+    variant = variant_of(options, sample_1_of_n, detector)
     if eval_dir is None:
         eval_dir = plain.with_name(f"{plain.name}_{variant}") if variant else plain
     elif variant and Path(eval_dir).resolve() == (model.run_dir / "eval").resolve():
@@ -93,7 +95,15 @@ def evaluate_model(
             f"{eval_dir}: is for the plain score on all images, not for {variant}.\n"
             "  Leave --output_dir out, or choose another."
         )
-    source = Source(paths, label_map_path, Path(eval_dir), sample_1_of_n, detector or {}, variant)
+    source = Source(
+        records=paths,
+        label_map_path=label_map_path,
+        eval_dir=Path(eval_dir),
+        sample_1_of_n=sample_1_of_n,
+        detector=detector or {},
+        variant=variant,
+        plain_dir=plain,
+    )
     return evaluate(model, source, options, on_image), model.path
 
 
@@ -139,8 +149,10 @@ def evaluate(model, source: Source, options: Options, on_image=None) -> dict:
     output_dir(source.eval_dir)
     # A watcher and the training itself may score the same run at the same time.
     with locked(source.eval_dir, "scored", "output_dir", waits=True):
-        began = time.monotonic()
-        with DetectionLog(source.eval_dir / LOG, _identity(model, source)) as log:
+        began, path = time.monotonic(), source.eval_dir / LOG
+        if source.variant and not path.exists() and (source.plain_dir / LOG).is_file():
+            shutil.copyfile(source.plain_dir / LOG, path)
+        with DetectionLog(path, _identity(model, source)) as log:
             records = detect_records(model, source, names, total, on_image, log)
             lines = [log.images[record.filename] for record in records]
         about = {

@@ -158,11 +158,12 @@ class Options:
     data_dir: str | None = None  # where images.csv is
 
 
-def variant_of(options: Options, sample_1_of_n: int, detector: dict) -> str:
+def variant_of(options: Options, sample_1_of_n: int = 1, detector: dict | None = None) -> str:
     """Returns in what a score differs from the plain one on all images, "" in nothing.
 
     It is the end of a folder's name, as "limit_10_tta".
     """
+    detector = detector or {}
     numbers = {
         "limit": options.limit,
         "1_of": sample_1_of_n if sample_1_of_n > 1 else None,
@@ -236,14 +237,16 @@ def score_file(path, source, eval_dir, options: Options) -> Score:
     Args:
         path: a JSON file in COCO's results form.
         source: truth_source.TruthSource.
-        eval_dir: the output folder, made where it is missing; None for one beside the file.
+        eval_dir: the output folder, made where it is missing; None for one beside the file, whose
+            name ends with what `variant_of` says.
         options: Options.
 
     Raises:
         DataError: as the readers of detections and ground truth; an output that is an input.
     """
     path = Path(path)
-    eval_dir = Path(eval_dir or path.with_name(f"{path.stem}_eval"))
+    name = "_".join(filter(None, (path.stem, "eval", variant_of(options))))
+    eval_dir = Path(eval_dir or path.with_name(name))
     inputs = {Path(given).resolve(): given for given in (path, source.coco) if given}
     over = [inputs[p] for p in ((eval_dir / name).resolve() for name in _OUTPUTS) if p in inputs]
     if over:

@@ -69,7 +69,9 @@ def prepare_save_path(save_path, files: list, source) -> Path:
         )
     outputs = {}
     for file in files:
-        outputs.setdefault(output_name(file.name), []).append(file.name)
+        # An archive may hold ./a.jpg beside a.jpg.
+        name = str(PurePosixPath(output_name(file.name)))
+        outputs.setdefault(name, []).append(file.name)
     _check_apart(outputs)
     _check_inputs(folder, [*outputs, *(small_name(file.name) for file in files)], files, source)
     return output_dir(folder)
