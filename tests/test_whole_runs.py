@@ -1,4 +1,4 @@
-"""A run is begun, killed, stopped, scored and gone on with, by this loop and by TFOD's."""
+"""A run is begun, killed, stopped, scored and continued, by this loop and by TFOD's."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Results in COCO's form are read with every check, and a wrong file is told in one sentence."""
+"""Results in COCO's form are read with every check; a wrong file is an error of one sentence."""
 
 import json
 

@@ -130,7 +130,7 @@ def test_videos_beside_images_are_said_to_be_left_out(photos, capsys):
     for source in (photos, f"{photos}/*"):
         assert len(find_images(source)) == 2
         told = capsys.readouterr().err
-        assert "videos left out, of which each is given by itself: 7 (" in told
+        assert "videos left out: 7 (" in told
         assert "and 2 more" in told
 
 

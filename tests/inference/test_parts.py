@@ -1,4 +1,4 @@
-"""What was found is kept in Parquet files, of which each is whole and says how it was made."""
+"""What was found is kept in Parquet files, each whole, which say how it was made."""
 
 import pandas as pd
 import pytest

@@ -140,10 +140,10 @@ def _check_same(truth, first, eval_dir, first_dir):
         (boxes == first_boxes, f"{boxes} boxes against {first_boxes}"),
         (_are_same_boxes(truth, first), "other boxes"),
     )
-    told = next((told for holds, told in checks if not holds), None)
-    if told:
+    difference = next((difference for holds, difference in checks if not holds), None)
+    if difference:
         raise DataError(
-            f"{eval_dir}: scored on other ground truth than {first_dir} ({told}).\n"
+            f"{eval_dir}: scored on other ground truth than {first_dir} ({difference}).\n"
             "  Evaluate both on the same records, or on the same --data_dir and --split."
         )
 

@@ -271,9 +271,9 @@ def trace_curves(truth, ranked, matches):
         ranked: matching.Ranked.
         matches: their Matches; the first range and IoU count.
     """
-    told = ~matches.ignored[:, 0, 0]
-    scores, correct = ranked.scores[told], matches.correct[told, 0, 0]
-    labels, images = ranked.labels[told], ranked.images[told]
+    counted = ~matches.ignored[:, 0, 0]
+    scores, correct = ranked.scores[counted], matches.correct[counted, 0, 0]
+    labels, images = ranked.labels[counted], ranked.images[counted]
     boxes = np.bincount(truth.labels[matches.counted[:, 0]], minlength=len(truth.names))
     order = np.lexsort((images, -scores))
     curves = [Curve("All", int(boxes.sum()), scores[order], correct[order])]

@@ -32,9 +32,9 @@ class Errors(NamedTuple):
     rows: np.ndarray  # int [D], places in Found, image by image, best score first
     kinds: np.ndarray  # str [D], "" for a right one
     boxes: np.ndarray  # int [D], the box it is right or wrong about, -1 for none
-    repairs: np.ndarray  # bool [D], whether mending it would find its box
+    repairs: np.ndarray  # bool [D], whether correcting it would find its box
     ious: np.ndarray  # float [D], with the box
-    missed: np.ndarray  # bool [G], neither found nor findable by mending a detection
+    missed: np.ndarray  # bool [G], not found, nor by correcting a detection
 
 
 def find_errors(truth, found):
@@ -111,7 +111,7 @@ def _ignore_in_crowds(truth, found, rows, crowds, kinds):
 
 
 def _best_repairs(scores, kinds, boxes, taken):
-    """Says which errors of class or place would, mended, find a box: of each box's the best."""
+    """Says which errors of class or place would, corrected, find a box: of each box's the best."""
     repairs = np.zeros(len(kinds), bool)
     able = np.flatnonzero(np.isin(kinds, ("Cls", "Loc")))
     able = able[~taken[boxes[able]]]
@@ -121,32 +121,32 @@ def _best_repairs(scores, kinds, boxes, taken):
 
 
 def cost_errors(truth, found, errors):
-    """Returns {kind: (how many, the average precision at IoU 0.5 that mending them all gains)}.
+    """Returns {kind: (how many, the average precision at IoU 0.5 that correcting them all gains)}.
 
-    Mended, a wrong class or place finds its box where nothing better does, any other wrong
+    Corrected, a wrong class or place finds its box where nothing better does, any other wrong
     detection is gone, and a missed object isn't asked for.
     """
     positives = np.bincount(truth.labels[~truth.crowd], minlength=len(truth.names))
     rows, right = errors.rows, errors.kinds == _RIGHT
-    told = errors.kinds != _IGNORED
+    counted = errors.kinds != _IGNORED
     before = _mean_precision(
-        found.labels[rows[told]], found.scores[rows[told]], right[told], positives
+        found.labels[rows[counted]], found.scores[rows[counted]], right[counted], positives
     )
-    # Of equal scores the right ones come last once something is mended, as in tidecv.
-    order = np.concatenate([np.flatnonzero(told & ~right), np.flatnonzero(right)])
+    # Of equal scores the right ones come last once something is corrected, as in tidecv.
+    order = np.concatenate([np.flatnonzero(counted & ~right), np.flatnonzero(right)])
     kinds, scores = errors.kinds[order], found.scores[rows[order]]
     labels, correct = found.labels[rows[order]], kinds == _RIGHT
     costs = {}
     for kind in KINDS:
-        mended, repairs = kinds == kind, errors.repairs[order]
-        kept, found_now = ~mended | repairs, mended & repairs
+        corrected, repairs = kinds == kind, errors.repairs[order]
+        kept, found_now = ~corrected | repairs, corrected & repairs
         theirs = labels.copy()
         theirs[found_now] = truth.labels[errors.boxes[order][found_now]]
         missed = truth.labels[errors.missed] if kind == "Miss" else np.zeros(0, int)
         wanted = positives - np.bincount(missed, minlength=len(positives))
         now_right = correct | found_now
         after = _mean_precision(theirs[kept], scores[kept], now_right[kept], wanted)
-        count = int(errors.missed.sum() if kind == "Miss" else mended.sum())
+        count = int(errors.missed.sum() if kind == "Miss" else corrected.sum())
         costs[kind] = count, max(after - before, 0.0)
     return costs
 
@@ -205,18 +205,18 @@ def confuse(truth, found, threshold):
     """
     found = found.at(found.scores >= threshold)
     box_of, detection_of = _pair_off(truth, found)
-    told = (box_of >= 0) | ~_in_crowds(truth, found)
+    counted = (box_of >= 0) | ~_in_crowds(truth, found)
     real = ~truth.crowd
     kinds = len(truth.names)
     truths = np.where(box_of >= 0, _at(truth.labels, box_of), kinds)
     matrix = np.zeros((kinds + 1, kinds + 1), int)
-    np.add.at(matrix, (truths[told], found.labels[told]), 1)
+    np.add.at(matrix, (truths[counted], found.labels[counted]), 1)
     missed = real & (detection_of < 0)
     np.add.at(matrix, (truth.labels[missed], kinds), 1)
     right = (box_of >= 0) & (truths == found.labels)
     count = len(truth.filenames)
     correct = np.bincount(found.images[right], minlength=count)
-    wrong = np.bincount(found.images[told & ~right], minlength=count)
+    wrong = np.bincount(found.images[counted & ~right], minlength=count)
     boxes = np.bincount(truth.images[real], minlength=count)
     return Confusion(threshold, matrix, correct, wrong, boxes - correct)
 

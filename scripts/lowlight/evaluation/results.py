@@ -162,7 +162,7 @@ class _Images:
 
 
 def _same(name):
-    """Returns a name in the one form that Unicode has for what looks alike."""
+    """Returns a name in one form, as Unicode has several for letters such as ü."""
     return unicodedata.normalize("NFC", name)
 
 

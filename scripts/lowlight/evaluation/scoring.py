@@ -46,7 +46,7 @@ class Score(NamedTuple):
     calibration: Calibration
     confusion: Confusion
     errors: Errors
-    costs: dict  # {TIDE's kind: (how many, average precision that mending them gains)}
+    costs: dict  # {TIDE's kind: (how many, average precision that correcting them gains)}
 
 
 def score_detections(truth, found, facts, samples=1000, seed=0, found_brightness=None):

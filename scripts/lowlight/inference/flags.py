@@ -1,12 +1,12 @@
 """The flags of inference: by which model and how it runs, and from which scores objects count."""
 
 import difflib
-import json
 
 from absl import flags
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
+from lowlight.core.json_texts import parse_json
 from lowlight.core.log import fingerprint
 from lowlight.dataset.classes import read_label_map
 from lowlight.detector.engines import PRECISIONS, choose_engine
@@ -102,10 +102,7 @@ def _read_scores(path):
         "--score_threshold is a number from 0 to 1, a JSON file {class name: number}, or an "
         "evaluation's metrics.json."
     )
-    try:
-        scores = json.loads(existing_file(path, remedy).read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}).\n  {remedy}") from error
+    scores = parse_json(existing_file(path, remedy).read_bytes(), path, remedy)
     if not isinstance(scores, dict) or not scores:
         raise DataError(f"{path}: no object of class names.\n  {remedy}")
     best = scores.get("best_thresholds")
@@ -186,7 +183,7 @@ def inference_options(thresholds):
 
 
 def facts_of(model, engine):
-    """Returns what is told of how detections were made, a JSON object.
+    """Returns how detections are made, a JSON object.
 
     Args:
         model: runs.Model.

@@ -52,7 +52,7 @@ def find_images(source, recursive=False, lines=None, flag="images_folder_dir"):
         raise _no_image(source, recursive, flag)
     _check_names(found)
     if source != STANDARD_INPUT and not Path(source).is_file() and (left := _videos_near(source)):
-        note = f"videos left out, of which each is given by itself: {len(left)} ({name_some(left)})"
+        note = f"videos left out: {len(left)} ({name_some(left)}). Give each by itself."
         print(note, file=sys.stderr)
     return found
 
@@ -77,7 +77,7 @@ def opened_upright(file: SourceFile) -> Iterator[Image.Image]:
 
 
 def read_upright(file: SourceFile) -> Image.Image:
-    """Returns what `opened_upright` yields, whose size nobody bounds any more."""
+    """Returns what `opened_upright` yields, to be kept."""
     with opened_upright(file) as image:
         return image
 

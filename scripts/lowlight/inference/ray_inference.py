@@ -28,7 +28,7 @@ _PART_IMAGES, _PART_SECONDS = 1000, 60.0  # of a part: what comes first ends it
 
 
 class Task(NamedTuple):
-    """What each worker is told. Its paths are absolute: a worker has another working folder."""
+    """What each worker needs; paths are absolute, because it has another working folder."""
 
     model: object  # runs.Model
     options: dict  # of detector.Detector
@@ -41,8 +41,8 @@ class Task(NamedTuple):
 class Worker:
     """A model in a process of its own. Ray Data gives it tables of images, and takes what it found.
 
-    What isn't an image's fault is told as an error of _MODEL or _BUG, since Ray would have the
-    other tables done, and be told the same of each.
+    What isn't an image's fault comes back as an error of _MODEL or _BUG, because Ray would try the
+    other tables as well, and get the same of each.
     """
 
     def __init__(self, task):
@@ -132,7 +132,7 @@ def detect_in_workers(ray, files, task, share, parts, progress):
         errors.append(
             DataError(
                 f"{name_some(missing)}: each worker that had one died.\n"
-                "  Memory may be short: take fewer --workers. Run the same command again to go on."
+                "  Memory may be short: take fewer --workers, and run the same command again."
             )
         )
     return errors
