@@ -172,3 +172,15 @@ def test_both_names_of_a_class_are_texts_of_its_id(tmp_path):
 def test_a_missing_label_map_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"label_map\.txt: no such file\.\n  make_tfrecords\.py"):
         read_label_map(tmp_path / "label_map.txt")
+
+
+@pytest.mark.slow
+def test_tfod_reads_a_label_map_with_a_byte_order_mark_as_we_do(tmp_path):
+    import lowlight.tfod.training  # noqa: F401
+
+    from object_detection.utils import label_map_util  # isort: skip
+
+    path = tmp_path / "label_map.pbtxt"
+    path.write_text("\ufeffitem { id: 3 name: 'C' 'at' display_name: 'Tom\\'s' }")
+    assert label_map_util.get_label_map_dict(str(path)) == {"Cat": 3}
+    assert read_label_map(path) == {3: "Tom's"}

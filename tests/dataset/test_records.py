@@ -1,6 +1,7 @@
 """Records hold what the tables and the images say, in the keys that TFOD reads."""
 
 import csv
+import gzip
 import hashlib
 import io
 
@@ -10,9 +11,9 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.records import count_records, read_records
+from lowlight.dataset.records import ImageNames, name_images, read_records
 from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table
-from lowlight.dataset.writing import make_example, write_records
+from lowlight.dataset.writing import framed, make_example, write_records
 
 CLASS_IDS = {name: number for number, name in enumerate(CLASSES, 1)}
 IMAGE = ImageRow("a.jpg", "Cat/a.jpg", 80, 40, "Cat", "Low", "Indoor", "train", 2)
@@ -78,8 +79,7 @@ def test_an_example_has_tfods_keys_with_edges_as_fractions_and_ids_from_1():
 
 
 def test_what_is_read_is_what_was_written(record_path):
-    (record,) = read_records([record_path])
-    assert count_records([record_path, record_path]) == 2
+    (record,) = read_records([record_path], CLASS_IDS)
     assert (record.filename, record.width, record.height) == ("a.jpg", 80, 40)
     assert record.encoded == jpeg()
     assert record.sha256 == hashlib.sha256(jpeg()).hexdigest()
@@ -103,17 +103,120 @@ def test_tfods_own_decoder_reads_a_record(record_path, tmp_path):
     np.testing.assert_allclose(decoded["groundtruth_boxes"], [[0.25, 0.1, 0.5, 0.5], [0, 0, 1, 1]])
 
 
+@pytest.fixture
+def write(tmp_path):
+    """Writes records of a.jpg with Cat and Table, each with some keys changed; None leaves one out.
+
+    Returns the path.
+    """
+
+    def run(*changes):
+        path, frames = tmp_path / "theirs.record", []
+        for changed in changes:
+            example = make_example(IMAGE, BOXES, jpeg(), CLASS_IDS)
+            for key, values in changed.items():
+                feature = example.features.feature[key]
+                feature.Clear()
+                if values is None:
+                    del example.features.feature[key]
+                else:
+                    kind = {bytes: "bytes", int: "int64", float: "float"}[type(values[0])]
+                    getattr(feature, f"{kind}_list").value.extend(values)
+            frames += framed(example.SerializeToString())
+        path.write_bytes(b"".join(frames))
+        return path
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("image/filename", "image/source_id", "image/format", "image/key/sha256"),
+        *("image/height", "image/width", "image/object/class/label", "image/object/class/text"),
+    ],
+)
+def test_what_tfod_has_a_default_for_may_be_missing(write, key):
+    (record,) = read_records([write({key: None})], CLASS_IDS)
+    assert (record.width, record.height, record.classes.tolist()) == (80, 40, [6, 12])
+
+
+def test_the_text_says_the_class_where_text_and_label_differ(write):
+    path = write({"image/object/class/label": [1, 2]})
+    (record,) = read_records([path], CLASS_IDS)
+    assert (record.classes.tolist(), record.labels) == ([6, 12], (1, 2))
+
+
+def test_crowds_and_areas_are_read_and_a_pixel_outside_is_clipped(write):
+    given = {"is_crowd": [0, 1], "area": [7.0, 9.0], "bbox/xmax": [1.0125, 1.5]}
+    given["bbox/ymin"] = [-0.0001, -0.1]
+    path = write({f"image/object/{key}": values for key, values in given.items()}, {})
+    record, plain = read_records([path], CLASS_IDS)
+    assert (record.crowd.tolist(), record.areas.tolist()) == ([False, True], [7, 9])
+    assert record.unit_yxyx[:, [0, 3]].tolist() == [[0, 1], [pytest.approx(-0.1), 1.5]]
+    assert (plain.crowd.tolist(), plain.areas) == ([False, False], None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"class/text": [b"Cat", b"Owl"]}, "class 'Owl' .* isn't in the label map .it has Bicycle"),
+        ({"class/text": [b"Cat"]}, "class/text or class/label has 1 values for 2 boxes"),
+        ({"bbox/xmin": [0.1]}, "bbox/xmin has 1 values for 2 boxes"),
+        ({"is_crowd": [1]}, "is_crowd has 1 values for 2 boxes"),
+        ({"bbox/ymin": [b"0", b"1"]}, "bbox/ymin is a bytes_list, not a float_list"),
+    ],
+    ids=["text unknown", "one class", "one edge", "one crowd", "edges as text"],
+)
+def test_what_tfod_would_stumble_over_is_named(write, changed, message):
+    path = write({}, {f"image/object/{key}": values for key, values in changed.items()})
+    with pytest.raises(DataError, match=rf"theirs\.record: record 2: .*{message}"):
+        list(read_records([path], CLASS_IDS))
+
+
+def test_a_compressed_record_file_is_named_as_that(write):
+    path = write({})
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match=r"theirs\.record: compressed with GZIP.*\n.*gunzip"):
+        list(read_records([path], CLASS_IDS))
+
+
+@pytest.mark.parametrize(
+    ("filenames", "source_ids", "names", "numbers"),
+    [
+        ("ab", "ab", ["a", "b"], None),
+        ("aa", ["x/a", "y/a"], ["x/a", "y/a"], None),
+        ("ab", "xx", ["a", "b"], None),
+        ("ab", ["7", "139"], ["a", "b"], [7, 139]),
+        ("aa", ["7", "139"], ["7", "139"], [7, 139]),
+        (["", ""], ["", ""], ["theirs.record: record 1", "theirs.record: record 2"], None),
+    ],
+    ids=["alike", "two cameras", "one source", "COCO's", "numbers alone", "none"],
+)
+def test_images_are_named_by_source_else_by_file_else_by_place(
+    write, filenames, source_ids, names, numbers
+):
+    pairs = zip(filenames, source_ids, strict=True)
+    path = write(
+        *(
+            {"image/filename": [name.encode()], "image/source_id": [source.encode()]}
+            for name, source in pairs
+        )
+    )
+    assert name_images([path]) == ImageNames(names, numbers)
+
+
 def test_an_image_without_boxes_is_kept_with_none(tmp_path, images_dir):
     path = tmp_path / "none.tfrecord"
     write_records(path, [(IMAGE, [])], images_dir, CLASS_IDS, lambda: None)
-    (record,) = read_records([path])
+    (record,) = read_records([path], CLASS_IDS)
     assert (record.unit_yxyx.shape, record.classes.shape) == ((0, 4), (0,))
 
 
 def test_a_record_file_that_is_cut_short_is_named_with_the_place(record_path):
     record_path.write_bytes((record_path.read_bytes() * 2)[:-5])
     with pytest.raises(DataError, match=r"train\.tfrecord: damaged after record 1"):
-        count_records([record_path])
+        list(read_records([record_path], CLASS_IDS))
 
 
 @pytest.mark.slow
@@ -123,8 +226,8 @@ def test_a_record_of_something_else_is_named(tmp_path):
     path = tmp_path / "other.tfrecord"
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(b"no example")
-    with pytest.raises(DataError, match=r"other\.tfrecord: record 1: not an example"):
-        list(read_records([path]))
+    with pytest.raises(DataError, match=r"other\.tfrecord: record 1: no tf\.train\.Example"):
+        list(read_records([path], CLASS_IDS))
 
 
 def test_an_image_of_another_size_than_its_row_is_refused(tmp_path, images_dir):
@@ -212,7 +315,8 @@ def test_ones_own_classes_get_the_ids_of_their_lines(tmp_path, images_dir, make_
     printed, _ = make_records("--split=official")
     assert "label_map.txt: 2 classes\n" in printed
     assert read_label_map(tmp_path / "label_map.txt") == {1: "Street lamp", 2: "Cat"}
-    records = list(read_records([tmp_path / "test.tfrecord"]))
+    ids = {"Street lamp": 1, "Cat": 2}
+    records = list(read_records([tmp_path / "test.tfrecord"], ids))
     assert [record.classes.tolist() for record in records] == [[1], [2], [2]]
 
 

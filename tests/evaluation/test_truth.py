@@ -7,6 +7,7 @@ import pytest
 from scored import random_case
 
 from lowlight.core.errors import DataError
+from lowlight.dataset.records import ImageNames, Record
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
 from lowlight.evaluation.truth import (
     format_truth,
@@ -60,32 +61,62 @@ def test_a_split_without_images_is_named_with_those_that_there_are(data_dir):
 def test_records_give_what_tables_give_though_they_hold_float32_fractions(data_dir):
     truth = read_truth_of_tables(data_dir)
     numbers = {name: number for number, name in zip(truth.class_ids, truth.names, strict=True)}
-    rows = []
+    records = []
     for image in reversed(IMAGES):
         of_image = [box for box in BOXES if box.filename == image.filename]
         unit = [(b.ymin / 299, b.xmin / 401, b.ymax / 299, b.xmax / 401) for b in of_image]
         ids = [numbers[box.class_name] for box in of_image]
-        rows.append((image.filename, 401, 299, np.array(unit, np.float32), ids))
+        records.append(record(image.filename, unit, ids, size=(401, 299)))
     names = dict(zip(truth.class_ids, truth.names, strict=True))
-    records = truth_of_records(rows, names, "test.tfrecord")
-    assert records.filenames == truth.filenames
-    assert records.ltwh.tolist() == truth.ltwh.tolist()
-    assert records.labels.tolist() == truth.labels.tolist()
+    found = truth_of_records(records, names_of(records), names, "test.tfrecord")
+    assert found.filenames == truth.filenames
+    assert found.ltwh.tolist() == truth.ltwh.tolist()
+    assert found.labels.tolist() == truth.labels.tolist()
+
+
+def record(filename, unit_yxyx, ids, size=(100, 50), **given):
+    """Returns a Record whose boxes are single objects without areas."""
+    given = {"areas": None, "crowd": np.zeros(len(ids), bool)} | given
+    unit_yxyx = np.array(unit_yxyx, np.float32).reshape(-1, 4)
+    ids = np.array(ids, np.int64)
+    image = {"filename": filename, "encoded": b"", "width": size[0], "height": size[1]}
+    boxes = {"unit_yxyx": unit_yxyx, "classes": ids, "labels": tuple(ids)}
+    return Record(place="x.tfrecord: record 1", sha256="", **image, **boxes, **given)
+
+
+def names_of(records):
+    return ImageNames([one.filename for one in records], None)
+
+
+def test_records_keep_crowds_and_the_areas_that_they_give():
+    areas, crowd = np.float32([7, 2048]), np.array([False, True])
+    boxes = [[0, 0, 0.5, 0.5], [0.5, 0, 1, 1]]
+    records = [
+        record("a.jpg", boxes, [1, 1], areas=areas, crowd=crowd),
+        record("b.jpg", boxes, [1, 1]),
+    ]
+    truth = truth_of_records(records, names_of(records), {1: "Cat"}, "test.tfrecord")
+    assert truth.areas.tolist() == [7, 2048, 1250, 2500]
+    assert truth.crowd.tolist() == [False, True, False, False]
+    assert truth.boxes == 3
+
+
+def test_numbers_in_the_records_are_the_images_ids():
+    records = [record("b.jpg", [], []), record("a.jpg", [], [])]
+    images = ImageNames(["b.jpg", "a.jpg"], [139, 7])
+    truth = truth_of_records(records, images, {1: "Cat"}, "x", {"a.jpg": 1, "b.jpg": 2})
+    assert (truth.filenames, truth.image_ids.tolist()) == (("a.jpg", "b.jpg"), [7, 139])
 
 
 def test_records_whose_class_the_label_map_lacks_are_named():
-    rows = [("a.jpg", 9, 9, np.zeros((1, 4)), [5])]
-    with pytest.raises(DataError, match=r"test.tfrecord: a.jpg has class 5, which the label map"):
-        truth_of_records(rows, {1: "Cat"}, "test.tfrecord")
+    records = [record("a.jpg", [[0, 0, 1, 1]], [5])]
+    with pytest.raises(DataError, match=r"record 1 \(a.jpg\) has class 5, which the label map"):
+        truth_of_records(records, names_of(records), {1: "Cat"}, "x.tfrecord")
 
 
-@pytest.mark.parametrize(
-    ("count", "message"), [(0, "holds no image"), (2, "a.jpg stands here twice")]
-)
-def test_records_without_images_or_with_one_twice_are_named(count, message):
-    rows = [("a.jpg", 9, 9, np.zeros((0, 4)), [])] * count
-    with pytest.raises(DataError, match=message):
-        truth_of_records(rows, {1: "Cat"}, "test.tfrecord")
+def test_records_without_images_are_named():
+    with pytest.raises(DataError, match=r"x.tfrecord: holds no image"):
+        truth_of_records([], names_of([]), {1: "Cat"}, "x.tfrecord")
 
 
 def test_what_is_written_as_coco_reads_back_with_crowds_areas_and_facts(tmp_path):

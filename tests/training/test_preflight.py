@@ -21,21 +21,16 @@ ZOO_INDEX = "efficientdet_d1_coco17_tpu-32.ckpt-0"
 NAMES = {1: "Fox", 2: "Owl", 3: "Hedgehog"}
 
 
-def example(label=1, box=(0.1, 0.2, 0.5, 0.6), size=(8, 6), encoded=None):
-    """Returns a serialised record of an image of 8x6 pixels with one box."""
+def example(label):
+    """Returns a record of an image of 8x6 pixels with one box."""
     from lowlight.dataset.tables import AnnotationRow, ImageRow
     from lowlight.dataset.writing import make_example
 
     stream = io.BytesIO()
     Image.new("RGB", (8, 6)).save(stream, "JPEG")
-    image = ImageRow("a.jpg", "a.jpg", *size, "", "", "", "", 1)
-    row = AnnotationRow("a.jpg", 8, 6, "x", 0, 0, 8, 6)
-    made = make_example(
-        image, [row], stream.getvalue() if encoded is None else encoded, {"x": label}
-    )
-    for edge, value in zip(("ymin", "xmin", "ymax", "xmax"), box, strict=True):
-        made.features.feature[f"image/object/bbox/{edge}"].float_list.value[:] = [value]
-    return made
+    image = ImageRow("a.jpg", "a.jpg", 8, 6, "", "", "", "", 1)
+    row = AnnotationRow("a.jpg", 8, 6, NAMES[label], 1, 1, 5, 4)
+    return make_example(image, [row], stream.getvalue(), {NAMES[label]: label})
 
 
 def write(path, *examples):
@@ -95,7 +90,7 @@ def test_a_training_that_will_work_is_described_in_a_table(data_dir):
 
 
 def test_what_spoils_a_training_or_its_evaluation_is_a_warning(data_dir):
-    from lowlight.training.checks import RecordCounts
+    from lowlight.dataset.record_checks import RecordCounts
     from lowlight.training.preflight import _data_warnings
 
     config = small_config(data_dir)
@@ -235,47 +230,6 @@ def test_a_checkpoint_that_was_cut_short_is_refused(start, data_dir, suffix, kee
     train = start_config((None, data_dir / "ckpt-1"), data_dir)
     with pytest.raises(DataError, match=message):
         check_start(start[0], train, "x.config")
-
-
-BAD_RECORDS = {
-    "a label above the map's": ([example, {"label": 4}], r"record 2 \(a.jpg\): label 4, which"),
-    "label 0": ([example, {"label": 0}], "label 0, which the label map lacks .it has 1, 2, 3"),
-    "a box turned round": ([example, {"box": (0.5, 0.1, 0.2, 0.3)}], "isn't inside its image"),
-    "a box outside": ([example, {"box": (0.5, 0.1, 1.2, 0.3)}], "isn't inside its image"),
-    "a box of NaN": ([example, {"box": (float("nan"), 0.1, 0.2, 0.3)}], "isn't inside its image"),
-    "another size": ([example, {"size": (9, 6)}], "8x6 pixels, but the record says 9x6"),
-    "no image": ([example, {"encoded": b"dear"}], "not an image"),
-}
-
-
-@pytest.mark.parametrize(("made", "message"), BAD_RECORDS.values(), ids=BAD_RECORDS)
-def test_a_record_that_cannot_be_learned_from_is_named(tmp_path, made, message):
-    from lowlight.training.checks import count_and_check
-
-    path = write(tmp_path / "train.tfrecord", example(), made[0](**made[1]))
-    with pytest.raises(DataError, match=message):
-        count_and_check([path], NAMES)
-
-
-def test_records_that_are_empty_or_cut_short_are_named(tmp_path):
-    from lowlight.training.checks import count_and_check
-
-    path = write(tmp_path / "train.tfrecord", example(), example())
-    os.truncate(path, path.stat().st_size - 3)
-    with pytest.raises(DataError, match="train.tfrecord: damaged after record 1"):
-        count_and_check([path], NAMES)
-    path.write_bytes(b"")
-    with pytest.raises(DataError, match="train.tfrecord: holds no record"):
-        count_and_check([path], NAMES)
-
-
-def test_boxes_and_classes_are_counted_over_all_files(tmp_path):
-    from lowlight.training.checks import count_and_check
-
-    files = [write(tmp_path / name, example(2), example(2)) for name in "ab"]
-    counts = count_and_check(files, NAMES)
-    assert (counts.files, counts.images, counts.boxes, counts.most) == (2, 4, 4, 1)
-    assert counts.unseen == ("Fox", "Hedgehog")
 
 
 BAD_TRAININGS = {

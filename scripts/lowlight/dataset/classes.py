@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import text_format
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
+from lowlight.core.tfrecords import message_class
 
 # In the order of ExDark's imageclasslist.txt (https://github.com/cs-chan/Exclusively-Dark-Image-Dataset):
 # a name's place, counted from 1, is its number there and its id in the label map.
@@ -70,19 +71,6 @@ message_type {
   field { name: "item" number: 1 label: LABEL_REPEATED type_name: "StringIntLabelMapItem" }
 }
 """
-
-
-def message_class(description, name):
-    """Returns a protobuf message's class.
-
-    Args:
-        description: of the file that defines it, a FileDescriptorProto in text form.
-        name: the message's, with its package.
-    """
-    file = text_format.Parse(description, descriptor_pb2.FileDescriptorProto())
-    pool = descriptor_pool.DescriptorPool()  # of its own: TensorFlow or TFOD may define it, too
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 
 _LabelMapProto = message_class(_LABEL_MAP, "object_detection.protos.StringIntLabelMap")

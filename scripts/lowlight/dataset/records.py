@@ -1,167 +1,197 @@
-"""Reads TFRecords of tf.train.Examples with TFOD's keys, without TensorFlow."""
+"""Reads records with TFOD's keys as TFOD does, without TensorFlow."""
 
-import os
-import struct
+import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
-import google_crc32c
 import numpy as np
+from google.protobuf.message import DecodeError
 
-from lowlight.core.errors import DataError
-from lowlight.core.files import existing_file
-from lowlight.dataset.classes import message_class
-
-HEAD = struct.Struct("<QI")  # how many bytes follow, and the check sum of that number
-SUM = struct.Struct("<I")
-_MASK = 0xA282EAD8
-
-
-class Frame(NamedTuple):
-    """Where a record stands in its file."""
-
-    number: int  # from 1
-    offset: int  # bytes, of its head
-    length: int  # bytes of the record itself, behind the head
-
-
-def find_frames(path):
-    """Yields a Frame for each record of a TFRecord file, by their heads alone.
-
-    Raises:
-        DataError: no such file, or it is damaged or cut short; the message says after which record.
-    """
-    path = existing_file(path, "make_tfrecords.py writes records.")
-    number, offset = 0, 0
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        while offset < size:
-            head = os.pread(file.fileno(), HEAD.size, offset)
-            length, length_sum = HEAD.unpack(head) if len(head) == HEAD.size else (size, 0)
-            end = offset + HEAD.size + length + SUM.size
-            if end > size or length_sum != masked_crc(head[:8]):
-                raise _damaged(path, number)
-            number += 1
-            yield Frame(number, offset, length)
-            offset = end
-
-
-def read_frame(path, frame):
-    """Returns the bytes of one record, checked against their check sum.
-
-    Raises:
-        DataError: the record is damaged.
-    """
-    with open(path, "rb", buffering=0) as file:
-        framed = os.pread(file.fileno(), frame.length + SUM.size, frame.offset + HEAD.size)
-    serialized = framed[: frame.length]
-    if framed[frame.length :] != SUM.pack(masked_crc(serialized)):
-        raise _damaged(path, frame.number - 1)
-    return serialized
-
-
-def _damaged(path, number):
-    return DataError(f"{path}: damaged after record {number}.\n  make_tfrecords.py writes it anew.")
-
-
-def masked_crc(data):
-    """Returns the CRC-32C, turned and shifted (tensorflow/core/lib/hash/crc32c.h: Mask)."""
-    crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF
-
-
-# tensorflow/core/example/*.proto; TensorFlow takes seconds to import.
-_EXAMPLE = """
-name: "example.proto"
-package: "tensorflow"
-syntax: "proto3"
-message_type {
-  name: "BytesList"
-  field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED }
-}
-message_type {
-  name: "FloatList"
-  field { name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED }
-}
-message_type {
-  name: "Int64List"
-  field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED }
-}
-message_type {
-  name: "Feature"
-  field { name: "bytes_list" number: 1 type_name: "BytesList" oneof_index: 0 }
-  field { name: "float_list" number: 2 type_name: "FloatList" oneof_index: 0 }
-  field { name: "int64_list" number: 3 type_name: "Int64List" oneof_index: 0 }
-  oneof_decl { name: "kind" }
-}
-message_type {
-  name: "Features"
-  field { name: "feature" number: 1 label: LABEL_REPEATED type_name: "FeatureEntry" }
-  nested_type {
-    name: "FeatureEntry"
-    field { name: "key" number: 1 type: TYPE_STRING }
-    field { name: "value" number: 2 type_name: "Feature" }
-    options { map_entry: true }
-  }
-}
-message_type { name: "Example" field { name: "features" number: 1 type_name: "Features" } }
-"""
-Example = message_class(_EXAMPLE, "tensorflow.Example")
-
+from lowlight.core.errors import DataError, name_some
+from lowlight.core.tfrecords import Example, find_frames, read_frame
+from lowlight.images.reading import open_image
 
 _EDGES = "ymin", "xmin", "ymax", "xmax"
+_NOISE = 1.01  # pixels outside the image, from rounding or from counting pixels from 1
 
 
-class Record(NamedTuple):
-    """One image and its boxes as read from a record."""
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One image and its boxes as TFOD's data_decoders/tf_example_decoder.py reads a record."""
 
-    filename: str
-    encoded: bytes  # the JPEG
+    place: str  # file and number, for messages
+    filename: str  # "" where it gives none
+    encoded: bytes  # the image file
     width: int  # pixels
     height: int
-    unit_yxyx: np.ndarray  # float32 [N, 4]
+    unit_yxyx: np.ndarray  # float32 [N, 4]; what is a pixel outside the image is clipped
     classes: np.ndarray  # int64 [N], ids from 1
+    labels: tuple  # the ids that the record itself gives, which TFOD overlooks where it has texts
+    areas: np.ndarray | None  # float32 [N], square pixels, of masks perhaps; None for the boxes'
+    crowd: np.ndarray  # bool [N], boxes around many objects
     sha256: str  # of `encoded` as its writer gave it, in hexadecimal; "" where it gave none
 
 
-def count_records(paths):
-    """Returns how many images the files hold; raises DataError as `find_frames`."""
-    return sum(1 for path in paths for _ in find_frames(path))
-
-
-def read_records(paths):
+def read_records(paths, ids):
     """Yields a Record for each image of TFRecord files, in order.
 
+    Args:
+        paths: the files.
+        ids: {text: id}, what the label map calls each class.
+
     Raises:
-        DataError: a file that is missing, damaged, or holds something else than TFOD's examples.
+        DataError: as `find_frames` and `parse_record`.
     """
     for path in paths:
         for frame in find_frames(path):
-            yield parse_record(read_frame(path, frame), f"{path}: record {frame.number}")
+            yield parse_record(read_frame(path, frame), f"{path}: record {frame.number}", ids)
 
 
-def parse_record(serialized, place):
-    """Returns the Record of an example's bytes.
+def parse_record(serialized, place, ids):
+    """Returns the Record of an example's bytes. What TFOD has a default for may be missing.
+
+    Classes are those of image/object/class/text by the label map, or of image/object/class/label
+    where there is no text.
+
+    Args:
+        serialized: the bytes; place: how a message names the record; ids: as in `read_records`.
 
     Raises:
         DataError: they are something else; the message begins with `place`.
     """
+    features = _parse_example(serialized, place)
+    edges = [_values(features, f"image/object/bbox/{edge}", "float", place) for edge in _EDGES]
+    count = len(edges[0])
+    classes = _read_classes(features, place, ids)
+    areas = _values(features, "image/object/area", "float", place)
+    crowd = _values(features, "image/object/is_crowd", "int64", place)
+    keys = {
+        **{f"bbox/{name}": edge for name, edge in zip(_EDGES, edges, strict=True)},
+        **{"class/text or class/label": classes, "area": areas, "is_crowd": crowd},
+    }
+    for key, values in keys.items():
+        if len(values) != count and (len(values) or key not in ("area", "is_crowd")):
+            raise DataError(
+                f"{place}: image/object/{key} has {len(values)} values for {count} boxes.\n"
+                "  Each box needs one; write the record anew."
+            )
+    encoded = _one(features, "image/encoded", place)
+    width, height = _read_size(features, encoded, place)
+    unit_yxyx = np.array(edges, np.float32).T.reshape(-1, 4)
+    outside = np.maximum(-unit_yxyx, unit_yxyx - 1) * np.float32([height, width, height, width])
+    clipped = np.where(outside <= _NOISE, unit_yxyx.clip(0, 1), unit_yxyx)
+    return Record(
+        place,
+        _text(features, "image/filename", place),
+        encoded,
+        width,
+        height,
+        clipped,
+        np.array(classes, np.int64),
+        tuple(_labels(features, place)),
+        np.array(areas, np.float32) if len(areas) == count else None,
+        np.array(crowd or [0] * count, bool),
+        _text(features, "image/key/sha256", place),
+    )
 
-    def many(key):
-        return features[key].bytes_list.value or features[key].int64_list.value
 
+def _parse_example(serialized, place):
     try:
-        features = Example.FromString(serialized).features.feature
-        edges = [features[f"image/object/bbox/{e}"].float_list.value for e in _EDGES]
-        return Record(
-            many("image/filename")[0].decode(),
-            many("image/encoded")[0],
-            many("image/width")[0],
-            many("image/height")[0],
-            np.array(edges, np.float32).T.reshape(-1, 4),
-            np.array(many("image/object/class/label"), np.int64),
-            (many("image/key/sha256") or [b""])[0].decode(),
-        )
-    except Exception as error:
+        return Example.FromString(serialized).features.feature
+    except DecodeError as error:
         raise DataError(
-            f"{place}: not an example with TFOD's keys ({error}).\n  make_tfrecords.py writes them."
+            f"{place}: no tf.train.Example ({error}).\n  Write it as TFOD's records are written."
         ) from error
+
+
+def _values(features, key, kind, place):
+    """Returns a key's values; raises DataError where they are of another kind."""
+    if key not in features or not (found := features[key].WhichOneof("kind")):
+        return []
+    if found != f"{kind}_list" and len(getattr(features[key], found).value):
+        raise DataError(
+            f"{place}: {key} is a {found}, not a {kind}_list.\n  Write the record anew so."
+        )
+    return getattr(features[key], f"{kind}_list").value
+
+
+def _one(features, key, place):
+    """Returns the value of a key of bytes, b"" where it has none."""
+    values = _values(features, key, "bytes", place)
+    return values[0] if values else b""
+
+
+def _text(features, key, place):
+    return _one(features, key, place).decode("utf-8", "replace")
+
+
+def _read_classes(features, place, ids):
+    """Returns the ids of the boxes' classes; raises DataError where the label map lacks one."""
+    texts = _values(features, "image/object/class/text", "bytes", place)
+    texts = [text.decode("utf-8", "replace") for text in texts]
+    unknown = [text for text in texts if text not in ids]
+    if unknown:
+        raise DataError(
+            f"{place}: class {unknown[0]!r} (image/object/class/text) isn't in the label map (it "
+            f"has {name_some(ids, 20)}).\n  Give the label map that the records were made with, or "
+            "write the records' texts as it does."
+        )
+    return [ids[text] for text in texts] or list(_labels(features, place))
+
+
+def _labels(features, place):
+    return _values(features, "image/object/class/label", "int64", place)
+
+
+def _read_size(features, encoded, place):
+    """Returns (width, height) by the record's keys, or by the image where one is missing."""
+    width, height = (_values(features, f"image/{s}", "int64", place) for s in ("width", "height"))
+    if width and height:
+        return width[0], height[0]
+    return open_image(encoded, f"{place}: image/encoded", whole=False).size
+
+
+class ImageNames(NamedTuple):
+    """What tells the images of some records from each other."""
+
+    names: list  # each once
+    numbers: list | None  # their source_ids, where these are numbers, each once
+
+
+def name_images(paths):
+    """Returns the ImageNames of the images of TFRecord files, in order.
+
+    Their names are their source_ids where no two are alike, else their filenames, else their
+    places. Numbers are no names where there are others.
+
+    Raises:
+        DataError: as `find_frames`; something else than an example.
+    """
+    filenames, source_ids, places = [], [], []
+    for place, features in _read_features(paths):
+        filenames.append(_text(features, "image/filename", place))
+        source_ids.append(_text(features, "image/source_id", place))
+        places.append(Path(place).name)
+    are_numbers = all(text.isdecimal() and len(text) < 18 for text in source_ids)
+    choices = (filenames, source_ids) if are_numbers else (source_ids, filenames)
+    each_once = [texts for texts in choices if all(texts) and len(set(texts)) == len(texts)]
+    numbers = list(map(int, source_ids)) if are_numbers and source_ids in each_once else None
+    return ImageNames(each_once[0] if each_once else places, numbers)
+
+
+def read_encoded(paths, names):
+    """Returns {name: image file} of some of the images that `name_images` names."""
+    wanted, found = set(names), {}
+    pairs = zip(name_images(paths).names, _read_features(paths), strict=True)
+    for name, (place, features) in pairs:
+        if name in wanted:
+            found[name] = _one(features, "image/encoded", place)
+    return found
+
+
+def _read_features(paths):
+    """Yields (place, features) of each record."""
+    for path in paths:
+        for frame in find_frames(path):
+            place = f"{path}: record {frame.number}"
+            yield place, _parse_example(read_frame(path, frame), place)

@@ -12,15 +12,9 @@ import numpy as np
 from lowlight.core.errors import DataError
 from lowlight.core.files import whole_files
 from lowlight.core.parallel import Progress, map_in_processes
+from lowlight.core.tfrecords import SUM, Example, find_frames, masked_crc, read_frame
 from lowlight.dataset.classes import SPLITS, format_label_map
-from lowlight.dataset.records import (
-    SUM,
-    Example,
-    find_frames,
-    masked_crc,
-    parse_record,
-    read_frame,
-)
+from lowlight.dataset.records import parse_record
 from lowlight.dataset.tables import SplitRow, format_table
 from lowlight.images.boxes import pixel_xyxy_to_unit_yxyx
 from lowlight.images.reading import read_image
@@ -84,7 +78,7 @@ def write_records(path, entries, images_dir, class_ids, on_image):
         image, boxes = entry
         data = read_image(Path(images_dir) / image.filename, image.width, image.height)
         example = make_example(image, boxes, data, class_ids)
-        return _framed(example.SerializeToString(deterministic=True))
+        return framed(example.SerializeToString(deterministic=True))
 
     with open(path, "wb") as file:
         for entry in entries:  # one after the other: threads would wait for Python's lock
@@ -92,7 +86,7 @@ def write_records(path, entries, images_dir, class_ids, on_image):
             on_image()
 
 
-def _framed(serialized):
+def framed(serialized):
     """Returns the head, the bytes and the check sum that a TFRecord file holds of a record."""
     length = struct.pack("<Q", len(serialized))
     return length + SUM.pack(masked_crc(length)), serialized, SUM.pack(masked_crc(serialized))
@@ -192,7 +186,7 @@ def _check_record(item, path, place, images_dir, class_ids):
         return f"ends before the record of {entry[0].filename}"
     if entry is None:
         return f"record {frame.number}: one too many"
-    record = parse_record(read_frame(path, frame), f"{place}: record {frame.number}")
+    record = parse_record(read_frame(path, frame), f"{place}: record {frame.number}", class_ids)
     wrong = _difference(record, entry, images_dir, class_ids)
     return wrong and f"record {frame.number}: {wrong}"
 

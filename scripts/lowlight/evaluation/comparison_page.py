@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from lowlight.core.files import write_text
+from lowlight.dataset.records import read_encoded
 from lowlight.evaluation.comparison import LEVEL, changed_images
 from lowlight.evaluation.metrics import COCO_METRICS
 from lowlight.evaluation.mistakes import MEANINGS
 from lowlight.evaluation.report import name_metric
 from lowlight.evaluation.report_pictures import COLOURS, Chosen, draw_found
-from lowlight.evaluation.truth_source import pick_encoded
 from lowlight.images.drawing import encode_thumbnail
 from lowlight.pages.rendering import render
 
@@ -64,7 +64,7 @@ def _find_images(about, names):
     """Returns {filename: bytes} of the images where the evaluation had them."""
     records, folder = about["records"], about["images_dir"]
     if records and all(Path(path).is_file() for path in records):
-        return pick_encoded(records, names)
+        return read_encoded(records, names)
     paths = {name: Path(folder, name) for name in names} if folder else {}
     return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 

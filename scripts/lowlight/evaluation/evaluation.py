@@ -13,12 +13,13 @@ from lowlight.core.errors import DataError
 from lowlight.core.files import locked, output_dir
 from lowlight.core.log import LOG, DetectionLog, fingerprint
 from lowlight.dataset.classes import read_label_map
-from lowlight.dataset.records import count_records
+from lowlight.dataset.record_checks import count_and_check
+from lowlight.dataset.records import ImageNames, name_images, read_encoded
 from lowlight.detector.runs import check_classes, find_model
 from lowlight.evaluation.record_detection import detect_records, gather
 from lowlight.evaluation.scoring import Detected, Options, finish_score, variant_of
 from lowlight.evaluation.truth import ids_of_tables, truth_of_records
-from lowlight.evaluation.truth_source import pick_encoded, read_columns
+from lowlight.evaluation.truth_source import read_columns
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,10 @@ def evaluate(model, source: Source, options: Options, on_image=None) -> dict:
     """
     names = read_label_map(source.label_map_path)
     check_classes(model, names, source.label_map_path)
-    total = -(-count_records(source.records) // source.sample_1_of_n)
-    total = min(total, options.limit or total)
-    if not total:
-        raise DataError(
-            f"{source.records[0]}: holds no image.\n  make_tfrecords.py writes records."
-        )
+    count_and_check(source.records, names)
+    images = name_images(source.records)
+    part = slice(None, None, source.sample_1_of_n)
+    images = ImageNames(*(texts and texts[part][: options.limit] for texts in images))
     output_dir(source.eval_dir)
     # A watcher and the training itself may score the same run at the same time.
     with locked(source.eval_dir, "scored", "output_dir", waits=True):
@@ -153,8 +152,8 @@ def evaluate(model, source: Source, options: Options, on_image=None) -> dict:
         if source.variant and not path.exists() and (source.plain_dir / LOG).is_file():
             shutil.copyfile(source.plain_dir / LOG, path)
         with DetectionLog(path, _identity(model, source)) as log:
-            records = detect_records(model, source, names, total, on_image, log)
-            lines = [log.images[record.filename] for record in records]
+            records = detect_records(model, source, names, images.names, on_image, log)
+            lines = [log.images[name] for name in images.names]
         about = {
             "step": model.step(),
             "model": str(model.path),
@@ -163,22 +162,22 @@ def evaluate(model, source: Source, options: Options, on_image=None) -> dict:
             "seconds": round(time.monotonic() - began, 1),
         }
         score = finish_score(
-            _detected(records, lines, names, source, options.data_dir),
+            _detected(records, images, lines, names, source, options.data_dir),
             source.eval_dir,
             about,
             title=(f"{model.path} (step {about['step']})", ", ".join(map(str, source.records))),
             options=options,
-            pictures=lambda wanted: pick_encoded(source.records, wanted),
+            pictures=lambda wanted: read_encoded(source.records, wanted),
         )
         _write_events(source, score, about["step"])
     return score.metrics
 
 
-def _detected(records, lines, names, source, data_dir):
+def _detected(records, images, lines, names, source, data_dir):
     """Returns the Detected of what was found in records, by the lines of the log."""
     data_dir = Path(data_dir or Path(source.records[0]).parent)
-    rows = [(r.filename, r.width, r.height, r.unit_yxyx, r.classes) for r in records]
-    truth = truth_of_records(rows, names, source.records[0], ids_of_tables(data_dir))
+    ids = ids_of_tables(data_dir)
+    truth = truth_of_records(records, images, names, source.records[0], ids)
     lines = sorted(lines, key=lambda line: line["file"])
     found, brightness = gather(lines, truth)
     facts = read_columns(data_dir / "images.csv", truth.filenames)._replace(

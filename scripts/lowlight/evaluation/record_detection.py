@@ -1,5 +1,6 @@
 """Detects on the images of records, each once, and writes down what was found."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -14,52 +15,61 @@ from lowlight.evaluation.truth_source import measure_brightness
 from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy, xyxy_to_ltwh
 
 
-def detect_records(model, source, names: dict, total: int, on_image, log) -> list[Record]:
+def detect_records(model, source, names, images: list, on_image, log) -> list[Record]:
     """Detects on the records whose images aren't in the log, and adds them to it.
 
     Args:
         model: what `runs.find_model` found.
         source: evaluation.Source.
-        names: {class id: name}.
-        total: how many to take, of those that `source` takes.
+        names: LabelMap.
+        images: the names of the images to take, of those that `source` takes.
         on_image: as in `evaluation.evaluate`.
         log: DetectionLog.
 
     Returns:
         All the records that are scored, without their images.
     """
-    known = set(log.images)
-    detector, records = None, []
-    chosen = itertools.islice(read_records(source.records), 0, None, source.sample_1_of_n)
+    known, detector, records = set(log.images), None, []
+    chosen = read_records(source.records, names.ids)
+    chosen = zip(images, itertools.islice(chosen, 0, None, source.sample_1_of_n), strict=False)
     if known:
         print(f"continues after {len(known)} images that were scored before", flush=True)
-    with Progress(total, "image") as progress:
+
+    def decode(item):
+        name, record = item
+        return name, record, None if name in known else _decode(record)
+
+    with Progress(len(images), "image") as progress:
         # One thread decodes ahead; more would hold more large images than they gain.
-        chosen = itertools.islice(chosen, total)
-        for record, image in map_in_threads(lambda r: (r, _decode(r, known)), chosen, jobs=1):
-            records.append(record._replace(encoded=b""))
+        for name, record, image in map_in_threads(decode, chosen, jobs=1):
+            records.append(dataclasses.replace(record, encoded=b""))
             if image is not None:
                 detector = detector or Detector(model, **source.detector)
-                _detect_record(detector, record, image, names, on_image, log)
+                line = _detect_record(detector, record, image, names, on_image)
+                log.add({"file": name, **line})
             progress.update()
     return records
 
 
-def _decode(record, known):
-    """Returns the record's image, uint8 [H, W, 3], None where it is known."""
-    if record.filename in known:
-        return None
-    image = tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
+def _decode(record):
+    """Returns the record's image, uint8 [H, W, 3]."""
+    place = f"{record.place} ({record.filename})"
+    try:
+        image = tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise DataError(
+            f"{place}: image/encoded can't be decoded ({error.message}).\n  Write it anew."
+        ) from error
     if image.shape[:2] != (record.height, record.width):
         raise DataError(
-            f"{record.filename}: {image.shape[1]}x{image.shape[0]} pixels, but its record says "
-            f"{record.width}x{record.height}.\n  make_tfrecords.py writes records anew."
+            f"{place}: {image.shape[1]}x{image.shape[0]} pixels, but its record says "
+            f"{record.width}x{record.height}.\n  Write it anew."
         )
     return image
 
 
-def _detect_record(detector, record, image, names, on_image, log):
-    """Detects on one image and writes down what was found, with the brightness of everything."""
+def _detect_record(detector, record, image, names, on_image):
+    """Returns what was found in one image, with the brightness of everything, for the log."""
     try:
         found = detector.detect(image)
     except ValueError as error:
@@ -75,17 +85,14 @@ def _detect_record(detector, record, image, names, on_image, log):
     mean, means = measure_brightness(image, record.filename, (ltwh, record.width, record.height))
     means = [None if np.isnan(value) else round(value, 1) for value in means.tolist()]
     parts = found.classes[known].tolist(), ltwh[len(boxes) :], found.scores[known]
-    log.add(
-        {
-            "file": record.filename,
-            "brightness": round(mean, 1),
-            "boxes": means[: len(boxes)],
-            "found": [
-                [number, *_shortest(box), *_shortest([score]), luma]
-                for number, box, score, luma in zip(*parts, means[len(boxes) :], strict=True)
-            ],
-        }
-    )
+    return {
+        "brightness": round(mean, 1),
+        "boxes": means[: len(boxes)],
+        "found": [
+            [number, *_shortest(box), *_shortest([score]), luma]
+            for number, box, score, luma in zip(*parts, means[len(boxes) :], strict=True)
+        ],
+    }
 
 
 def _shortest(values):

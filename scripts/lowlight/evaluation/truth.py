@@ -150,44 +150,45 @@ def read_truth_of_coco(path):
     return make_truth(coco.categories, images, boxes)
 
 
-def truth_of_records(records, names, place, ids=None):
-    """Makes the ground truth from records, sorted by filename as TFOD's evaluator sorts.
+def truth_of_records(records, images, names, place, ids=None):
+    """Makes the ground truth from records, sorted by name as TFOD's evaluator sorts.
 
     Box edges that float32 fractions moved off their whole pixels are put back.
 
     Args:
-        records: [(filename, width, height, unit_yxyx [N, 4], class ids [N])].
+        records: Records; their images aren't needed.
+        images: ImageNames of them.
         names: {class id: name}.
         place: how a message names the records.
-        ids: {filename: id}; by default they count from 1.
+        ids: {filename: id} of the tables. Where they lack an image, and the records give no
+            numbers, ids count from 1.
 
     Raises:
-        DataError: no record, a class that the label map lacks, or an image twice.
+        DataError: no record, or a class that the label map lacks.
     """
-    records = sorted(records, key=lambda record: record[0])
     if not records:
         raise DataError(f"{place}: holds no image.\n  make_tfrecords.py writes records.")
-    filenames = [record[0] for record in records]
-    if len(set(filenames)) < len(filenames):
-        name = next(a for a, b in zip(filenames, filenames[1:], strict=False) if a == b)
-        raise DataError(f"{place}: {name} stands here twice.\n  Name each record file once.")
-    if ids is None or not set(filenames) <= set(ids):
-        ids = {name: number for number, name in enumerate(filenames, 1)}
-    images, boxes = [], []
-    for filename, width, height, unit_yxyx, class_ids in records:
-        unknown = sorted(set(np.asarray(class_ids).tolist()) - set(names))
-        if unknown:
-            raise DataError(
-                f"{place}: {filename} has class {unknown[0]}, which the label map lacks.\n"
-                "  Give the label map that the records were written with."
-            )
-        images.append((ids[filename], filename, width, height))
-        for box, number in zip(
-            unit_yxyx_to_whole_ltwh(unit_yxyx, width, height), class_ids, strict=True
-        ):
-            boxes.append((ids[filename], int(number), box, None, False))
-    others = set(ids.values()) - {image[0] for image in images}
-    return make_truth(names, images, boxes, others)
+    unknown = [(r, n) for r in records for n in r.classes.tolist() if n not in names]
+    if unknown:
+        record, number = unknown[0]
+        raise DataError(
+            f"{record.place} ({record.filename}) has class {number}, which the label map lacks.\n"
+            "  Give the label map that the records were written with."
+        )
+    if images.numbers:
+        ids = dict(zip(images.names, images.numbers, strict=True))
+    elif ids is None or not set(images.names) <= set(ids):
+        ids = {name: number for number, name in enumerate(sorted(images.names), 1)}
+    rows, boxes = [], []
+    for name, record in sorted(zip(images.names, records, strict=True), key=lambda pair: pair[0]):
+        rows.append((ids[name], name, record.width, record.height))
+        ltwh = unit_yxyx_to_whole_ltwh(record.unit_yxyx, record.width, record.height)
+        areas = [None] * len(ltwh) if record.areas is None else record.areas.tolist()
+        parts = ltwh, record.classes.tolist(), areas, record.crowd.tolist()
+        for box, number, area, crowd in zip(*parts, strict=True):
+            boxes.append((ids[name], number, box, area, crowd))
+    others = set(ids.values()) - {row[0] for row in rows}
+    return make_truth(names, rows, boxes, others)
 
 
 def format_truth(truth, facts=None):

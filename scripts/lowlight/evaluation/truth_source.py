@@ -1,5 +1,6 @@
 """Finds the ground truth of a file of results, and the facts and pictures that go with it."""
 
+import dataclasses
 import glob
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +11,8 @@ from PIL import Image
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_dir
 from lowlight.core.parallel import Progress, map_in_threads
-from lowlight.dataset.classes import read_label_map
-from lowlight.dataset.records import read_records
+from lowlight.dataset.classes import LabelMap, read_label_map
+from lowlight.dataset.records import name_images, read_encoded, read_records
 from lowlight.dataset.tables import ImageRow, read_table
 from lowlight.evaluation.matching import rows_by_image
 from lowlight.evaluation.truth import (
@@ -180,7 +181,7 @@ class TruthSource(NamedTuple):
     coco: str | None = None
     records: tuple = ()
     split: str | None = "test"
-    label_names: dict | None = None  # {id: name}, for the records
+    label_names: LabelMap | None = None  # for the records
     images_dir: str | None = None
 
     @property
@@ -207,9 +208,11 @@ class TruthSource(NamedTuple):
         if self.coco:
             return read_truth_of_coco(self.coco)
         if self.records:
-            rows = [(r.filename, r.width, r.height, *r[4:6]) for r in read_records(self.records)]
+            found = read_records(self.records, self.label_names.ids)
+            records = [dataclasses.replace(record, encoded=b"") for record in found]
             ids = ids_of_tables(self.data_dir) if self.data_dir else None
-            return truth_of_records(rows, self.label_names, self.records[0], ids)
+            images = name_images(self.records)
+            return truth_of_records(records, images, self.label_names, self.records[0], ids)
         return read_truth_of_tables(self.data_dir, self.split)
 
     def facts(self, truth, found):
@@ -236,7 +239,7 @@ class TruthSource(NamedTuple):
         if folder:
             paths = {name: folder / name for name in filenames}
             return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
-        return pick_encoded(self.records, filenames) if self.records else {}
+        return read_encoded(self.records, filenames) if self.records else {}
 
 
 def find_truth(data_dir, coco, records, label_map_path, split, images_dir):
@@ -264,13 +267,3 @@ def find_truth(data_dir, coco, records, label_map_path, split, images_dir):
     if paths:
         names = read_label_map(label_map_path or Path(paths[0]).parent / "label_map.txt")
     return TruthSource(data_dir, coco, tuple(paths), split, names, images_dir)
-
-
-def pick_encoded(records, filenames):
-    """Returns {filename: bytes} of some images that record files hold."""
-    wanted = set(filenames)
-    return {
-        record.filename: record.encoded
-        for record in read_records(records)
-        if record.filename in wanted
-    }

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.dataset.classes import read_label_map
+from lowlight.dataset.record_checks import count_and_check, record_files
 from lowlight.tfod.architectures import check_model, model_of
 from lowlight.tfod.schedules import base_rate, check_schedule, schedule_of
 from lowlight.tfod.start import build_trial, check_start, read_shapes
 from lowlight.training.checkpoints import MOST_KEPT
-from lowlight.training.checks import count_and_check, record_files
 
 # The optimizer's own copies of each variable that is trained.
 _SLOTS = {"momentum_optimizer": 1, "rms_prop_optimizer": 2, "adam_optimizer": 2}

@@ -4,11 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from lowlight.core.errors import DataError
-from lowlight.dataset.records import find_frames
+from lowlight.core.tfrecords import find_frames
+from lowlight.dataset.record_checks import record_files
 from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
 from lowlight.tfod.randomness import seeded_dropout
-from lowlight.training.checks import record_files
 
 _BUFFER = 256 << 10  # bytes read at a time; a record of ExDark has about 100 KiB
 

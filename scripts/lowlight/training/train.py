@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from lowlight.core.errors import DataError, noted_signals
 from lowlight.core.files import existing_file, locked, output_dir
+from lowlight.dataset.record_checks import record_files
 from lowlight.tfod import model as tfod
 from lowlight.training.checkpoints import LOST_WORKER, MOST_KEPT
-from lowlight.training.checks import record_files
 from lowlight.training.preflight import check_config, check_local
 from lowlight.training.session import Session
 

@@ -1,0 +1,143 @@
+"""Checks records before a training or an evaluation: framing, labels and boxes, and the images."""
+
+import glob
+from typing import NamedTuple
+
+import numpy as np
+
+from lowlight.core.errors import DataError, name_some
+from lowlight.dataset.records import read_records
+from lowlight.images.reading import open_image
+from lowlight.images.rgb_jpegs import holds_end_marker, is_of_common_form
+
+# By TFOD's decoder; an MPO is a JPEG with more behind it, and a GIF gets four dimensions.
+_DECODABLE = "JPEG", "MPO", "PNG", "BMP"
+_REMEDY = "Write it anew, from data that is right."
+
+
+class RecordCounts(NamedTuple):
+    """What the records hold."""
+
+    files: int
+    images: int
+    boxes: int
+    most: int  # boxes in one image
+    unseen: tuple  # the names of the classes without a box
+
+
+def record_files(patterns, path):
+    """Returns the record files that a config's patterns name, sorted.
+
+    Args:
+        patterns: paths and globs.
+        path: the config's, for messages.
+
+    Raises:
+        DataError: a pattern that names no file.
+    """
+    files = []
+    for pattern in patterns or [""]:
+        found = sorted(glob.glob(pattern))
+        if not found:
+            raise DataError(
+                f"{path}: no record file {pattern!r} (paths are relative to the folder that the "
+                "command runs in).\n  make_tfrecords.py writes it, or correct input_path."
+            )
+        files += found
+    return files
+
+
+def count_and_check(files, names, decode=None):
+    """Reads record files through: their checksums, each label and box, and each image's form.
+
+    Args:
+        files: paths.
+        names: LabelMap.
+        decode: called with each image file, raises what it wants where it can't decode it. Without
+            it, the header is read and the end looked for.
+
+    Returns:
+        RecordCounts.
+
+    Raises:
+        DataError: a file that is damaged or holds no record; a label that the label map lacks, or
+            that isn't its text's; a box that isn't one, or not inside its image; an image that
+            TensorFlow can't decode, or of another size than its record says.
+    """
+    counts, seen = [], set()
+    for path in files:
+        before = len(counts)
+        for record in read_records([path], names.ids):
+            _check_labels(record, names)
+            _check_boxes(record)
+            check_image(record, decode)
+            seen.update(record.classes.tolist())
+            counts.append(len(record.classes))
+        if len(counts) == before:
+            raise DataError(f"{path}: holds no record.\n  Write it anew, or leave it out.")
+    unseen = tuple(name for number, name in names.items() if number not in seen)
+    return RecordCounts(len(files), len(counts), sum(counts), max(counts), unseen)
+
+
+def _check_labels(record, names):
+    unknown = [int(label) for label in record.classes if label not in names]
+    if unknown:
+        raise DataError(
+            f"{record.place} ({record.filename}): label {unknown[0]}, which the label map lacks "
+            f"(it has {name_some(map(str, names), 20)}).\n  Give the label map that the records "
+            "were made with."
+        )
+    for label, number in zip(record.labels, record.classes.tolist(), strict=False):
+        if label != number:
+            raise DataError(
+                f"{record.place} ({record.filename}): image/object/class/text is that of "
+                f"{names[number]!r}, id {number} in the label map, but class/label is {label}.\n"
+                "  TFOD goes by the text. Write the labels as the label map has them, or give the "
+                "label map that the records were made with."
+            )
+
+
+def _check_boxes(record):
+    y0, x0, y1, x1 = record.unit_yxyx.T
+    good = (y0 >= 0) & (x0 >= 0) & (y0 < y1) & (x0 < x1) & (y1 <= 1) & (x1 <= 1)
+    if not good.all():  # a NaN isn't good either
+        box = record.unit_yxyx[np.argmin(good)].tolist()
+        raise DataError(
+            f"{record.place} ({record.filename}): the box {box} (image/object/bbox/ymin, xmin, "
+            f"ymax, xmax: fractions of the image) isn't inside its image.\n  {_REMEDY}"
+        )
+
+
+def check_image(record, decode):
+    """Raises DataError where TensorFlow can't decode a record's image, or its size is another."""
+    place = f"{record.place} ({record.filename}): image/encoded"
+    image = open_image(record.encoded, place, whole=False)
+    if image.format not in _DECODABLE:
+        raise DataError(
+            f"{place}: a {image.format}, which TFOD's decoder doesn't read.\n"
+            "  It reads JPEG, PNG and BMP; convert_images.py makes JPEGs of other forms."
+        )
+    if image.format == "BMP" and image.mode != "RGB":
+        raise DataError(
+            f"{place}: a BMP without three channels, which TensorFlow doesn't read.\n  {_REMEDY}"
+        )
+    if image.format == "PNG" and b"IEND" not in record.encoded[-64:]:
+        raise DataError(f"{place}: a PNG that is cut short.\n  {_REMEDY}")
+    if image.format in ("JPEG", "MPO"):
+        if not is_of_common_form(record.encoded):
+            raise DataError(
+                f"{place}: neither a baseline nor a progressive JPEG, and TensorFlow reads no "
+                "other.\n  convert_images.py makes one of it."
+            )
+        if not holds_end_marker(record.encoded):
+            raise DataError(f"{place}: a JPEG that is cut short.\n  {_REMEDY}")
+    if image.size != (record.width, record.height):
+        raise DataError(
+            f"{place}: {image.width}x{image.height} pixels, but the record says "
+            f"{record.width}x{record.height}.\n  {_REMEDY}"
+        )
+    if decode is not None:
+        try:
+            decode(record.encoded)
+        except Exception as error:  # whatever the decoder raises
+            raise DataError(f"{place}: can't be decoded ({error}).\n  {_REMEDY}") from error
