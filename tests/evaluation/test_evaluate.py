@@ -208,7 +208,7 @@ BAD = {
     "results cut short": (cut, "results.json: not JSON, or cut short"),
     "images.csv lacks images": (lack_images, "images.csv: lacks 2 of the 30 scored images"),
     "an empty split": (empty_split, "split.csv: no image is in 'val'"),
-    "another label map": (other_label_map, "x.tfrecord: 01.jpg has class 2, which the label map"),
+    "another label map": (other_label_map, "x.tfrecord: record 2: class 'Dog' (image"),
     "no ground truth": (lambda _: ["--split=test"], "no ground truth to score --detections"),
     "nowhere": (lambda _: ["--data_dir=nowhere"], "nowhere: no such folder"),
 }
