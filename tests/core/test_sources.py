@@ -1,9 +1,11 @@
+import os
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.core.sources import is_stray, list_files
+from lowlight.core.sources import file_on_disk, is_stray, list_files
 
 _FLAG_BITS, _COMPRESSION = 8, 10  # offsets in a central directory's entry
 
@@ -47,6 +49,66 @@ def test_a_class_folder_that_is_a_link_is_read(folder, tmp_path):
     (folder / "Cat").symlink_to(tmp_path / "elsewhere")
     names = [file.name for file in list_files(folder, "input_dir")]
     assert names == ["Cat/.hidden", "Cat/a.txt", "b.txt"]
+
+
+def test_links_back_to_a_folder_above_are_not_followed(folder):
+    for name in ("again", "Cat/up", "Cat/to itself"):
+        (folder / name).symlink_to(folder if name != "Cat/to itself" else folder / "Cat")
+    names = [file.name for file in list_files(folder, "input_dir")]
+    assert names == ["Cat/.hidden", "Cat/a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        pytest.param(os.mkfifo, "no plain file, but a pipe.", id="a pipe"),
+        pytest.param(lambda p: p.symlink_to("/dev/zero"), "no plain file", id="a device"),
+        pytest.param(lambda p: p.symlink_to("missing"), "a link without", id="to nothing"),
+        pytest.param(lambda p: p.symlink_to(p.name), "a link without a file", id="to itself"),
+    ],
+)
+def test_what_is_no_plain_file_is_refused_where_it_is_read(folder, make, found):
+    make(folder / "Cat/odd.jpg")
+    files = {file.name: file for file in list_files(folder, "input_dir")}
+    assert len(files) == 4
+    with pytest.raises(DataError) as caught:
+        files["Cat/odd.jpg"].read()
+    assert str(caught.value).startswith(f"{folder}/Cat/odd.jpg: {found}")
+    assert files["Cat/a.txt"].read() == b"1"
+
+
+def test_a_name_that_is_no_text_is_refused_where_it_is_read(folder):
+    with open(os.path.join(os.fsencode(folder), b"caf\xe9.jpg"), "wb"):
+        pass
+    file = list_files(folder, "input_dir")[-1]
+    assert file.name == "caf\\xe9.jpg"
+    with pytest.raises(DataError, match=r"/caf\\xe9\.jpg: a name that isn't UTF-8\.\n  Rename it"):
+        file.read()
+    with pytest.raises(DataError, match=r"a\\x00b: a name that isn't UTF-8"):
+        file_on_disk("a\0b", "a\0b").read()
+
+
+def test_a_folder_that_may_not_be_read_is_named_and_left_out(folder, capsys, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "Cat":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert [file.name for file in list_files(folder, "input_dir")] == ["b.txt"]
+    message = f"warning: {folder}/Cat: Permission denied; it is left out.\n"
+    assert capsys.readouterr().err == message
+
+
+def test_a_file_larger_than_any_image_is_refused_unread(folder):
+    with open(folder / "b.txt", "wb") as file:
+        file.truncate(60 * 2**30)  # sparse
+    found = list_files(folder, "input_dir")[-1]
+    assert found.size == 60 * 2**30
+    with pytest.raises(DataError, match=r"b\.txt: 61,440 MiB, more than the 512 of any image"):
+        found.read()
 
 
 def make_text(path):

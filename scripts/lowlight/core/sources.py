@@ -7,6 +7,7 @@ import os
 import posixpath
 import re
 import stat
+import sys
 import unicodedata
 import zipfile
 import zlib
@@ -62,11 +63,13 @@ def _harm_of(info):
     if stat.S_ISLNK(info.external_attr >> 16):
         return "is a symbolic link"
     if info.file_size > MAX_MEMBER_BYTES:
-        return (
-            f"expands to {info.file_size / 2**20:,.0f} MiB, "
-            f"more than the {MAX_MEMBER_BYTES / 2**20:,.0f} of any image"
-        )
+        return f"expands to {_too_large(info.file_size)}"
     return ""
+
+
+def _too_large(size):
+    most = f"{MAX_MEMBER_BYTES / 2**20:,.0f}"
+    return f"{size / 2**20:,.0f} MiB, more than the {most} of any image"
 
 
 def read_member(archive, info):
@@ -107,7 +110,7 @@ class SourceFile(NamedTuple):
 
     name: str  # its path inside, parts divided by "/"
     place: str  # how a message names it
-    read: Callable[[], bytes]
+    read: Callable[[], bytes]  # raises DataError where it can't be read
     crc: int | None = None  # of an archive's member, as the archive says
     size: int = 0  # bytes, as the folder or the archive says
 
@@ -117,7 +120,7 @@ class SourceFile(NamedTuple):
         return posixpath.basename(posixpath.dirname(self.name))
 
 
-def list_files(source, flag):
+def list_files(source: str | Path, flag: str) -> list[SourceFile]:
     """Lists the files below a folder or in a zip archive, sorted by name.
 
     Args:
@@ -125,7 +128,7 @@ def list_files(source, flag):
         flag: the flag that names it, for the messages.
 
     Returns:
-        A list of SourceFile, at least one. Several threads or forks may read at a time.
+        At least one file. Several threads or forks may read at a time.
 
     Raises:
         DataError: no such folder or archive, or there is no file in it; an archive that could do
@@ -133,7 +136,8 @@ def list_files(source, flag):
     """
     source = Path(source)
     if source.is_dir():
-        files = _on_disk(source)
+        paths = _paths_below(source, ())
+        files = [file_on_disk(path, path.relative_to(source).as_posix()) for path in paths]
     elif source.is_file():
         files = _in_archive(source, flag)
     else:
@@ -151,6 +155,53 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", name).lower()
 
 
+def file_on_disk(path: str | Path, name: str) -> SourceFile:
+    """Returns a file, perhaps a missing one, by its path.
+
+    What can't be read (a pipe, a device, a link to nothing, a name that isn't UTF-8) is refused
+    when it is read, so that it stops no other file.
+    """
+    place = str(path)
+    if is_text(place) and is_text(name):
+        size = os.stat(place).st_size if os.path.exists(place) else 0
+        return SourceFile(name, place, functools.partial(_read_plain, place), size=size)
+    place = _printable(place)
+    return SourceFile(_printable(name), place, functools.partial(_refuse_name, place))
+
+
+def is_text(name: str) -> bool:
+    """Says whether a name can be written down as UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name
+
+
+def _printable(name):
+    return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+
+
+def _refuse_name(place):
+    raise DataError(f"{place}: a name that isn't UTF-8.\n  Rename it, by hand or with convmv.")
+
+
+def _read_plain(path):
+    """Returns a file's bytes; raises DataError for what isn't a plain file, before it is opened."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+            kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+            raise DataError(f"{path}: no plain file, but {kind}.\n  Remove it.")
+        if status.st_size > MAX_MEMBER_BYTES:
+            raise DataError(f"{path}: {_too_large(status.st_size)}.\n  Replace or remove it.")
+        return Path(path).read_bytes()
+    except OSError as error:
+        found = "a link without a file" if os.path.islink(path) else error.strerror
+        raise DataError(f"{path}: {found}.\n  Check the file and its permissions.") from error
+
+
 def is_stray(name):
     """Says whether a file is one that an operating system or an editor left.
 
@@ -161,22 +212,25 @@ def is_stray(name):
     return name.endswith("~") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
 
 
-def _on_disk(folder):
-    paths = (
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-    )
-    return [
-        SourceFile(
-            path.relative_to(folder).as_posix(),
-            str(path),
-            path.read_bytes,
-            size=path.stat().st_size,
-        )
-        for path in paths
-        if path.is_file()
-    ]
+def _paths_below(folder, above):
+    """Yields the paths of all that is no folder, but links to a folder that they lie in.
+
+    Args:
+        folder: where to look; above: (device, inode) of the folders that it lies in.
+    """
+    try:
+        status = folder.stat()
+        here = status.st_dev, status.st_ino
+        entries = [] if here in above else list(os.scandir(folder))
+    except OSError as error:
+        print(f"warning: {folder}: {error.strerror}; it is left out.", file=sys.stderr)
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if path.is_dir():
+            yield from _paths_below(path, (*above, here))
+        else:
+            yield path
 
 
 def _in_archive(path, flag):

@@ -1,10 +1,8 @@
 """Finds the images that a command names, in a folder, an archive, a pattern or a list."""
 
 import contextlib
-import functools
 import glob
 import os
-import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -12,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from lowlight.core.errors import DataError, join_errors, name_some
-from lowlight.core.sources import SourceFile, is_stray, list_files
+from lowlight.core.errors import DataError, name_some
+from lowlight.core.sources import SourceFile, file_on_disk, is_stray, list_files
 from lowlight.images.reading import EXTENSIONS, alone_if_large, open_image, read_rgb
 from lowlight.inference.video import is_video_name
 
@@ -68,10 +66,7 @@ def opened_upright(file: SourceFile) -> Iterator[Image.Image]:
     Raises:
         DataError: it can't be read or isn't an image.
     """
-    try:
-        data = file.read()
-    except OSError as error:
-        raise DataError(f"{file.place}: {error.strerror or error}.\n  Check the file.") from error
+    data = file.read()
     with alone_if_large(open_image(data, file.place, whole=False)):
         yield read_rgb(data, file.place, upright=True)
 
@@ -93,36 +88,14 @@ def _of_folder(folder, recursive, flag):
         files = list_files(folder, flag)
         return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
     paths = sorted(p for p in folder.iterdir() if _is_named(p.name) and not p.is_dir())
-    return [_on_disk(path, path.name) for path in paths]
+    return [file_on_disk(path, path.name) for path in paths]
 
 
 def _of_file(path, flag):
     if path.suffix.lower() == ".zip":
         files = list_files(path, flag)
         return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
-    return [_on_disk(path, path.name)]
-
-
-def _on_disk(path, name):
-    return SourceFile(name, str(path), functools.partial(_read_plain, path))
-
-
-def _read_plain(path):
-    """Returns a file's bytes; raises DataError for what isn't a plain file, before it is opened."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        if path.is_symlink():  # which may lead nowhere, or in a circle
-            raise DataError(f"{path}: a link without a file.\n  Remove it.") from error
-        raise
-    if not stat.S_ISREG(mode):
-        raise DataError(f"{path}: no plain file, but {_kind(mode)}.\n  Remove it.")
-    return path.read_bytes()
-
-
-def _kind(mode):
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
+    return [file_on_disk(path, path.name)]
 
 
 def _of_list(lines):
@@ -141,7 +114,7 @@ def _of_paths(names):
     paths = [Path(name) for name in names]
     top = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
     return [
-        _on_disk(path, Path(os.path.relpath(os.path.abspath(path), top)).as_posix())
+        file_on_disk(path, Path(os.path.relpath(os.path.abspath(path), top)).as_posix())
         for path in paths
     ]
 
@@ -167,28 +140,10 @@ def _videos_near(source):
 
 
 def _check_names(files):
-    """Raises DataError for names that can't be written down, or that two files have."""
-    odd = [file for file in files if not _is_text(file.name) or not _is_text(file.place)]
-    errors = [
-        DataError(
-            f"{os.fsencode(file.place).decode('utf-8', 'backslashreplace')}: a name that isn't "
-            "UTF-8.\n  Rename it, by hand or with convmv."
-        )
-        for file in odd
-    ]
-    if errors:
-        raise join_errors(errors)
+    """Raises DataError for a name that two files have."""
     twice = [name for name, count in Counter(file.name for file in files).items() if count > 1]
     if twice:
         raise DataError(
             f"{name_some(twice)}: given twice, so that two inputs would write the same output.\n"
             "  Name each image once."
         )
-
-
-def _is_text(name):
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

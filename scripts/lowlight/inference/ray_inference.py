@@ -7,13 +7,12 @@ import socket
 import time
 import traceback
 import warnings
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from lowlight.core.errors import DataError, name_some, noted_signals
-from lowlight.core.sources import SourceFile
+from lowlight.core.sources import file_on_disk
 from lowlight.images.reading import set_max_pixels
 from lowlight.inference.folder import Job, detect_each
 from lowlight.inference.inputs import find_images
@@ -85,7 +84,7 @@ class Worker:
     def _file(self, row):
         if self._members is not None:
             return self._members[row["file"]]
-        return SourceFile(row["file"], row["place"], Path(row["place"]).read_bytes)
+        return file_on_disk(row["place"], row["file"])
 
 
 def detect_in_workers(ray, files, task, share, parts, progress):
