@@ -7,15 +7,18 @@ import os
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from lowlight.core import parallel
 from lowlight.core.errors import DataError
-from lowlight.dataset.conversion import convert_images
+from lowlight.core.files import locked
+from lowlight.dataset.conversion import Options, convert_images
 from lowlight.images.rgb_jpegs import to_rgb_jpeg
 
 ORIENTATION = 0x0112
+FLAT = Options(flatten=True)
 
 
 def jpeg(mode="RGB", size=(48, 32), **options):
@@ -139,7 +142,9 @@ def test_a_jpeg_with_too_many_pixels_is_refused_by_its_header(monkeypatch):
         to_rgb_jpeg(jpeg(), "a.jpg")
 
 
-@pytest.mark.parametrize("options", [{}, {"jobs": 1}, {"jobs": 3}, {"verify": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"jobs": 1}, {"jobs": 3}, {"options": Options(verify=True)}], ids=str
+)
 def test_jobs_and_verify_change_no_byte(tiny_exdark, tmp_path, options):
     results = []
     for folder, given in (("a", {}), ("b", options)):
@@ -180,6 +185,107 @@ def test_a_disk_that_is_full_ends_it_and_keeps_the_old_image(tiny_exdark, tmp_pa
         convert_images(tiny_exdark / "ExDark", tmp_path)
     assert caught.value.filename == str(tmp_path / "2015_00001.jpg")
     assert [path.name for path in tmp_path.glob("*2015*")] == ["2015_00001.jpg"]
+
+
+def table_of(folder):
+    """Returns the rows of problems.csv but its header."""
+    return (folder / "problems.csv").read_text().splitlines()[1:]
+
+
+def test_photographs_are_turned_upright_where_that_is_asked_for(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jpg").write_bytes(turned())
+    (tmp_path / "in/b.jpg").write_bytes(jpeg())
+    found, hows = [], []
+    for upright in (False, True, True, False):
+        done = convert_images(tmp_path / "in", tmp_path, options=Options(upright=upright))
+        found.append(done.found)
+        hows.append([row.how for row in done.rows])
+        with Image.open(tmp_path / "a.jpg") as image:
+            assert image.size == ((32, 48) if upright else (48, 32))
+            assert (image.getexif().get(ORIENTATION) is None) is upright
+        applied = "turned upright" if upright else "not applied"
+        assert table_of(tmp_path) == [f'a.jpg,EXIF rotation,"6, {applied}"']
+    assert found == [0, 1, 2, 1]
+    assert hows == [["kept"] * 2, ["turned", "kept"], ["turned", "kept"], ["kept"] * 2]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "JPEG", "AVIF"])
+def test_every_form_keeps_its_stored_pixels_or_is_turned(tmp_path, form, orientation):
+    image = Image.linear_gradient("L").resize((64, 48)).convert("RGB")
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    stream = io.BytesIO()
+    image.save(stream, form, exif=tags, quality=95)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(stream.getvalue())))
+    for is_turned, expected in ((False, image), (True, upright)):
+        jpeg = to_rgb_jpeg(stream.getvalue(), "a", upright=is_turned)
+        assert jpeg.orientation == orientation
+        assert jpeg.how == {True: "turned", False: jpeg.how}[is_turned and orientation > 1]
+        found = np.asarray(Image.open(io.BytesIO(jpeg.data)).convert("L"), int)
+        assert found.shape == expected.size[::-1]
+        assert np.abs(found - np.asarray(expected.convert("L"), int)).max() <= 6
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for number, folder in enumerate(("cam1", "cam2/night")):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        (tmp_path / "in" / folder / "0001.jpg").write_bytes(jpeg(size=(40 + number, 30)))
+    with pytest.raises(DataError, match=r"give --flatten \(cam2__night__0001\.jpg\)"):
+        convert_images(tmp_path / "in", tmp_path / "out")
+    for found in (0, 2):
+        assert convert_images(tmp_path / "in", tmp_path / "out", options=FLAT).found == found
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.jpg"))
+    assert names == ["cam1__0001.jpg", "cam2__night__0001.jpg"]
+
+
+def test_a_flat_name_that_is_too_long_is_that_images_error(tmp_path):
+    (tmp_path / "in" / ("a" * 200)).mkdir(parents=True)
+    (tmp_path / "in" / ("a" * 200) / f"{'b' * 200}.jpg").write_bytes(jpeg())
+    (tmp_path / "in" / f"{'c' * 251}.jpg").write_bytes(jpeg())
+    with pytest.raises(DataError, match=r"too long a name\.\n  Rename it\.\nThe other 1 images"):
+        convert_images(tmp_path / "in", tmp_path / "out", options=FLAT)
+
+
+def test_images_of_any_form_are_read_whatever_their_extension(tmp_path, run_script):
+    (tmp_path / "in").mkdir()
+    kinds = "jpe", "JFIF", "mpo", "avif", "HEIC", "webp", "tiff"
+    for kind in kinds:
+        (tmp_path / f"in/{kind}.{kind}").write_bytes(jpeg())
+    for name in ("a.arw", "b.ARW", "c.txt"):
+        (tmp_path / "in" / name).touch()
+    run = run_script("convert_images.py", f"--input_dir={tmp_path}/in", f"--output_dir={tmp_path}")
+    assert run.stdout.startswith(f"7 images in {tmp_path}\n")
+    assert "  files that are no images by their extension: 2 .arw, 1 .txt\n" in run.stdout
+    assert table_of(tmp_path)[0] == "a.arw,not an image's extension,left alone"
+
+
+@pytest.mark.parametrize(("level", "colour"), [(0, "black"), (9, "black"), (65535, "white")])
+def test_an_image_that_ends_all_black_or_white_is_named(tmp_path, level, colour):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.full((32, 32), level, np.uint16)).save(tmp_path / "in/a.tif")
+    Image.new("RGB", (32, 32), "gray").save(tmp_path / "in/b.png")
+    for _ in range(2):
+        convert_images(tmp_path / "in", tmp_path / "out")
+        assert table_of(tmp_path / "out") == [f"a.tif,all {colour},kept"]
+
+
+def test_two_conversions_into_one_folder_do_not_run_at_a_time(tiny_exdark, tmp_path):
+    with locked(tmp_path, "written", "output_dir"), pytest.raises(DataError, match="is being writ"):
+        convert_images(tiny_exdark / "ExDark", tmp_path)
+
+
+def test_more_pixels_than_allowed_are_refused_by_name(tmp_path, run_script):
+    (tmp_path / "in").mkdir()
+    for name, size in (("a", (41, 30)), ("b", (40, 30))):
+        (tmp_path / f"in/{name}.jpg").write_bytes(jpeg(size=size))
+    flags = f"--input_dir={tmp_path}/in", f"--output_dir={tmp_path}", "--max_pixels=1200"
+    run = run_script("convert_images.py", *flags)
+    assert (run.returncode, (tmp_path / "b.jpg").exists()) == (1, True)
+    assert f"error: {tmp_path}/in/a.jpg: more than 1,200 pixels.\n  Make it smaller, or raise " in (
+        run.stderr
+    )
 
 
 def test_all_refused_images_are_in_problems_however_many(tmp_path):

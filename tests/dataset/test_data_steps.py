@@ -261,8 +261,8 @@ LINE = "Correct the line and run this step again."
         "no image": (
             lambda root: (empty("ExDark")(root), write("ExDark/a.txt", b"")(root)),
             "ExDark",
-            "holds no image.",
-            "--input_dir is the folder with ExDark's class folders.",
+            "holds no image, but 1 .txt.",
+            "--input_dir is the folder with ExDark's class folders, or of your own photographs.",
         ),
         "no zip": (
             write("ExDark", b"PK"),
@@ -274,7 +274,7 @@ LINE = "Correct the line and run this step again."
             write("ExDark/Cup/2015_00001.png", b""),
             "ExDark/Cup/2015_00001.png",
             "has the same stem as Bicycle/2015_00001.jpg",
-            "Rename or remove one; nothing was written.",
+            "Rename one, or give --flatten (Cup__2015_00001.jpg); nothing was written.",
         ),
     }
 )

@@ -1,17 +1,19 @@
 """Converts the images of a folder or archive to RGB JPEGs, and continues where it was stopped."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import time
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lowlight.core.errors import DataError, join_errors
-from lowlight.core.files import output_dir, whole_file, write_texts
+from lowlight.core.files import locked, output_dir, whole_file, write_texts
 from lowlight.core.parallel import Progress, map_in_processes
 from lowlight.core.sources import is_stray, list_files, name_key
-from lowlight.dataset.duplicates import hash_image
+from lowlight.dataset.duplicates import FLAT, hash_image
 from lowlight.dataset.tables import (
     CONVERTED,
     ConvertedRow,
@@ -21,32 +23,46 @@ from lowlight.dataset.tables import (
     read_converted,
 )
 from lowlight.images.reading import is_image_name
-from lowlight.images.rgb_jpegs import HOWS, to_rgb_jpeg
+from lowlight.images.rgb_jpegs import HOWS, blank_colour, to_rgb_jpeg
 
 PROBLEMS = "problems.csv"
 _WRITTEN_EACH = 10.0  # seconds between what is kept of an unfinished conversion
 _CHUNK = 4  # images that a process takes at a time; one that is encoded takes many times others
 
 
+class Options(NamedTuple):
+    """How images are converted."""
+
+    verify: bool = False  # convert all again, and decode each whole, as `to_rgb_jpeg`
+    upright: bool = False  # turn the pixels as EXIF says
+    flatten: bool = False  # keep the folders in the names
+
+
+_AS_STORED = Options()
+
+
 class Converted(NamedTuple):
     """What `convert_images` did with each file."""
 
     rows: list  # of ConvertedRow, sorted by file
-    strays: list  # names of files that are no images, left alone
+    strays: list  # names of files that a system or an editor left, left alone
+    others: list  # names of other files that are no images, left alone
     problems: list  # of ProblemRow, sorted
     found: int  # how many of the rows an earlier conversion had already made
 
     @property
-    def rotated(self):
-        """The names of the source files that EXIF says to turn."""
-        return [row.file for row in self.rows if row.orientation > 1]
+    def rotated(self) -> list:
+        """The names of the source files that EXIF says to turn, and that weren't."""
+        return [row.file for row in self.rows if row.orientation > 1 and row.how != "turned"]
 
-    def names(self, how):
+    def names(self, how: str) -> list:
         """Returns the names of the source files with which this was done (see ConvertedRow)."""
         return [row.file for row in self.rows if row.how == how]
 
 
-def convert_images(source, folder, jobs=None, verify=False):
+def convert_images(
+    source: str | Path, folder: str | Path, jobs: int | None = None, options: Options = _AS_STORED
+) -> Converted:
     """Writes each image of a folder or zip archive as `<stem>.jpg` into one flat folder.
 
     Beside them it writes converted.csv, what was done with each, and problems.csv, what was out of
@@ -57,41 +73,41 @@ def convert_images(source, folder, jobs=None, verify=False):
         source: ExDark's folder of class folders, or its archive.
         folder: the output folder, made where it is missing.
         jobs: how many images are converted at a time; one a core by default.
-        verify: convert all again, and decode each whole, as `to_rgb_jpeg`.
-
-    Returns:
-        Converted.
+        options: Options.
 
     Raises:
-        DataError: no image; two images with one stem (before anything is written); images that
-            can't be decoded, all of them named, after the others are written.
+        DataError: no image; two images with one name (before anything is written); images that
+            can't be decoded, all of them named, after the others are written; another process
+            writes the folder.
     """
-    images, strays = _list_images(source, folder)
+    images, strays, others = _list_images(source, folder, options.flatten)
     folder = output_dir(folder)
-    known = {} if verify else read_converted(folder)
-    convert = functools.partial(_convert, folder=folder, known=known, verify=verify)
-    rows, errors, found = [], [], 0
-    problems = [ProblemRow(file.name, "stray file", "left alone") for file in strays]
-    with _kept_rows(folder, known) as keep, Progress(len(images), "image") as progress:
-        results = map_in_processes(convert, images, jobs, _CHUNK)
-        for file, (result, was_there) in zip(images, results, strict=True):
-            if isinstance(result, DataError):
-                errors.append(result)
-            else:
-                rows.append(result)
-                found += was_there
-                keep(result)
-            problems.extend(_problems_of(file, result))
-            progress.update()
-    write_texts(
-        {
-            folder / CONVERTED: format_table(rows, ConvertedRow),
-            folder / PROBLEMS: format_table(sorted(problems), ProblemRow),
-        }
-    )
+    with locked(folder, "written", "output_dir"):
+        known = {} if options.verify else read_converted(folder)
+        convert = functools.partial(_convert, folder=folder, known=known, options=options)
+        rows, errors, found = [], [], 0
+        problems = [ProblemRow(name, "stray file", "left alone") for name in strays]
+        problems += [ProblemRow(name, "not an image's extension", "left alone") for name in others]
+        with _kept_rows(folder, known) as keep, Progress(len(images), "image") as progress:
+            results = map_in_processes(convert, images, jobs, _CHUNK)
+            for file, (result, was_there) in zip(images, results, strict=True):
+                if isinstance(result, DataError):
+                    errors.append(result)
+                else:
+                    rows.append(result)
+                    found += was_there
+                    keep(result)
+                problems.extend(_problems_of(file, result, folder, options))
+                progress.update()
+        write_texts(
+            {
+                folder / CONVERTED: format_table(rows, ConvertedRow),
+                folder / PROBLEMS: format_table(sorted(problems), ProblemRow),
+            }
+        )
     if errors:
         raise join_errors(errors, f"The other {len(rows)} images are in {folder}.")
-    return Converted(rows, [file.name for file in strays], sorted(problems), found)
+    return Converted(rows, strays, others, sorted(problems), found)
 
 
 @contextlib.contextmanager
@@ -121,23 +137,24 @@ def _kept_rows(folder, known):
         raise
 
 
-def _convert(file, folder, known, verify):
+def _convert(file, folder, known, options):
     """Writes one image, where it isn't there; returns (ConvertedRow or DataError, was there)."""
-    path = folder / converted_name(file.name)
+    path = folder / converted_name(file.name, options.flatten)
     try:
         data = file.read()
         sha256 = _sha256(data)
         row = known.get(file.name)
-        if row and row.how in HOWS and row.source_sha256 == sha256 and _holds(path, row.sha256):
+        if row and row.source_sha256 == sha256 and _holds(path, row, options.upright):
             return row, True
-        jpeg = to_rgb_jpeg(data, file.place, verify)
+        jpeg = to_rgb_jpeg(data, file.place, options.verify, options.upright)
+        with whole_file(path, durable=False) as partial:
+            partial.write_bytes(jpeg.data)
     except DataError as error:
         return error, False
     except OSError as error:
-        text = f"{file.place}: {error.strerror}.\n  Check the file's permissions."
-        return DataError(text), False
-    with whole_file(path, durable=False) as partial:
-        partial.write_bytes(jpeg.data)
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return DataError(f"{file.place}: {path.name} is too long a name.\n  Rename it."), False
     written = sha256 if jpeg.data == data else _sha256(jpeg.data)
     phash = _hash(jpeg.data, file.place)
     row = ConvertedRow(file.name, jpeg.how, jpeg.orientation, sha256, written, phash)
@@ -152,15 +169,18 @@ def _hash(data, place):
         return ""
 
 
-def _holds(path, sha256):
-    return path.is_file() and _sha256(path.read_bytes()) == sha256
+def _holds(path, row, upright):
+    """Says whether a path holds what a ConvertedRow says, made as it is to be made now."""
+    is_turned = upright and row.orientation > 1
+    is_so = row.how in HOWS and (row.how == "turned") == is_turned
+    return is_so and path.is_file() and _sha256(path.read_bytes()) == row.sha256
 
 
 def _sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def _problems_of(file, result):
+def _problems_of(file, result, folder, options):
     """Yields the ProblemRows of one image."""
     if isinstance(result, DataError):
         reason = str(result).removeprefix(f"{file.place}: ").splitlines()[0]
@@ -169,36 +189,56 @@ def _problems_of(file, result):
     if result.how == "completed":
         yield ProblemRow(file.name, "no end marker", "added")
     if result.orientation > 1:
-        yield ProblemRow(file.name, "EXIF rotation", f"{result.orientation}, not applied")
+        done = "turned upright" if result.how == "turned" else "not applied"
+        yield ProblemRow(file.name, "EXIF rotation", f"{result.orientation}, {done}")
+    if result.phash == FLAT:
+        path = folder / converted_name(file.name, options.flatten)
+        colour = blank_colour(path.read_bytes(), path)
+        if colour:
+            yield ProblemRow(file.name, f"all {colour}", "kept")
 
 
-def _list_images(source, folder):
-    """Returns (images, other files) of the source; raises DataError as `convert_images`."""
-    images, strays = [], []
+def _list_images(source, folder, flatten):
+    """Returns (images, names of strays, of others); raises DataError as `convert_images`."""
+    images, strays, others = [], [], []
     for file in list_files(source, "input_dir"):
-        found = is_image_name(file.name) and not is_stray(file.name)
-        (images if found else strays).append(file)
+        if is_stray(file.name):
+            strays.append(file.name)
+        elif is_image_name(file.name):
+            images.append(file)
+        else:
+            others.append(file.name)
     if not images:
+        there = f", but {count_extensions(others)}" if others else ""
         raise DataError(
-            f"{source}: holds no image.\n  --input_dir is the folder with ExDark's class folders."
+            f"{source}: holds no image{there}.\n"
+            "  --input_dir is the folder with ExDark's class folders, or of your own photographs."
         )
     if Path(folder).resolve().is_relative_to(Path(source).resolve()):
         raise DataError(
             f"{folder}: lies in --input_dir, whose images would be written over.\n"
             "  Choose another --output_dir."
         )
-    _check_stems(images)
-    return images, strays
+    _check_names(images, flatten)
+    return images, strays, others
 
 
-def _check_stems(images):
+def count_extensions(names: list[str]) -> str:
+    """Returns how many names there are of each extension, most first: "5 .txt, 2 .pdf"."""
+    kinds = Counter(PurePosixPath(name).suffix.lower() or "without extension" for name in names)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def _check_names(images, flatten):
     """Raises DataError where two images would be converted to one name."""
-    by_stem = {}
+    by_name = {}
     for file in images:
-        other = by_stem.setdefault(name_key(PurePosixPath(file.name).stem), file)
+        name = converted_name(file.name, flatten)
+        other = by_name.setdefault(name_key(name), file)
         if other is not file:
+            remedy = "Rename or remove one" if flatten else "Rename one, or give --flatten"
+            folders = "" if flatten else f" ({converted_name(file.name, True)})"
             raise DataError(
-                f"{file.place}: has the same stem as {other.name}, and both would become "
-                f"{converted_name(file.name)}.\n"
-                "  Rename or remove one; nothing was written."
+                f"{file.place}: has the same stem as {other.name}, and both would become {name}.\n"
+                f"  {remedy}{folders}; nothing was written."
             )

@@ -14,8 +14,8 @@ from lowlight.images.reading import grey_thumbnail, read_jpeg
 LEAST_CONTRAST = 1.0  # standard deviation of a thumbnail's grey levels, of 255
 _SIDE = 32  # of the thumbnail that is hashed, pixels
 _WAVES = 16  # a side of the block of lowest frequencies that become bits
-_FLAT = "flat"
-_HASH = re.compile(rf"{_FLAT}|[0-9a-f]{{64}}")
+FLAT = "flat"
+_HASH = re.compile(rf"{FLAT}|[0-9a-f]{{64}}")
 # Rows are cosines of growing frequency. In integers, so that a hash is the same on every machine.
 _COSINES = np.cos(np.pi * np.outer(np.arange(_WAVES), 2 * np.arange(_SIDE) + 1) / (2 * _SIDE))
 _DCT = np.rint(1024 * _COSINES).astype(np.int64)  # [16, 32]
@@ -31,7 +31,7 @@ def hash_image(data, place):
         DataError: not an image, or a damaged one.
     """
     found = hash_thumbnail(grey_thumbnail(data, place, _SIDE))
-    return _FLAT if found is None else found.tobytes().hex()
+    return FLAT if found is None else found.tobytes().hex()
 
 
 def is_hash(text):
@@ -41,7 +41,7 @@ def is_hash(text):
 
 def parse_hash(text):
     """Returns the uint64 [4] of what `hash_image` gave, None of "flat"."""
-    return None if text == _FLAT else np.frombuffer(bytes.fromhex(text), np.uint64)
+    return None if text == FLAT else np.frombuffer(bytes.fromhex(text), np.uint64)
 
 
 def hash_thumbnail(grey):

@@ -66,11 +66,8 @@ def open_image(data: bytes | str | Path, place: object, whole: bool = True) -> I
             formats = (*_FORMATS, *_heif(data, place))
             data = io.BytesIO(_without_texts(data))
         image = Image.open(data, formats=formats)
-        if image.format == "TIFF":  # Pillow would turn it
-            image.info["orientation"] = orientation_of(image)
-            tags = image.getexif()
-            for tag in list(tags):
-                del tags[tag]
+        if image.format == "TIFF":
+            _keep_stored(image)
         if whole:
             image.load()
     return image
@@ -99,6 +96,15 @@ def plain_errors(place: object) -> Iterator[None]:
             f"{place}: damaged or cut short ({type(error).__name__}: {error}).\n"
             "  Fetch it again or remove it."
         ) from error
+
+
+def _keep_stored(image):
+    """Keeps Pillow from turning a TIFF, as it does with no other format, when it loads it."""
+    image.info["orientation"] = orientation_of(image)
+    image._size = image._tile_size
+    tags = image.getexif()
+    for tag in list(tags):
+        del tags[tag]
 
 
 def _heif(data, place):
