@@ -15,7 +15,7 @@ from lowlight.evaluation.truth import (
     read_truth_of_tables,
     truth_of_records,
 )
-from lowlight.evaluation.truth_source import gather_facts
+from lowlight.evaluation.truth_source import TruthSource, gather_facts
 
 IMAGES = [
     ImageRow(name, name, 401, 299, "Cat", "Low", "Indoor", "test", boxes)
@@ -157,3 +157,12 @@ def test_a_coco_file_that_can_be_imported_but_not_scored_says_so(
     path.write_text(json.dumps({**whole, "categories": categories}))
     with pytest.raises(DataError, match=f"{message}.*\n.*import_coco"):
         read_truth_of_coco(path)
+
+
+def test_a_name_in_a_coco_file_leads_to_no_picture_out_of_the_images_folder(tmp_path):
+    (tmp_path / "images/cam1").mkdir(parents=True)
+    names = "a.jpg", "cam1/b.jpg", "../secret.jpg", f"{tmp_path}/secret.jpg"
+    for name in names:
+        (tmp_path / "images" / name).write_bytes(b"jpeg")
+    pictures = TruthSource(coco="truth.json", images_dir=tmp_path / "images").pictures(names)
+    assert pictures == {"a.jpg": b"jpeg", "cam1/b.jpg": b"jpeg"}

@@ -142,6 +142,14 @@ def _between(sums, xs, ys):
     return above * (1 - below) + (sums[y + 1, x] * (1 - right) + sums[y + 1, x + 1] * right) * below
 
 
+def _find_images(folder, names):
+    """Returns {name: path} of the images that are in a folder; a name may not lead out of it."""
+    inside = [
+        name for name in names if ".." not in Path(name).parts and not Path(name).is_absolute()
+    ]
+    return {name: folder / name for name in inside if (folder / name).is_file()}
+
+
 def measure_images(images_dir, truth, found):
     """Measures the images of a folder, their boxes and what was found in them.
 
@@ -152,9 +160,10 @@ def measure_images(images_dir, truth, found):
     Returns:
         (brightness [N], of the boxes [G], of the detections [D]), None where an image is missing.
     """
-    paths = [images_dir / name for name in truth.filenames]
-    if not all(path.is_file() for path in paths):
+    there = _find_images(images_dir, truth.filenames)
+    if len(there) < len(set(truth.filenames)):
         return None
+    paths = [there[name] for name in truth.filenames]
     of_boxes, of_found = (rows_by_image(part.images, len(paths)) for part in (truth, found))
     brightness = np.zeros(len(paths))
     box_brightness, found_brightness = np.zeros(len(truth.images)), np.zeros(len(found.images))
@@ -237,8 +246,8 @@ class TruthSource(NamedTuple):
         """Returns {filename: bytes} of the images that are there."""
         folder = self._images_dir()
         if folder:
-            paths = {name: folder / name for name in filenames}
-            return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+            paths = _find_images(folder, filenames)
+            return {name: path.read_bytes() for name, path in paths.items()}
         return read_encoded(self.records, filenames) if self.records else {}
 
 
