@@ -14,7 +14,7 @@ the records back. All files appear together, when all are whole.
 from absl import flags
 
 from lowlight.core import command
-from lowlight.core.files import existing_dir, output_dir
+from lowlight.core.files import existing_dir, locked, output_dir
 from lowlight.dataset.classes import read_classes
 from lowlight.dataset.duplicates import describe_duplicates, find_duplicates, find_leaks
 from lowlight.dataset.split import (
@@ -82,7 +82,10 @@ def main():
     entries = read_tables(data_dir, classes)
     rows, groups = choose_split(entries, data_dir, images_dir)
     folder = output_dir(FLAGS.output_dir)
-    lines = write_dataset(folder, entries, rows, images_dir, classes, FLAGS.shards, FLAGS.verify)
+    with locked(folder, "written", "output_dir"):
+        lines = write_dataset(
+            folder, entries, rows, images_dir, classes, FLAGS.shards, FLAGS.verify
+        )
     if FLAGS.keep_duplicates_together:
         lines += describe_duplicates(groups, find_leaks(groups, rows))
     if FLAGS.split == "random":

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from lowlight.core.errors import DataError
+from lowlight.core.files import locked
 from lowlight.dataset.classes import CLASSES, format_label_map
 from lowlight.dataset.records import read_records
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
@@ -82,6 +83,7 @@ def test_files_of_another_number_of_shards_are_removed_and_told(tmp_path, write)
     (tmp_path / "val.tfrecord-00000-of-00003").touch()
     (tmp_path / "train.tfrecord-00007-of-00009").touch()
     (tmp_path / "train.tfrecord.old").touch()
+    (tmp_path / ".train.tfrecord-00000-of-00004.partial").touch()  # of a killed run
     assert write()[3:] == [
         f"{tmp_path}/train.tfrecord-?????-of-00002: removed, since train is in other files now",
         f"{tmp_path}/train.tfrecord-?????-of-00009: removed, since train is in other files now",
@@ -89,6 +91,7 @@ def test_files_of_another_number_of_shards_are_removed_and_told(tmp_path, write)
         f"{tmp_path}/test.tfrecord-?????-of-00002: removed, since test is in other files now",
     ]
     assert record_files(tmp_path) == ["test.tfrecord", "train.tfrecord", "train.tfrecord.old"]
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_more_shards_than_images_are_refused_and_nothing_is_written(tmp_path, write):
@@ -210,12 +213,16 @@ def test_records_that_fail_the_check_do_not_get_their_names(tmp_path, write, mon
     assert not list(tmp_path.glob(".*"))
 
 
-def test_the_script_deals_and_verifies(tmp_path, entries, run_script):
+def write_tables(tmp_path, entries):
     (tmp_path / "images.csv").write_text(format_table([image for image, _ in entries], ImageRow))
     boxes = [box for _, boxes in entries for box in boxes]
     (tmp_path / "annotations.csv").write_text(format_table(boxes, AnnotationRow))
     folders = [f"--{name}={tmp_path}" for name in ("data_dir", "output_dir")]
-    folders += [f"--images_dir={tmp_path}/images", "--nokeep_duplicates_together"]
+    return [*folders, f"--images_dir={tmp_path}/images", "--nokeep_duplicates_together"]
+
+
+def test_the_script_deals_and_verifies(tmp_path, entries, run_script):
+    folders = write_tables(tmp_path, entries)
     run = run_script("make_tfrecords.py", *folders, "--shards=2", "--verify")
     assert run.returncode == 0, run.stderr
     assert "train.tfrecord-?????-of-00002: 5 images" in run.stdout
@@ -223,3 +230,14 @@ def test_the_script_deals_and_verifies(tmp_path, entries, run_script):
     run = run_script("make_tfrecords.py", *folders, "--shards=0")
     assert run.returncode == 1
     assert run.stderr.startswith("error: flag --shards=0: ")
+
+
+def test_a_second_writer_of_a_folder_is_refused_and_the_first_loses_nothing(
+    tmp_path, entries, run_script
+):
+    folders = write_tables(tmp_path, entries)
+    with locked(tmp_path, "written", "output_dir"):
+        run = run_script("make_tfrecords.py", *folders)
+    assert run.returncode == 1
+    assert f"error: {tmp_path}: is being written already, by process" in run.stderr
+    assert record_files(tmp_path) == []

@@ -93,6 +93,7 @@ def framed(serialized):
 
 
 _RECORD_FILE = re.compile(rf"({'|'.join(SPLITS)})\.tfrecord(?:-\d{{5}}-of-(\d{{5}}))?")
+_LEFT_BY_A_KILLED_RUN = re.compile(rf"\.{_RECORD_FILE.pattern}\.partial")
 
 
 def write_dataset(folder, entries, rows, images_dir, classes, shards=1, verify=False):
@@ -241,6 +242,8 @@ def _remove_others(folder, names, parts):
     """Removes a split's record files with other names and returns lines that say so."""
     lines = {}
     for path in sorted(folder.iterdir()):
+        if _LEFT_BY_A_KILLED_RUN.fullmatch(path.name):
+            path.unlink()
         match = _RECORD_FILE.fullmatch(path.name)
         if match and path.name not in names and path.is_file():
             path.unlink()
