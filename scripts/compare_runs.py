@@ -2,8 +2,8 @@ r"""Compares evaluated detectors: where one is better than another, and whether 
 
   python scripts/compare_runs.py checkpoint/before checkpoint/after --output=comparison.html
 
-Takes runs, or folders that evaluate.py wrote, all scored on the same ground truth; each is held
-against the first. Prints the difference in AP in every slice with its 95% interval from paired
+Takes runs, or folders that evaluate.py wrote, all scored on the same ground truth; each is compared
+with the first. Prints the difference in AP in every slice with its 95% interval from paired
 bootstrap samples and a p value corrected by Holm's method, and writes a page that shows as well
 the images that changed most.
 """

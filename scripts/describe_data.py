@@ -4,7 +4,7 @@
 
 Reads annotations.csv, images.csv and every image from --data_dir, and where they are there
 classes.txt (other classes than ExDark's), split.csv and problems.csv (columns file,problem,detail).
-Boxes are held against the anchors of --config. The page loads nothing from elsewhere; the same
+Boxes are compared with the anchors of --config. The page loads nothing from elsewhere; the same
 data and flags write the same bytes.
 """
 

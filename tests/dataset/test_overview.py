@@ -203,8 +203,8 @@ def test_what_a_data_set_lacks_is_said_and_left_out(page_of, data_dir):
     assert names == {"Class"}
     for start in (
         "There is no split.csv, ",
-        "images.csv knows no lighting, ",
-        "images.csv knows no location, ",
+        "images.csv has no lighting, ",
+        "images.csv has no location, ",
     ):
         assert sum(text.startswith(start) for text in page.texts) == 1
 
@@ -212,7 +212,7 @@ def test_what_a_data_set_lacks_is_said_and_left_out(page_of, data_dir):
 def test_a_data_set_without_boxes_has_a_page(page_of, data_dir):
     (data_dir / "annotations.csv").write_text(format_table([], AnnotationRow))
     page = page_of()
-    assert "No image holds a box, so nothing is said of sizes and shapes." in page.texts
+    assert "No image has a box, so sizes and shapes are left out." in page.texts
     assert "Boxes by size" not in page.texts
     assert "Images by brightness" in page.texts
 
@@ -283,7 +283,9 @@ def test_images_with_a_problem_are_shown_with_it(page_of, data_dir):
     )
     texts = page_of().texts
     start = texts.index("With a problem")
-    assert texts[start + 1] == "problems.csv names 2 of the images. Lines of no image here: 1."
+    assert (
+        texts[start + 1] == "problems.csv names 2 of the images; 1 of its lines name no image here."
+    )
     assert "encoded: was RGBA" in texts[start:]
     assert "odd" in texts[start:]
     assert "lost" not in texts
@@ -291,7 +293,7 @@ def test_images_with_a_problem_are_shown_with_it(page_of, data_dir):
 
 def test_the_config_gives_the_anchors(page_of):
     texts = page_of(f"--config={CONFIGS}/sample.config").texts
-    assert "Held against the anchors of sample.config." in texts
+    assert "Compared with the anchors of sample.config." in texts
     (caption,) = (text for text in texts if text.startswith("Square root of a box's area"))
     assert (
         "resized to 192 pixels. The anchors, marked under the axis, go from 32 to 406:" in caption

@@ -167,8 +167,8 @@ def test_without_images_csv_or_images_the_report_says_what_it_leaves_out(
         run_script, f"--detections={results}", f"--truth={truth}", f"--output_dir={truth.parent}"
     )
     page = (truth.parent / "report.html").read_text()
-    assert "so nothing is said of lighting" in page
-    assert "so nothing is said of brightness" in page
+    assert "so lighting and location are left out" in page
+    assert "so brightness is left out" in page
     assert "The images aren't there to be shown." in page
 
 

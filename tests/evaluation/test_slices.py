@@ -157,14 +157,14 @@ def test_facts_come_from_images_csv_with_the_users_own_columns(tmp_path):
     assert facts.columns == {"lighting": ("", "Low"), "camera": ("1", "1")}
     assert len(facts.notes) == 2
     assert facts.notes[0].endswith(
-        "knows no lighting of 1 of the images, which are left out of its slices."
+        "has no lighting for 1 of the images, which are left out of its slices."
     )
 
 
 def test_without_images_csv_a_sentence_says_what_is_left_out(tmp_path):
     facts = read_columns(tmp_path / "images.csv", ("a",))
     assert facts.columns == {}
-    assert "so nothing is said of lighting" in facts.notes[0]
+    assert "so lighting and location are left out" in facts.notes[0]
 
 
 def test_an_images_csv_that_lacks_images_is_named(tmp_path):

@@ -44,7 +44,7 @@ def read_anchors(path):
         Anchors.
 
     Raises:
-        DataError: no such file, no such anchors or resizer in it, or values of no use.
+        DataError: no such file, no such anchors or resizer in it, or values that can't be used.
     """
     text = existing_file(path, _REMEDY).read_text(encoding="utf-8", errors="replace")
     text = _COMMENT.sub("", text)

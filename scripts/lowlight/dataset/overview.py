@@ -41,7 +41,7 @@ class DataSet(NamedTuple):
     classes: tuple  # the names that boxes may have, in the order of their ids from 1
     entries: list  # of Entry, sorted by filename
     problems: dict  # {filename: [ProblemRow]}
-    strangers: int  # rows of problems.csv whose image isn't in the data set
+    others: int  # rows of problems.csv whose image isn't in the data set
     missing: list  # sentences on what couldn't be shown
 
     @property
@@ -71,7 +71,7 @@ def read_data_set(data_dir, images_dir):
         DataSet.
 
     Raises:
-        DataError: a table or an image that is missing or of no use, or a data set without images.
+        DataError: a table or an image is missing or can't be used, or there are no images.
     """
     data_dir = existing_dir(data_dir, "data_dir")
     images_dir = existing_dir(images_dir, "images_dir")
@@ -81,13 +81,13 @@ def read_data_set(data_dir, images_dir):
         raise DataError(f"{data_dir / 'images.csv'}: holds no image.\n  Check --data_dir.")
     names = [image.filename for image, _ in rows]
     splits = _read_splits(names, data_dir / "split.csv")
-    problems, strangers = _read_problems(names, data_dir / "problems.csv")
+    problems, others = _read_problems(names, data_dir / "problems.csv")
     brightness = _measure_brightness([image for image, _ in rows], images_dir)
     entries = [
         Entry(image, boxes, splits.get(image.filename, ""), value)
         for (image, boxes), value in zip(rows, brightness, strict=True)
     ]
-    return DataSet(classes, entries, problems, strangers, _list_missing(entries))
+    return DataSet(classes, entries, problems, others, _list_missing(entries))
 
 
 def _read_splits(names, path):
@@ -102,16 +102,16 @@ def _read_problems(names, path):
     if not path.exists():
         return {}, 0
     by_stem = {name_key(PurePosixPath(name).stem): name for name in names}
-    problems, strangers = {}, 0
+    problems, others = {}, 0
     table = read_table(path, ProblemRow, "Its columns are file,problem,detail.")
     for row in rows_of(table, ProblemRow):
         file = PurePosixPath(row.file.removesuffix(".txt"))
         name = by_stem.get(name_key(file.stem)) or by_stem.get(name_key(file.name))
         if name is None:
-            strangers += 1
+            others += 1
         else:
             problems.setdefault(name, []).append(row)
-    return dict(sorted(problems.items())), strangers
+    return dict(sorted(problems.items())), others
 
 
 def _measure_brightness(images, images_dir):
@@ -139,20 +139,20 @@ def _measure_brightness(images, images_dir):
 def _list_missing(entries):
     missing = []
     if not any(entry.boxes for entry in entries):
-        missing.append("No image holds a box, so nothing is said of sizes and shapes.")
+        missing.append("No image has a box, so sizes and shapes are left out.")
     if not entries[0].split:
         missing.append(
-            "There is no split.csv, so nothing is said of splits; make_tfrecords.py writes it."
+            "There is no split.csv, so splits are left out; make_tfrecords.py writes it."
         )
     for fact in ("lighting", "location"):
         unknown = sum(not getattr(entry.image, fact) for entry in entries)
         if unknown == len(entries):
             missing.append(
-                f"images.csv knows no {fact}, so nothing is said of it; "
+                f"images.csv has no {fact}, so it is left out; "
                 "make_annotations_csv.py takes it from --image_list."
             )
         elif unknown:
-            missing.append(f"images.csv knows no {fact} of {unknown} of its images.")
+            missing.append(f"images.csv has no {fact} for {unknown} of its images.")
     return missing
 
 

@@ -36,7 +36,7 @@ def format_page(title, data_set, anchors, images_dir, seed=0):
     Args:
         title: the data set's name.
         data_set: overview.DataSet.
-        anchors: anchors.Anchors of the config that the boxes are held against.
+        anchors: anchors.Anchors of the config that the boxes are compared with.
         images_dir: the folder with the images.
         seed: what the choice of pictures within a class comes from.
     """
@@ -211,7 +211,7 @@ def _problem_group(data_set):
     }
     note = f"problems.csv names {len(odd)} of the images"
     note += f"; the first {_MOST_PROBLEMS} are shown" if len(odd) > _MOST_PROBLEMS else ""
-    note += f". Lines of no image here: {data_set.strangers}." if data_set.strangers else "."
+    note += f"; {data_set.others} of its lines name no image here." if data_set.others else "."
     return Group("With a problem", note, odd[:_MOST_PROBLEMS], remarks)
 
 

@@ -15,7 +15,7 @@ from lowlight.evaluation.truth import read_truth_of_coco
 from lowlight.evaluation.truth_source import gather_facts
 
 LEVEL = 0.05  # of significance, over all slices together
-_REMEDY = "Run evaluate.py again: it writes the file anew."
+_REMEDY = "Run evaluate.py again: it writes the file again."
 _SAME = 0.02  # pixels by which boxes that are the same may differ
 
 
@@ -140,7 +140,7 @@ def _check_same(truth, first, eval_dir, first_dir):
         (boxes == first_boxes, f"{boxes} boxes against {first_boxes}"),
         (_are_same_boxes(truth, first), "other boxes"),
     )
-    difference = next((difference for holds, difference in checks if not holds), None)
+    difference = next((text for holds, text in checks if not holds), None)
     if difference:
         raise DataError(
             f"{eval_dir}: scored on other ground truth than {first_dir} ({difference}).\n"
@@ -223,9 +223,9 @@ def format_differences(first_name, second_name, differences):
         if one.remark:
             lines.append(f"{head}  {one.remark}")
             continue
-        told = f"{head}  {one.before:6.3f}  {one.after:6.3f}  {one.gain:+10.3f}"
+        line = f"{head}  {one.before:6.3f}  {one.after:6.3f}  {one.gain:+10.3f}"
         if not np.isnan(one.p):
-            told += f"  {one.low:+.3f} to {one.high:+.3f}  {one.adjusted:6.3f}"
-            told += " *" if one.is_significant else ""
-        lines.append(told)
+            line += f"  {one.low:+.3f} to {one.high:+.3f}  {one.adjusted:6.3f}"
+            line += " *" if one.is_significant else ""
+        lines.append(line)
     return "\n".join(lines)

@@ -20,7 +20,7 @@ def write_comparison(path, evaluated, differences):
 
     Args:
         path: the HTML file.
-        evaluated: [comparison.Evaluated]; the others are held against the first.
+        evaluated: [comparison.Evaluated]; the others are compared with the first.
         differences: [[comparison.Difference]] of each of the others.
     """
     first, *others = evaluated

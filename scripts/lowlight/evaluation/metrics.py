@@ -170,8 +170,8 @@ def tally_classes(truth, ranked, matches):
 def count_metrics(truth, ranked, matches):
     """Returns COCO's twelve numbers, {TFOD's name: number}; -1 where nothing has the size.
 
-    They are pycocotools' COCOeval.summarize's: means over IoUs and over the classes of which there
-    are boxes.
+    They are pycocotools' COCOeval.summarize's: means over IoUs and over the classes that have
+    boxes.
 
     Args:
         truth: truth.Truth.

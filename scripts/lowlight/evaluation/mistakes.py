@@ -68,10 +68,8 @@ def find_errors(truth, found):
 
 def _judge(truth, found, rows, boxes, taken):
     """Returns (kinds, boxes, IoUs) of an image's detections; marks the boxes that are found."""
-    kinds = np.full(len(rows), "Bkg", "U7")
-    about, ious = np.full(len(rows), -1), np.zeros(len(rows))
     if not len(boxes):
-        return kinds, about, ious
+        return np.full(len(rows), "Bkg", "U7"), np.full(len(rows), -1), np.zeros(len(rows))
     iou = ltwh_iou_with_crowds(found.ltwh[rows, np.newaxis], truth.ltwh[boxes], False)
     same = found.labels[rows, np.newaxis] == truth.labels[boxes]
     of_class, of_others = iou * same, iou * ~same
@@ -82,26 +80,19 @@ def _judge(truth, found, rows, boxes, taken):
         if free[row, box] >= FOREGROUND:
             matched[row], taken[boxes[box]] = box, True
             free[:, box] = 0
-    right = matched >= 0
-    used = taken[boxes]
-    tests = (  # in TIDE's order; the first that holds names the error
-        ("Loc", of_class, (of_class.max(1) >= BACKGROUND) & (of_class.max(1) <= FOREGROUND)),
-        ("Cls", of_others, of_others.max(1) >= FOREGROUND),
-        ("Dupe", of_class * used, (of_class * used).max(1) >= FOREGROUND),
-        ("Bkg", iou, iou.max(1) <= BACKGROUND),
-        ("Both", iou, np.ones(len(rows), bool)),
-    )
-    open_ = ~right
-    for kind, grid, holds in tests:
-        now = open_ & holds
-        kinds[now] = kind
-        best = grid[now].argmax(axis=1)
-        about[now], ious[now] = boxes[best], grid[now, best]
-        open_ &= ~holds
-    kinds[right], about[right] = _RIGHT, boxes[matched[right]]
-    ious[right] = iou[right, matched[right]]
-    about[kinds == "Bkg"] = -1
-    return kinds, about, ious
+    of_taken, best = of_class * taken[boxes], of_class.max(axis=1)
+    tests = {  # in TIDE's order; the first that holds names the detection, and its box
+        _RIGHT: (matched >= 0, matched),
+        "Loc": ((best >= BACKGROUND) & (best <= FOREGROUND), of_class.argmax(axis=1)),
+        "Cls": (of_others.max(axis=1) >= FOREGROUND, of_others.argmax(axis=1)),
+        "Dupe": (of_taken.max(axis=1) >= FOREGROUND, of_taken.argmax(axis=1)),
+        "Bkg": (iou.max(axis=1) <= BACKGROUND, iou.argmax(axis=1)),
+    }
+    holds, places = zip(*tests.values(), strict=True)
+    kinds = np.select(holds, list(tests), "Both").astype("U7")
+    place = np.select(holds, places, iou.argmax(axis=1))
+    about = np.where(kinds == "Bkg", -1, boxes[place])
+    return kinds, about, iou[np.arange(len(rows)), place]
 
 
 def _ignore_in_crowds(truth, found, rows, crowds, kinds):
@@ -129,9 +120,8 @@ def cost_errors(truth, found, errors):
     positives = np.bincount(truth.labels[~truth.crowd], minlength=len(truth.names))
     rows, right = errors.rows, errors.kinds == _RIGHT
     counted = errors.kinds != _IGNORED
-    before = _mean_precision(
-        found.labels[rows[counted]], found.scores[rows[counted]], right[counted], positives
-    )
+    kept = rows[counted]
+    before = _mean_precision(found.labels[kept], found.scores[kept], right[counted], positives)
     # Of equal scores the right ones come last once something is corrected, as in tidecv.
     order = np.concatenate([np.flatnonzero(counted & ~right), np.flatnonzero(right)])
     kinds, scores = errors.kinds[order], found.scores[rows[order]]

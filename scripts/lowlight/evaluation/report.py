@@ -23,7 +23,7 @@ def write_report(path, score, title, about, pictures):
         path: the HTML file.
         score: scoring.Score.
         title: what was scored on what.
-        about: {name: JSON value}; its score_threshold, max_detections, bootstrap and seed are told.
+        about: {name: JSON value}; score_threshold, max_detections, bootstrap and seed are shown.
         pictures: called with filenames, returns {filename: bytes} of those it has.
     """
     page = render(

@@ -64,7 +64,7 @@ def make_families(truth, ranked, facts, found_brightness=None):
         areas = truth.areas, ranked.ltwh[:, 2] * ranked.ltwh[:, 3]
         part_boxes("Box size, quartiles", *map(np.sqrt, areas), "px")
     if facts.brightness is None:
-        notes.append("The images aren't there to measure, so nothing is said of brightness.")
+        notes.append("The images aren't there to measure, so brightness is left out.")
     else:
         part_images("Image brightness", *_part_numbers(facts.brightness))
     if len(truth.images) and facts.box_brightness is not None and found_brightness is not None:

@@ -55,9 +55,7 @@ def read_columns(path, filenames):
         DataError: the file isn't an images.csv, or lacks some of the images.
     """
     if not path.is_file():
-        return Facts(
-            {}, notes=(f"There is no {path}, so nothing is said of lighting or location.",)
-        )
+        return Facts({}, notes=(f"There is no {path}, so lighting and location are left out.",))
     table = read_table(path, ImageRow, "make_annotations_csv.py writes it; check --data_dir.")
     table = table.drop_duplicates("filename", keep="last").set_index("filename")
     missing = [name for name in filenames if name not in table.index]
@@ -76,7 +74,7 @@ def read_columns(path, filenames):
             columns[name] = values
         if unknown:
             of = "any image" if unknown == len(values) else f"{unknown} of the images"
-            notes.append(f"{path} knows no {name} of {of}, which are left out of its slices.")
+            notes.append(f"{path} has no {name} for {of}, which are left out of its slices.")
     return Facts(columns, notes=tuple(notes))
 
 
