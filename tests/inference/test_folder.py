@@ -21,7 +21,7 @@ from lowlight.inference import pictures
 from lowlight.inference.folder import Job, detect_files
 from lowlight.inference.inputs import find_images
 from lowlight.inference.output_paths import LOG
-from lowlight.inference.pictures import Pictures, write_gif
+from lowlight.inference.pictures import Pictures
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
 FOUND = Detections(
@@ -301,7 +301,8 @@ def test_a_log_or_lock_that_is_a_link_is_refused(folder, tmp_path):
 
 
 def test_the_animation_shows_each_picture(folder, tmp_path):
-    _, save_dir = run(folder, tmp_path)
-    write_gif(save_dir, find_images(folder, recursive=True))
-    with Image.open(save_dir / "detections.gif") as animation:
+    (folder / "broken.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="The other 6 images are done"):
+        run(folder, tmp_path, pictures=Pictures(gif=True))
+    with Image.open(tmp_path / "out" / "detections.gif") as animation:
         assert animation.n_frames >= 5

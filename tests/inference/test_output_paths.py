@@ -72,6 +72,7 @@ def test_a_link_in_the_output_folder_never_leads_to_the_images(tmp_path, link, t
     Image.new("RGB", (9, 9)).save(tmp_path / "in" / "deep" / "b.jpg")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / link).symlink_to(tmp_path / target)
+    (tmp_path / "in" / "round.jpg").symlink_to("round.jpg")
     files = find_images(tmp_path / "in", recursive=True)
     with pytest.raises(DataError, match=f"out/{link}.*: leads into the folder of the images"):
         prepare_save_path(tmp_path / "out", files, tmp_path / "in")

@@ -58,10 +58,7 @@ def detect_on_images(
     """
     files = find_images(source, recursive)
     save_dir = prepare_save_path(save_path, files, source) if save_path else None
-    job = make_job(save_dir)
-    count, before = detect_files(files, job, source)
-    if save_dir and job.pictures.gif:
-        write_gif(save_dir, files)
+    count, before = detect_files(files, make_job(save_dir), source)
     earlier = f", {before} of them by an earlier run" if before else ""
     return f"{count} objects in {len(files)} images{earlier}", save_dir
 
@@ -118,6 +115,8 @@ def detect_files(files: list, job: Job, source: str = "") -> tuple[int, int]:
             write_files(job.save_dir, entries, job, saver)
     if done:
         path.unlink()
+    if job.pictures.gif:
+        write_gif(job.save_dir, files)
     _raise(errors, len(entries))
     return sum(len(entry["detections"]) for entry in entries), len(known)
 

@@ -101,9 +101,9 @@ def _check_apart(outputs):
 
 def _check_inputs(folder, outputs, files, source):
     """Raises DataError where a link in the output folder leads to the inputs."""
-    there = {str(Path(file.place).resolve()) for file in files}
+    there = {os.path.realpath(file.place) for file in files}
     parents = {str(PurePosixPath(name).parent) for name in outputs}
-    places = {parent: (folder / parent).resolve() for parent in sorted(parents)}
+    places = {parent: os.path.realpath(folder / parent) for parent in sorted(parents)}
     into = [parent for parent, place in places.items() if is_inside(place, source)]
     if into:
         raise DataError(
@@ -111,7 +111,7 @@ def _check_inputs(folder, outputs, files, source):
             "  Remove the link, or choose another --save_path."
         )
     names = (PurePosixPath(name) for name in outputs)
-    over = [str(name) for name in names if str(places[str(name.parent)] / name.name) in there]
+    over = [str(n) for n in names if os.path.join(places[str(n.parent)], n.name) in there]
     if over:
         raise DataError(
             f"{folder}: {name_some(over)} would be drawn over.\n  Choose another --save_path."
