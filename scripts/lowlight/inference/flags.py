@@ -10,7 +10,7 @@ from lowlight.core.json_texts import parse_json
 from lowlight.core.log import fingerprint
 from lowlight.dataset.classes import read_label_map
 from lowlight.detector.engines import PRECISIONS, choose_engine
-from lowlight.images.reading import set_max_pixels
+from lowlight.images.reading import MAX_PIXELS, set_max_pixels
 
 flags.disclaim_key_flags()  # they belong to the command, whose --help shows them
 
@@ -150,7 +150,7 @@ def define_inference_flags():
     flags.DEFINE_list("classes", None, "Names of the classes to look for; by default all.")
     flags.DEFINE_integer("max_detections", None, "Most detections in an image; the model's.", 1)
     flags.DEFINE_float("nms_iou", None, "Most overlap of two boxes of a class; the model's.", 0, 1)
-    flags.DEFINE_integer("max_pixels", None, "Most pixels of an image; else 178,956,970.", 1)
+    flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Most pixels of an image.", 1)
     flags.DEFINE_boolean("recursive", False, "Search the folder's folders too.")
     define_detector_flags(engine="auto")
 
@@ -214,8 +214,7 @@ def job_maker(says_model: bool, **options):
         DataError: no such engine here, or as `names_and_thresholds`.
     """
     choose_engine(flags.FLAGS.engine)
-    if flags.FLAGS.max_pixels:
-        set_max_pixels(flags.FLAGS.max_pixels)
+    set_max_pixels(flags.FLAGS.max_pixels)
     names, thresholds = names_and_thresholds()
 
     def make_job(save_dir):

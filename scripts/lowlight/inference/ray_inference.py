@@ -34,7 +34,7 @@ class Task(NamedTuple):
     names: dict  # {class id: name}
     thresholds: dict  # {class id: lowest score}
     archive: str | None  # the zip archive that holds the images, if one does
-    max_pixels: int | None = None  # of an image; None for the usual limit
+    max_pixels: int  # of an image
 
 
 class Worker:
@@ -50,8 +50,7 @@ class Worker:
 
         self._name = f"process {os.getpid()} on {socket.gethostname()}"
         self._job, self._error, self._members = None, None, None
-        if task.max_pixels:
-            set_max_pixels(task.max_pixels)
+        set_max_pixels(task.max_pixels)
         try:
             detector = Detector(task.model, **task.options)
             self._job = Job(detector, task.names, task.thresholds)

@@ -219,11 +219,8 @@ def video_files(save_dir, video, facts):
     Raises:
         OSError: the disk is full; the files are as they were before.
     """
-    paths = paths_of(save_dir, video.source)
-    with whole_files(*paths) as partials:
+    with whole_files(*paths_of(save_dir, video.source)) as partials:
         files = VideoFiles(partials, video, facts)
-        try:
+        with contextlib.closing(files):
             yield files
             files.finish()
-        finally:
-            files.close()
