@@ -168,6 +168,13 @@ def test_where_no_size_tells_the_turn_of_the_labels_it_is_said(
     assert list(found.notes[MAYBE_TURNED]) == unknown
 
 
+def test_the_tag_of_an_image_tells_where_no_conversion_does(write_coco, images_dir):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (80, 40)).save(images_dir / "a.jpg", exif=exif)
+    assert list(import_coco(write_coco(), images_dir).notes[MAYBE_TURNED]) == ["a.jpg"]
+
+
 def test_boxes_that_repeat_are_counted_and_those_without_width_are_left_out(write_coco, images_dir):
     boxes = [box(2, 1, 1, 9, 9)] * 3 + [box(2, 1, 1, 9, 9, category_id=5), box(2, 4, 4, 0, 5)]
     found = import_coco(write_coco(*boxes), images_dir)

@@ -10,7 +10,7 @@ from lowlight.dataset.coco import parse_coco
 from lowlight.dataset.notes import BOXES_REPEATED, WITHOUT_BOXES, Kind, Notes, count_repeats
 from lowlight.dataset.tables import AnnotationRow, ImageRow, converted_images
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy, round_pixel_xyxy
-from lowlight.images.reading import image_size
+from lowlight.images.reading import image_size, open_image, orientation_of
 
 CLIPPED = Kind("boxes clipped to the image", "boxes clipped")
 ROUNDED = Kind("boxes moved to whole pixels")  # not named: tools that label rarely keep to them
@@ -155,8 +155,9 @@ def _fit(found, coco, paths):
         boxes_of[box.image_id].append(box)
     errors = []
     for number, path in paths.items():
-        image, size = coco.images[number], image_size(path)
+        image = coco.images[number]
         try:
+            size = image_size(path)
             _check_turn(found.notes, image, path, size, converted.get(path.name))
             rows = _fit_boxes(found.notes, boxes_of[number], path.name, size, coco.categories)
         except DataError as error:
@@ -176,7 +177,8 @@ def _check_turn(notes, image, path, size, row):
         image: CocoImage; path: of the file; size: its (width, height).
         row: its ConvertedRow, or None.
     """
-    orientation, how = (row.orientation, row.how) if row else (1, "")
+    how = row.how if row else "kept"
+    orientation = row.orientation if row else orientation_of(open_image(path, path, whole=False))
     given = size if image.width is None else (image.width, image.height)
     if given != size:
         remedy = (
