@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir
@@ -30,16 +31,14 @@ class Evaluated(NamedTuple):
 class Difference(NamedTuple):
     """How much better the second detector is than the first in one slice, by AP."""
 
-    family: str
-    name: str
-    boxes: int
+    name: str  # of the slice, with its family
     before: float
     after: float
     low: float  # ends of the 95% interval of after - before
     high: float
     p: float  # two-sided, from the paired bootstrap; nan with too little data
-    adjusted: float  # the same after Holm's correction for the number of slices
     remark: str
+    adjusted: float = np.nan  # p after Holm's correction for the number of slices
 
     @property
     def gain(self):
@@ -156,51 +155,41 @@ def _are_same_boxes(truth, first):
 def compare(first, second):
     """Returns the Differences of two Scores: of all images, then by slice.
 
-    The slices are held to Holm's correction for their number; all images are one question alone.
+    The slices get Holm's correction for their number; all images are one question alone.
     The samples are paired: each is the same images for both, so what makes an image hard for both
     drops out.
     """
-    pairs = list(zip(first.slices, second.slices, strict=True))
-    values = [_test(before, after) for before, after in pairs]
-    adjusted = [values[0][2], *holm([value[2] for value in values[1:]])]
-    return [
-        Difference(
-            family=before.family,
-            name=before.name,
-            boxes=before.boxes,
-            before=float(before.scores[0]),
-            after=float(after.scores[0]),
-            low=low,
-            high=high,
-            p=p,
-            adjusted=corrected,
-            remark=before.remark,
-        )
-        for (before, after), (low, high, p), corrected in zip(pairs, values, adjusted, strict=True)
-    ]
+    found = list(map(_test, first.slices, second.slices))
+    adjusted = [found[0].p, *holm([one.p for one in found[1:]])]
+    return [one._replace(adjusted=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _test(before, after):
-    """Returns (low, high, p) of the difference in AP."""
-    if before.remark or not before.samples.shape[1]:
-        return np.nan, np.nan, np.nan
-    samples = after.samples[:1] - before.samples[:1]
-    gain = after.scores[:1] - before.scores[:1]
-    low, high = centred_intervals(samples, gain)[0]
-    spread = np.abs(samples - np.nanmean(samples))
-    hits = np.sum(spread >= np.abs(gain[0]) - 1e-12)
-    return float(low), float(high), float((hits + 1) / (np.sum(~np.isnan(spread)) + 1))
+    """Returns the Difference of two Slices, without Holm's correction."""
+    low = high = p = np.nan
+    if not before.remark and before.samples.shape[1]:
+        samples = after.samples[:1] - before.samples[:1]
+        gain = after.scores[:1] - before.scores[:1]
+        low, high = centred_intervals(samples, gain)[0]
+        spread = np.abs(samples - np.nanmean(samples))
+        hits = np.sum(spread >= np.abs(gain[0]) - 1e-12)
+        p = (hits + 1) / (np.sum(~np.isnan(spread)) + 1)
+    return Difference(
+        name=f"{before.family}: {before.name}",
+        before=float(before.scores[0]),
+        after=float(after.scores[0]),
+        low=float(low),
+        high=float(high),
+        p=float(p),
+        remark=before.remark,
+    )
 
 
 def holm(values):
     """Returns p values corrected for their number by Holm's step-down method, nan left out."""
-    values = np.array(values, float)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
-    adjusted = np.full(len(values), np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1)
-    return adjusted.tolist()
+    known = pd.Series(values, dtype=float).dropna().sort_values(kind="stable")
+    adjusted = (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1)
+    return adjusted.reindex(range(len(values))).tolist()
 
 
 def changed_images(first, second, most=8):
@@ -216,10 +205,10 @@ def changed_images(first, second, most=8):
 def format_differences(first_name, second_name, differences):
     """Returns the differences as lines of a table for a terminal; * marks what isn't chance."""
     lines = [f"AP of {second_name} against {first_name}:"]
-    width = max(len(f"{d.family}: {d.name}") for d in differences)
+    width = max(len(one.name) for one in differences)
     lines.append(f"  {'':<{width}}  before   after  difference  95% interval      p (Holm)")
     for one in differences:
-        head = f"  {f'{one.family}: {one.name}':<{width}}"
+        head = f"  {one.name:<{width}}"
         if one.remark:
             lines.append(f"{head}  {one.remark}")
             continue
