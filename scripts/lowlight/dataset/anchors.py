@@ -28,12 +28,12 @@ class Anchors(NamedTuple):
     min_dimension: int  # pixels
     max_dimension: int
 
-    def resize_scale(self, width, height):
+    def resize_scale(self, width: int, height: int) -> float:
         """Returns what TFOD's keep_aspect_ratio_resizer multiplies the sides of an image by."""
         return min(self.min_dimension / min(width, height), self.max_dimension / max(width, height))
 
 
-def read_anchors(path):
+def read_anchors(path) -> Anchors:
     """Reads the anchors of a pipeline config.
 
     An anchor of level L has a size of anchor_scale * 2^L * 2^(k / scales_per_octave), for each k

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lowlight.dataset import overview
+from lowlight.dataset.anchors import Anchors
 from lowlight.images.drawing import brightened, colour_of, draw_frames, encode_thumbnail
 from lowlight.images.reading import open_reduced
 from lowlight.pages.figures import draw_histogram
@@ -30,7 +31,7 @@ class Group(NamedTuple):
     remarks: dict  # {filename: what is remarkable about it}
 
 
-def format_page(title, data_set, anchors, images_dir, seed=0):
+def format_page(title: str, data_set, anchors: Anchors, images_dir, seed: int = 0) -> str:
     """Returns the page's HTML.
 
     Args:
@@ -106,7 +107,7 @@ def _describe_boxes(data_set, anchors):
     return rows, [draw_sizes(sizes, anchors), draw_shapes(ratios, anchors)]
 
 
-def draw_sizes(sizes, anchors):
+def draw_sizes(sizes: np.ndarray, anchors: Anchors) -> dict:
     """Returns the figure of box sizes, [N] in pixels of the resized image, with the anchors'."""
     small, large = anchors.sizes[0], anchors.sizes[-1]
     first = int(np.floor(np.log2(min(sizes.min(), small))))
@@ -133,7 +134,7 @@ def draw_sizes(sizes, anchors):
     return {"heading": "Boxes by size", "drawing": drawing, "caption": caption}
 
 
-def draw_shapes(ratios, anchors):
+def draw_shapes(ratios: np.ndarray, anchors: Anchors) -> dict:
     """Returns the figure of box shapes, [N] width divided by height, with the anchors'."""
     tall, wide = anchors.ratios[0], anchors.ratios[-1]
     edges = np.linspace(-_WIDEST, _WIDEST, 8 * _WIDEST + 1)
@@ -155,7 +156,7 @@ def draw_shapes(ratios, anchors):
     return {"heading": "Boxes by shape", "drawing": drawing, "caption": caption}
 
 
-def draw_brightness(entries):
+def draw_brightness(entries: list) -> dict:
     """Returns the figure of the images' brightness."""
     values = np.array([entry.brightness for entry in entries])
     edges = np.linspace(0, 256, 33)
@@ -168,7 +169,7 @@ def draw_brightness(entries):
     return {"heading": "Images by brightness", "drawing": drawing, "caption": caption}
 
 
-def draw_crowding(entries):
+def draw_crowding(entries: list) -> dict:
     """Returns the figure of how many boxes an image holds."""
     boxes = np.array([len(entry.boxes) for entry in entries])
     edges = np.arange(_MOST_BOXES + 2) - 0.5
@@ -178,7 +179,7 @@ def draw_crowding(entries):
     return {"heading": "Images by number of boxes", "drawing": drawing, "caption": caption}
 
 
-def choose_pictures(data_set, seed):
+def choose_pictures(data_set: overview.DataSet, seed: int) -> list[Group]:
     """Chooses some of each class, the darkest, the most crowded, and those with a problem.
 
     Args:
@@ -232,7 +233,7 @@ def _show(entry, remark, data_set, images_dir):
     }
 
 
-def make_thumbnails(images_dir, entry, classes):
+def make_thumbnails(images_dir, entry: overview.Entry, classes: tuple) -> dict:
     """Returns small JPEGs, {how: bytes}, of an image with its boxes: as it is, and brightened.
 
     Args:

@@ -56,7 +56,7 @@ class Difference(NamedTuple):
         return bool(self.adjusted < LEVEL)
 
 
-def read_evaluations(folders, samples, seed):
+def read_evaluations(folders: list, samples: int, seed: int) -> list[Evaluated]:
     """Reads what evaluate.py wrote and scores all with the same bootstrap samples.
 
     Args:
@@ -152,7 +152,7 @@ def _are_same_boxes(truth, first):
     return same and np.allclose(truth.ltwh, first.ltwh, rtol=0, atol=_SAME)
 
 
-def compare(first, second):
+def compare(first: Score, second: Score) -> list[Difference]:
     """Returns the Differences of two Scores: of all images, then by slice.
 
     The slices get Holm's correction for their number; all images are one question alone.
@@ -185,14 +185,14 @@ def _test(before, after):
     )
 
 
-def holm(values):
+def holm(values: list[float]) -> list[float]:
     """Returns p values corrected for their number by Holm's step-down method, nan left out."""
     known = pd.Series(values, dtype=float).dropna().sort_values(kind="stable")
     adjusted = (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1)
     return adjusted.reindex(range(len(values))).tolist()
 
 
-def changed_images(first, second, most=8):
+def changed_images(first: Score, second: Score, most: int = 8) -> tuple[list, list]:
     """Returns (places that gained most, places that lost most) by F1 at each one's threshold."""
     gains = second.confusion.f1() - first.confusion.f1()
     boxes = np.bincount(first.truth.images, minlength=len(gains))
@@ -202,7 +202,7 @@ def changed_images(first, second, most=8):
     return better, [int(place) for place in order[:most] if gains[place] < 0]
 
 
-def format_differences(first_name, second_name, differences):
+def format_differences(first_name: str, second_name: str, differences: list) -> str:
     """Returns the differences as lines of a table for a terminal; * marks what isn't chance."""
     lines = [f"AP of {second_name} against {first_name}:"]
     width = max(len(one.name) for one in differences)

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 
 from lowlight.core.files import write_text
-from lowlight.dataset.records import read_encoded
 from lowlight.evaluation.comparison import LEVEL, changed_images
 from lowlight.evaluation.metrics import COCO_METRICS
 from lowlight.evaluation.mistakes import MEANINGS
 from lowlight.evaluation.report import name_metric
 from lowlight.evaluation.report_pictures import COLOURS, Chosen, draw_found
+from lowlight.evaluation.truth_source import read_pictures
 from lowlight.images.drawing import encode_thumbnail
 from lowlight.pages.rendering import render
 
 
-def write_comparison(path, evaluated, differences):
+def write_comparison(path, evaluated: list, differences: list) -> None:
     """Writes the page.
 
     Args:
@@ -49,7 +49,9 @@ def _changed(first, other):
     """Returns the images that changed most, with what each of the two found in them."""
     better, worse = changed_images(first.score, other.score)
     names = sorted({first.score.truth.filenames[place] for place in (*better, *worse)})
-    sources = _find_images(first.about, names)
+    records = first.about["records"]
+    records = records if all(Path(path).is_file() for path in records) else []
+    sources = read_pictures(records, first.about["images_dir"], names)
     groups = {"Gained most": better, "Lost most": worse}
     return {
         "pictures_there": bool(sources),
@@ -58,15 +60,6 @@ def _changed(first, other):
             for heading, places in groups.items()
         },
     }
-
-
-def _find_images(about, names):
-    """Returns {filename: bytes} of the images where the evaluation had them."""
-    records, folder = about["records"], about["images_dir"]
-    if records and all(Path(path).is_file() for path in records):
-        return read_encoded(records, names)
-    paths = {name: Path(folder, name) for name in names} if folder else {}
-    return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
 
 def _show_both(first, other, place, sources):

@@ -45,7 +45,7 @@ class Matches(NamedTuple):
     ignored: np.ndarray  # bool [D, R, T], neither right nor wrong
     counted: np.ndarray  # bool [G, R], whether a box is one to be found
 
-    def parted(self, of_boxes, of_detections):
+    def parted(self, of_boxes: np.ndarray, of_detections: np.ndarray) -> "Matches":
         """Returns the Matches of the first range in P parts of the images.
 
         Args:
@@ -57,7 +57,7 @@ class Matches(NamedTuple):
         return Matches(correct, ignored, self.counted[:, :1] & of_boxes)
 
 
-def rank_detections(found, most=MOST_DETECTIONS):
+def rank_detections(found, most: int = MOST_DETECTIONS) -> Ranked:
     """Returns Ranked: of every image and class the best, in the order that COCO counts in.
 
     Args:
@@ -77,18 +77,18 @@ def _group_keys(images, labels):
     return labels.astype(np.int64) * (images.max(initial=0) + 1) + images
 
 
-def places_in_group(keys):
+def places_in_group(keys: np.ndarray) -> np.ndarray:
     """Returns each key's place, from 0, among its equals, int [K]."""
     return pd.Series(keys).groupby(keys, sort=False).cumcount().to_numpy()
 
 
-def rows_by_image(images, count):
+def rows_by_image(images: np.ndarray, count: int) -> list[np.ndarray]:
     """Returns the rows of each of `count` images, a list of int arrays, from each row's image."""
     order = np.argsort(images, kind="stable")
     return np.split(order, np.searchsorted(images[order], np.arange(1, count)))
 
 
-def pair_boxes(truth, images, ltwh, labels=None, least_iou=IOUS[0]):
+def pair_boxes(truth, images, ltwh, labels=None, least_iou: float = IOUS[0]) -> Pairs:
     """Returns the Pairs of detections and boxes of the same image with at least this IoU.
 
     Args:
@@ -115,7 +115,7 @@ def _group_keys_of(images, own_labels, truth, labels):
     return images if labels is None else images * len(truth.names) + own_labels
 
 
-def match(truth, ranked, pairs, boxes_inside, detections_inside):
+def match(truth, ranked: Ranked, pairs: Pairs, boxes_inside, detections_inside) -> Matches:
     """Matches as pycocotools' COCOeval.evaluateImg does, for all ranges and IoUs at once.
 
     In an image and class the detections choose in turn, the best first, each the free box that it

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from lowlight.evaluation.matching import AREAS, match, pair_boxes
+from lowlight.evaluation.matching import AREAS, Matches, Ranked, match, pair_boxes
 
 RECALLS = np.linspace(0, 1, 101)  # pycocotools' own
 _CELLS = 1 << 18  # numbers worked on at a time, which a core's cache holds
@@ -31,7 +31,7 @@ class Scores(NamedTuple):
     recall: np.ndarray  # float [groups, T, B], share of the boxes found
 
 
-def accumulate(tally, weights):
+def accumulate(tally: Tally, weights: np.ndarray) -> Scores:
     """Returns the Scores of a Tally where image n counts weights[n] times.
 
     With weights of 1 they are pycocotools' to the last digits. Only where a detection is correct
@@ -133,7 +133,7 @@ COCO_METRICS = {
 }
 
 
-def lie_in_areas(truth, ranked):
+def lie_in_areas(truth, ranked: Ranked) -> list[np.ndarray]:
     """Returns which boxes, bool [G, 4], and detections, [D, 4], lie in each of COCO's AREAS."""
     low, high = np.array(list(AREAS.values())).T
     return [
@@ -142,13 +142,13 @@ def lie_in_areas(truth, ranked):
     ]
 
 
-def match_areas(truth, ranked):
+def match_areas(truth, ranked: Ranked) -> Matches:
     """Returns the Matches of COCO's ranges of areas: all, small, medium and large."""
     pairs = pair_boxes(truth, ranked.images, ranked.ltwh, ranked.labels)
     return match(truth, ranked, pairs, *lie_in_areas(truth, ranked))
 
 
-def tally_classes(truth, ranked, matches):
+def tally_classes(truth, ranked: Ranked, matches: Matches) -> Tally:
     """Returns the Tally of every class in each range of some Matches, range by range."""
     classes, ranges = len(truth.names), matches.counted.shape[1]
     part, rows = np.nonzero(~matches.ignored.all(axis=2).T)
@@ -167,7 +167,7 @@ def tally_classes(truth, ranked, matches):
     )
 
 
-def count_metrics(truth, ranked, matches):
+def count_metrics(truth, ranked: Ranked, matches: Matches) -> dict:
     """Returns COCO's twelve numbers, {TFOD's name: number}; -1 where nothing has the size.
 
     They are pycocotools' COCOeval.summarize's: means over IoUs and over the classes that have
@@ -200,7 +200,7 @@ def _mean(values):
     return float(np.nanmean(values)) if np.any(~np.isnan(values)) else -1.0
 
 
-def format_table(metrics):
+def format_table(metrics: dict) -> str:
     """Returns the twelve numbers as lines of text; "none" where no object has the size."""
     lines = []
     for name, meaning in COCO_METRICS.items():
@@ -263,7 +263,7 @@ class Calibration(NamedTuple):
         return float(np.nansum(gaps * self.counts) / self.counts.sum())
 
 
-def trace_curves(truth, ranked, matches):
+def trace_curves(truth, ranked: Ranked, matches: Matches) -> list[Curve]:
     """Returns the Curve of all classes pooled, then of each class.
 
     Args:
@@ -283,7 +283,7 @@ def trace_curves(truth, ranked, matches):
     return curves
 
 
-def calibrate(curve):
+def calibrate(curve: Curve) -> Calibration:
     """Returns the Calibration of a Curve's detections."""
     bins = np.minimum((curve.scores * BINS).astype(int), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)

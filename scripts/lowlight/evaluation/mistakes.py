@@ -37,7 +37,7 @@ class Errors(NamedTuple):
     missed: np.ndarray  # bool [G], not found, nor by correcting a detection
 
 
-def find_errors(truth, found):
+def find_errors(truth, found) -> Errors:
     """Returns the Errors of detections.
 
     Args:
@@ -111,7 +111,7 @@ def _best_repairs(scores, kinds, boxes, taken):
     return repairs
 
 
-def cost_errors(truth, found, errors):
+def cost_errors(truth, found, errors: Errors) -> dict:
     """Returns {kind: (how many, the average precision at IoU 0.5 that correcting them all gains)}.
 
     Corrected, a wrong class or place finds its box where nothing better does, any other wrong
@@ -179,7 +179,7 @@ class Confusion(NamedTuple):
         return np.where(total > 0, 2 * self.correct / np.maximum(total, 1), 1.0)
 
 
-def confuse(truth, found, threshold):
+def confuse(truth, found, threshold: float) -> Confusion:
     """Pairs detections of a score with boxes at IoU 0.5, one to one, whatever their classes.
 
     Pairs of the same class come first, then those that overlap most. A detection that has only a

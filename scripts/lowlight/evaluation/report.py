@@ -1,10 +1,12 @@
 """Writes report.html: a detector's score, and where and how it fails."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lowlight.core.files import write_text
 from lowlight.dataset.classes import CLASSES
-from lowlight.evaluation.metrics import BINS, COCO_METRICS
+from lowlight.evaluation.metrics import BINS, COCO_METRICS, Calibration, Curve
 from lowlight.evaluation.mistakes import MEANINGS
 from lowlight.evaluation.report_pictures import COLOURS, confident_mistakes, show, worst_images
 from lowlight.evaluation.slices import METRICS
@@ -16,7 +18,7 @@ _MOST_POINTS = 150  # of a drawn curve
 _INTERVALS = dict(zip(COCO_METRICS, ("AP", "AP50", "AP75", *[""] * 5, "AR"), strict=False))
 
 
-def write_report(path, score, title, about, pictures):
+def write_report(path, score, title: str, about: dict, pictures: Callable) -> None:
     """Writes the page.
 
     Args:
@@ -63,7 +65,7 @@ def _facts(score):
     return facts
 
 
-def name_metric(name):
+def name_metric(name: str) -> str:
     """Returns what one of COCO's numbers says, for the first cell of a row."""
     words = COCO_METRICS[name]
     if words.startswith("objects"):
@@ -108,7 +110,7 @@ def _summarize(score):
     return lines
 
 
-def draw_precision(curve):
+def draw_precision(curve: Curve) -> str:
     """Returns the figure of precision against recall of one class."""
     points = np.column_stack([curve.recall(), curve.precision()])
     if len(points) > _MOST_POINTS:
@@ -119,7 +121,7 @@ def draw_precision(curve):
     return draw_lines([(points, "line")], label, ("recall", "precision"), SMALL, marks)
 
 
-def draw_f1(curve):
+def draw_f1(curve: Curve) -> dict:
     """Returns the figure of F1, precision and recall against the threshold, with a remark."""
     thresholds = np.linspace(0, 1, 101)
     counts = np.searchsorted(-curve.scores, -thresholds, "right")
@@ -141,7 +143,7 @@ def draw_f1(curve):
     return {"drawing": drawing, "remark": remark}
 
 
-def draw_calibration(calibration):
+def draw_calibration(calibration: Calibration) -> dict:
     """Returns the reliability diagram, with a remark."""
     known = calibration.counts > 0
     points = np.column_stack([calibration.scores, calibration.correct])[known]

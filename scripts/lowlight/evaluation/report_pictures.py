@@ -24,7 +24,7 @@ class Chosen(NamedTuple):
     rows: np.ndarray  # int, the detections to draw
 
 
-def worst_images(score):
+def worst_images(score) -> list[Chosen]:
     """Returns the Chosen images with the lowest F1 that are wrong about something."""
     confusion, found = score.confusion, score.found
     errors = confusion.wrong + confusion.missed
@@ -40,7 +40,7 @@ def worst_images(score):
     return chosen
 
 
-def confident_mistakes(score):
+def confident_mistakes(score) -> list[Chosen]:
     """Returns the Chosen images of the wrong detections with the highest scores."""
     errors, found, truth = score.errors, score.found, score.truth
     wrong = np.flatnonzero((errors.kinds != "") & (errors.kinds != "ignored"))
@@ -56,7 +56,7 @@ def confident_mistakes(score):
     return chosen
 
 
-def draw_found(score, chosen, data):
+def draw_found(score, chosen: Chosen, data: bytes) -> tuple:
     """Returns (an image brightened, with what is there and what was found; its mean luma).
 
     Args:
@@ -81,7 +81,7 @@ def draw_found(score, chosen, data):
     return image, brightness
 
 
-def show(score, chosen, sources):
+def show(score, chosen: Chosen, sources: dict) -> dict:
     """Returns what the report shows of a Chosen image, whose bytes are in {filename: bytes}."""
     name = score.truth.filenames[chosen.image]
     image, brightness = draw_found(score, chosen, sources[name])

@@ -49,7 +49,9 @@ class Score(NamedTuple):
     costs: dict  # {TIDE's kind: (how many, average precision that correcting them gains)}
 
 
-def score_detections(truth, found, facts, samples=1000, seed=0, found_brightness=None):
+def score_detections(
+    truth: Truth, found: Found, facts: Facts, samples=1000, seed=0, found_brightness=None
+) -> Score:
     """Scores detections.
 
     Args:
@@ -86,7 +88,7 @@ def score_detections(truth, found, facts, samples=1000, seed=0, found_brightness
     )
 
 
-def write_score(score, eval_dir, about):
+def write_score(score: Score, eval_dir: Path, about: dict) -> None:
     """Writes metrics.json, slices.csv, detections.json and ground_truth.json, all or none.
 
     Args:
@@ -105,7 +107,7 @@ def write_score(score, eval_dir, about):
     )
 
 
-def summarize(score):
+def summarize(score: Score) -> dict:
     """Returns what goes wrong as {name: JSON value}: errors, thresholds, calibration, confusion."""
     best = {curve.name: _best(curve) for curve in score.curves}
     return {
@@ -133,7 +135,7 @@ def _number(value):
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def format_slices(slices):
+def format_slices(slices: list) -> str:
     """Returns slices.csv's text: a row a slice, its scores with the ends of their intervals."""
     ends = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
     rows = [

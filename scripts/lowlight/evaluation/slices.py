@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS
-from lowlight.evaluation.matching import AREAS, match, pair_boxes
+from lowlight.evaluation.matching import AREAS, Matches, Ranked, match, pair_boxes
 from lowlight.evaluation.metrics import accumulate, lie_in_areas, tally_classes
 
 _MOST_VALUES = 24  # that a column may have and still be sliced by
@@ -25,7 +25,7 @@ class Family(NamedTuple):
     by_image: bool  # whether what is on one image is always in one slice
 
 
-def make_families(truth, ranked, facts, found_brightness=None):
+def make_families(truth, ranked: Ranked, facts, found_brightness=None) -> tuple[list, list]:
     """Returns the families that the facts allow.
 
     Args:
@@ -151,20 +151,20 @@ class Slice(NamedTuple):
         return np.clip(centred_intervals(self.samples, self.scores), 0, 1)
 
 
-def centred_intervals(samples, values, level=0.95):
+def centred_intervals(samples: np.ndarray, values: np.ndarray, level: float = 0.95):
     """Returns intervals [K, 2] of values [K] from their bootstrap samples [K, B], nan left out."""
     centred = samples - np.nanmean(samples, axis=1, keepdims=True) + values[:, np.newaxis]
     ends = 50 * (1 - level), 50 * (1 + level)
     return np.nanpercentile(centred, ends, axis=1).T
 
 
-def draw_weights(images, samples, seed):
+def draw_weights(images: int, samples: int, seed: int) -> np.ndarray:
     """Returns how often each image is in each bootstrap sample, float32 [images, samples]."""
     chance = np.random.default_rng(seed)
     return chance.multinomial(images, np.full(images, 1 / images), samples).T.astype(np.float32)
 
 
-def score_slices(truth, ranked, matches, families, weights):
+def score_slices(truth, ranked: Ranked, matches: Matches, families, weights) -> list[Slice]:
     """Scores everything, each class, and each slice of the families.
 
     Args:

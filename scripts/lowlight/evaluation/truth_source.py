@@ -148,6 +148,14 @@ def _find_images(folder, names):
     return {name: folder / name for name in inside if (folder / name).is_file()}
 
 
+def read_pictures(records: list, folder, names: list) -> dict:
+    """Returns {filename: bytes} of the images in a folder; without one ("", None) in records."""
+    if folder:
+        paths = _find_images(Path(folder), names)
+        return {name: path.read_bytes() for name, path in paths.items()}
+    return read_encoded(records, names) if records else {}
+
+
 def measure_images(images_dir, truth, found):
     """Measures the images of a folder, their boxes and what was found in them.
 
@@ -242,11 +250,7 @@ class TruthSource(NamedTuple):
 
     def pictures(self, filenames):
         """Returns {filename: bytes} of the images that are there."""
-        folder = self._images_dir()
-        if folder:
-            paths = _find_images(folder, filenames)
-            return {name: path.read_bytes() for name, path in paths.items()}
-        return read_encoded(self.records, filenames) if self.records else {}
+        return read_pictures(self.records, self._images_dir(), filenames)
 
 
 def find_truth(data_dir, coco, records, label_map_path, split, images_dir):

@@ -62,7 +62,9 @@ WIDE = Size()
 SMALL = Size(240, 170, 38, 12, 10, 36)
 
 
-def draw_histogram(values, edges, ticks, label, axis, band=None, marks=()):
+def draw_histogram(
+    values, edges, ticks: list, label: str, axis: str, band: tuple | None = None, marks=()
+) -> str:
     """Returns a histogram as an SVG.
 
     Args:
@@ -102,7 +104,7 @@ def draw_histogram(values, edges, ticks, label, axis, band=None, marks=()):
     return _draw(paint, label, WIDE)
 
 
-def draw_lines(lines, label, axis_names, size=WIDE, marks=()):
+def draw_lines(lines: list, label: str, axis_names: tuple, size: Size = WIDE, marks=()) -> str:
     """Returns lines on axes from 0 to 1 as an SVG.
 
     Args:
