@@ -12,7 +12,7 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.files import locked, output_dir, write_texts
-from lowlight.dataset.annotations import STRAYS, WITHOUT_IMAGE, gather_annotations
+from lowlight.dataset.annotations import Oddity, gather_annotations
 from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, format_table
 
 FLAGS = flags.FLAGS
@@ -45,7 +45,10 @@ def main():
         )
     print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
     command.print_notes(found.notes.summaries())
-    used, left = len(found.images), len(found.notes[WITHOUT_IMAGE]) + len(found.notes[STRAYS])
+    used, left = (
+        len(found.images),
+        len(found.notes[Oddity.WITHOUT_IMAGE]) + len(found.notes[Oddity.STRAY]),
+    )
     print(f"  files found: {used + left}, of them {used} used")
     if problems:
         print(f"  named in {folder}/problems.csv: {len(problems)}")

@@ -4,15 +4,8 @@ import zipfile
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.dataset.annotations import (
-    STRAYS,
-    UNLISTED,
-    WITHOUT_FOLDER_CLASS,
-    WITHOUT_IMAGE,
-    gather_annotations,
-)
+from lowlight.dataset.annotations import Oddity, gather_annotations
 from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.notes import BOXES_CLIPPED, BOXES_REPEATED, WITHOUT_BOXES
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 
 
@@ -59,7 +52,7 @@ def test_every_image_is_a_row_with_the_facts_of_the_list(exdark):
 
 def test_the_list_names_an_image_whose_annotation_differs_in_case(exdark):
     found = gather(exdark, image_list=exdark / "imageclasslist.txt")
-    assert (found.images[4].lighting, list(found.notes[UNLISTED])) == ("Screen", [])
+    assert (found.images[4].lighting, list(found.notes[Oddity.UNLISTED])) == ("Screen", [])
 
 
 def test_image_annotation_and_list_fit_whatever_their_case(exdark):
@@ -75,24 +68,24 @@ def test_image_annotation_and_list_fit_whatever_their_case(exdark):
 def test_without_a_list_the_facts_are_empty_and_no_image_is_called_unlisted(exdark):
     found = gather(exdark)
     assert {tuple(image[4:8]) for image in found.images} == {("", "", "", "")}
-    assert found.notes[UNLISTED] == {}
+    assert found.notes[Oddity.UNLISTED] == {}
 
 
 def test_an_image_that_the_list_lacks_is_named_and_has_no_facts(exdark):
     path = exdark / "imageclasslist.txt"
     path.write_bytes(path.read_bytes().replace(b"2015_00001.jpg 1 1 2 1\r\n", b""))
     found = gather(exdark, image_list=path)
-    assert list(found.notes[UNLISTED]) == ["2015_00001.jpg"]
+    assert list(found.notes[Oddity.UNLISTED]) == ["2015_00001.jpg"]
     assert found.images[0].lighting == ""
 
 
 def test_what_is_out_of_the_ordinary_is_named(exdark):
     notes = gather(exdark).notes
-    assert notes[BOXES_CLIPPED] == {"Boat/2015_00002.png.txt": 1}
-    assert notes[WITHOUT_BOXES] == {"Motorbike/2015_00007.JPEG.txt": 1}
-    assert notes[WITHOUT_FOLDER_CLASS] == {"Table/2015_00008.jpg.txt": 1}
-    assert notes[WITHOUT_IMAGE] == {}
-    assert notes[STRAYS] == {"Boat/._2015_00002.png.txt": 1}
+    assert notes[Oddity.BOXES_CLIPPED] == {"Boat/2015_00002.png.txt": 1}
+    assert notes[Oddity.WITHOUT_BOXES] == {"Motorbike/2015_00007.JPEG.txt": 1}
+    assert notes[Oddity.WITHOUT_FOLDER_CLASS] == {"Table/2015_00008.jpg.txt": 1}
+    assert notes[Oddity.WITHOUT_IMAGE] == {}
+    assert notes[Oddity.STRAY] == {"Boat/._2015_00002.png.txt": 1}
 
 
 def test_every_oddity_is_a_row_of_problems(exdark):
@@ -129,12 +122,12 @@ def test_a_clipped_box_is_counted_once_with_its_furthest_edge(exdark, boxes, cli
 def test_boxes_that_repeat_are_counted(exdark):
     path = exdark / "ExDark_Annno/Boat/2015_00002.png.txt"
     path.write_text("% bbGt version=3\n" + "Boat 1 2 3 4 0 0 0 0 0 0 0\n" * 3)
-    assert gather(exdark).notes[BOXES_REPEATED] == {"Boat/2015_00002.png.txt": 2}
+    assert gather(exdark).notes[Oddity.BOXES_REPEATED] == {"Boat/2015_00002.png.txt": 2}
 
 
 def test_a_folder_that_is_no_class_asks_for_none(exdark):
     (exdark / "ExDark_Annno/Table").rename(exdark / "ExDark_Annno/part 3")
-    assert gather(exdark).notes[WITHOUT_FOLDER_CLASS] == {}
+    assert gather(exdark).notes[Oddity.WITHOUT_FOLDER_CLASS] == {}
 
 
 def test_a_zip_gives_the_same_as_its_folder(exdark):
@@ -164,7 +157,7 @@ def test_annotations_without_image_are_named_and_refused(exdark):
 def test_annotations_without_image_are_left_out_where_that_is_allowed(exdark):
     (exdark / "images/2015_00001.jpg").unlink()
     found = gather(exdark, allow_missing=True)
-    assert found.notes[WITHOUT_IMAGE] == {"Bicycle/2015_00001.jpg.txt": 1}
+    assert found.notes[Oddity.WITHOUT_IMAGE] == {"Bicycle/2015_00001.jpg.txt": 1}
     assert (len(found.images), len(found.boxes)) == (7, 6)
 
 
@@ -281,5 +274,5 @@ def test_an_archive_nested_one_deeper_with_a_macs_strays_gives_the_same(exdark):
             archive.write(file, f"ExDark_Annno/ExDark_Annno/{file.parent.name}/{file.name}")
     found = gather_annotations(path, exdark / "images")
     assert (found.images, found.boxes) == (flat.images, flat.boxes)
-    assert len(found.notes[STRAYS]) == 5
-    assert all("/._" in name or name.startswith("__MACOSX/") for name in found.notes[STRAYS])
+    assert len(found.notes[Oddity.STRAY]) == 5
+    assert all("/._" in name or name.startswith("__MACOSX/") for name in found.notes[Oddity.STRAY])

@@ -7,23 +7,10 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import locked
-from lowlight.dataset.annotations import gather_annotations
+from lowlight.dataset.annotations import Oddity, gather_annotations
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.coco_import import (
-    CLIPPED,
-    CROWDS,
-    FLAT,
-    GROUPS,
-    MAYBE_TURNED,
-    ROUNDED,
-    UNNAMED,
-    WITHOUT_BOX,
-    WITHOUT_FILE,
-    import_coco,
-    order_classes,
-)
+from lowlight.dataset.coco_import import import_coco, order_classes
 from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.notes import BOXES_REPEATED, WITHOUT_BOXES
 from lowlight.dataset.tables import (
     AnnotationRow,
     ConvertedRow,
@@ -82,7 +69,7 @@ def test_boxes_are_fitted_to_the_images_by_stem_and_sorted_by_name(write_coco, i
     ]
     assert found.classes == ("Cat", "owl", "street lamp")
     assert found.notes.problems() == []
-    assert list(found.notes[WITHOUT_BOX]) == ["owl"]
+    assert list(found.notes[Oddity.CLASS_WITHOUT_BOX]) == ["owl"]
 
 
 def test_what_is_changed_or_left_out_is_counted(write_coco, images_dir):
@@ -91,9 +78,12 @@ def test_what_is_changed_or_left_out_is_counted(write_coco, images_dir):
     path = write_coco(box(1, -2.5, 6, 20, 10), box(1, 3.4, 1, 30, 2.5), box(1, 2, 2, 2, 2), crowd)
     found = import_coco(path, images_dir)
     assert [row[4:] for row in found.boxes] == [(0, 6, 18, 16), (3, 1, 33, 4), (2, 2, 4, 4)]
-    assert (found.notes[CLIPPED], found.notes[ROUNDED]) == ({"Night.jpg": 1}, {"Night.jpg": 2})
-    assert found.notes[CROWDS] == found.notes[WITHOUT_BOXES] == {"a.jpg": 1}
-    assert list(found.notes[UNNAMED]) == ["other.jpg"]
+    assert (found.notes[Oddity.BOXES_CLIPPED], found.notes[Oddity.BOXES_ROUNDED]) == (
+        {"Night.jpg": 1},
+        {"Night.jpg": 2},
+    )
+    assert found.notes[Oddity.CROWDS] == found.notes[Oddity.WITHOUT_BOXES] == {"a.jpg": 1}
+    assert list(found.notes[Oddity.UNNAMED]) == ["other.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +107,7 @@ def test_images_that_are_missing_are_left_out_where_that_is_allowed(write_coco, 
         import_coco(path, images_dir)
     found = import_coco(path, images_dir, allow_missing=True)
     assert ([row.filename for row in found.images], len(found.boxes)) == (["Night.jpg"], 1)
-    assert list(found.notes[WITHOUT_FILE]) == ["a.jpg"]
+    assert list(found.notes[Oddity.WITHOUT_FILE]) == ["a.jpg"]
 
 
 def test_an_image_of_another_size_is_told_with_the_usual_cause(write_coco, images_dir):
@@ -165,20 +155,23 @@ def test_where_no_size_tells_the_turn_of_the_labels_it_is_said(
     write_converted(images_dir, orientation, how)
     image = IMAGES[1] if sizes else {"id": 2, "file_name": "a.jpg"}
     found = import_coco(write_coco(images=[IMAGES[0], image]), images_dir)
-    assert list(found.notes[MAYBE_TURNED]) == unknown
+    assert list(found.notes[Oddity.MAYBE_TURNED]) == unknown
 
 
 def test_the_tag_of_an_image_tells_where_no_conversion_does(write_coco, images_dir):
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.new("RGB", (80, 40)).save(images_dir / "a.jpg", exif=exif)
-    assert list(import_coco(write_coco(), images_dir).notes[MAYBE_TURNED]) == ["a.jpg"]
+    assert list(import_coco(write_coco(), images_dir).notes[Oddity.MAYBE_TURNED]) == ["a.jpg"]
 
 
 def test_boxes_that_repeat_are_counted_and_those_without_width_are_left_out(write_coco, images_dir):
     boxes = [box(2, 1, 1, 9, 9)] * 3 + [box(2, 1, 1, 9, 9, category_id=5), box(2, 4, 4, 0, 5)]
     found = import_coco(write_coco(*boxes), images_dir)
-    assert (found.notes[BOXES_REPEATED], found.notes[FLAT]) == ({"a.jpg": 2}, {"a.jpg": 1})
+    assert (found.notes[Oddity.BOXES_REPEATED], found.notes[Oddity.FLAT]) == (
+        {"a.jpg": 2},
+        {"a.jpg": 1},
+    )
     assert [row.class_name for row in found.boxes] == ["Cat", "Cat", "Cat", "owl"]
 
 
@@ -187,7 +180,7 @@ def test_crowds_alone_are_refused_unless_they_are_to_be_kept(write_coco, images_
     with pytest.raises(DataError, match=r"all of its 2 boxes are crowds .*\n.*--keep_crowds"):
         import_coco(path, images_dir)
     found = import_coco(path, images_dir, keep_crowds=True)
-    assert (len(found.boxes), found.notes[CROWDS]) == (2, {})
+    assert (len(found.boxes), found.notes[Oddity.CROWDS]) == (2, {})
 
 
 def test_a_category_that_only_groups_others_is_no_class(write_coco, images_dir):
@@ -197,7 +190,7 @@ def test_a_category_that_only_groups_others_is_no_class(write_coco, images_dir):
         write_coco(box(2, 1, 1, 9, 9, category_id=1), categories=categories), images_dir
     )
     assert found.classes == ("lorry", "tram", "x")
-    assert (list(found.notes[GROUPS]), list(found.notes[WITHOUT_BOX])) == (
+    assert (list(found.notes[Oddity.GROUP]), list(found.notes[Oddity.CLASS_WITHOUT_BOX])) == (
         ["traffic"],
         ["tram", "x"],
     )

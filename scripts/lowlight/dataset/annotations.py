@@ -1,6 +1,8 @@
 """Gathers ExDark's annotations, beside the images they belong to, into table rows."""
 
 import posixpath
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple
 
 from lowlight.core.errors import DataError, join_errors, name_some
@@ -8,15 +10,7 @@ from lowlight.core.files import existing_dir, existing_file
 from lowlight.core.sources import is_stray, list_files, name_key
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.exdark import ImageFacts, parse_bbgt, parse_image_list
-from lowlight.dataset.notes import (
-    BOXES_CLIPPED,
-    BOXES_REPEATED,
-    WITHOUT_BOXES,
-    Kind,
-    Notes,
-    count_repeats,
-)
-from lowlight.dataset.tables import AnnotationRow, ImageRow, flat_name
+from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, flat_name
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
 from lowlight.images.reading import image_size, is_image_name, list_jpegs
 
@@ -24,25 +18,74 @@ MOST_BYTES = 2**20  # of an annotation, some 15,000 boxes
 _NO_FACTS = ImageFacts("", "", "", "")
 
 
-WITHOUT_FOLDER_CLASS = Kind(
-    "images without a box of their folder's class", "no box of its folder's class", "kept"
-)
-UNLISTED = Kind(
-    "images not in the image list",
-    "not in the image list",
-    "kept without lighting, location and split",
-)
-WITHOUT_IMAGE = Kind("annotations left out, no image", "no image", "left out")
-STRAYS = Kind("other files left alone", "stray file", "left alone")
-_KINDS = (
-    BOXES_CLIPPED,
-    BOXES_REPEATED,
-    WITHOUT_BOXES,
-    WITHOUT_FOLDER_CLASS,
-    UNLISTED,
-    WITHOUT_IMAGE,
-    STRAYS,
-)
+class Oddity(Enum):
+    """What is out of the ordinary, in the order in which it is printed.
+
+    A value is how the printed line begins; how problems.csv calls it, "" for what isn't named
+    there; and what it says of it, a format of what `Notes.add` was given.
+    """
+
+    BOXES_CLIPPED = "boxes clipped to the image", "boxes clipped", "{count}{by}"
+    BOXES_ROUNDED = "boxes moved to whole pixels", "", ""  # tools that label rarely keep to them
+    BOXES_REPEATED = "boxes that repeat another", "boxes repeated", "{count}, kept"
+    CROWDS = "crowd boxes left out", "crowd boxes left out", "{count}"
+    FLAT = "boxes without width or height left out", "boxes without width or height", "{count}"
+    WITHOUT_BOXES = "images without boxes", "no boxes", "kept as an image of background"
+    WITHOUT_FOLDER_CLASS = (
+        "images without a box of their folder's class",
+        "no box of its folder's class",
+        "kept",
+    )
+    UNLISTED = (
+        "images not in the image list",
+        "not in the image list",
+        "kept without lighting, location and split",
+    )
+    MAYBE_TURNED = (
+        "images with an EXIF rotation, of which no size says whether the labels know it",
+        "EXIF rotation",
+        "{orientation}; look whether the boxes are in place",
+    )
+    WITHOUT_IMAGE = "annotations left out, no image", "no image", "left out"
+    WITHOUT_FILE = "images left out, no file", "no image", "left out"
+    UNNAMED = "other images left alone", "not in the COCO file", "left alone"
+    CLASS_WITHOUT_BOX = "classes without a box", "", ""
+    GROUP = "categories left out, which only group others", "", ""
+    STRAY = "other files left alone", "stray file", "left alone"
+
+
+@dataclass
+class Notes:
+    """What a step met out of the ordinary."""
+
+    _found: dict = field(default_factory=lambda: {oddity: {} for oddity in Oddity})
+
+    def add(self, oddity: Oddity, name: str, count: int = 1, **values) -> None:
+        """Notes that something was met `count` times in what has this name; nothing of 0 times."""
+        if count:
+            self._found[oddity][name] = {"count": count, **values}
+
+    def __getitem__(self, oddity: Oddity) -> dict:
+        """Returns {name: count} of what was met."""
+        return {name: values["count"] for name, values in self._found[oddity].items()}
+
+    def summaries(self) -> list:
+        """Returns what `command.print_notes` prints."""
+        return [(odd.value[0], sum(self[odd].values()), list(self[odd])) for odd in Oddity]
+
+    def problems(self) -> list:
+        """Returns the ProblemRows, sorted."""
+        return sorted(
+            ProblemRow(name, oddity.value[1], oddity.value[2].format(**values))
+            for oddity, found in self._found.items()
+            if oddity.value[1]
+            for name, values in found.items()
+        )
+
+
+def count_repeats(boxes: list) -> int:
+    """Returns how many of an image's AnnotationRows are the same as one before them."""
+    return len(boxes) - len(set(boxes))
 
 
 class Gathered(NamedTuple):
@@ -50,7 +93,7 @@ class Gathered(NamedTuple):
 
     images: list  # of ImageRow, sorted by filename
     boxes: list  # of AnnotationRow, in the order of images and of the lines of each annotation
-    notes: Notes  # on annotations, and UNLISTED on images
+    notes: Notes  # on annotations, and Oddity.UNLISTED on images
 
 
 def gather_annotations(annotations, images_dir, image_list=None, allow_missing=False):
@@ -80,8 +123,11 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
     facts = _read_facts(image_list)
     by_stem = _by_stem(texts, annotations)
     missing = _check_pairs(by_stem, images, annotations, images_dir, allow_missing)
-    notes = Notes(_KINDS)
-    for kind, names in ((WITHOUT_IMAGE, missing), (STRAYS, [file.name for file in strays])):
+    notes = Notes()
+    for kind, names in (
+        (Oddity.WITHOUT_IMAGE, missing),
+        (Oddity.STRAY, [file.name for file in strays]),
+    ):
         for name in names:
             notes.add(kind, name)
     found, errors = Gathered([], [], notes), []
@@ -89,7 +135,7 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
         file = by_stem[stem]
         name, fact = facts.get(stem, (_image_name(file), _NO_FACTS))
         if image_list and stem not in facts:
-            notes.add(UNLISTED, path.name)
+            notes.add(Oddity.UNLISTED, path.name)
         try:
             _add_image(found, path, file, name, fact)
         except DataError as error:
@@ -138,12 +184,13 @@ def _add_image(found, path, file, name, facts):
     rows = [_box_row(path.name, width, height, box, f"{file.place}:{box.line}") for box in boxes]
     outside = [_overhang(row, box) for row, box in zip(rows, boxes, strict=True)]
     clipped = sum(pixels > 0 for pixels in outside)
-    found.notes.add(BOXES_CLIPPED, file.name, clipped, pixels=max(outside, default=0))
-    found.notes.add(BOXES_REPEATED, file.name, count_repeats(rows))
+    by = f", by {max(outside, default=0)} px at most"
+    found.notes.add(Oddity.BOXES_CLIPPED, file.name, clipped, by=by)
+    found.notes.add(Oddity.BOXES_REPEATED, file.name, count_repeats(rows))
     if not rows:
-        found.notes.add(WITHOUT_BOXES, file.name)
+        found.notes.add(Oddity.WITHOUT_BOXES, file.name)
     elif file.folder in CLASSES and all(row.class_name != file.folder for row in rows):
-        found.notes.add(WITHOUT_FOLDER_CLASS, file.name)
+        found.notes.add(Oddity.WITHOUT_FOLDER_CLASS, file.name)
     found.boxes.extend(rows)
     source = f"{file.folder}/{name}"
     found.images.append(ImageRow(path.name, source, width, height, *facts, len(rows)))

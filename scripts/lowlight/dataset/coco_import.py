@@ -4,40 +4,18 @@ from typing import NamedTuple
 
 from lowlight.core.errors import DataError, join_errors, name_some
 from lowlight.core.files import existing_dir, existing_file
-from lowlight.dataset.annotations import image_stem, images_by_stem
+from lowlight.dataset.annotations import (
+    Notes,
+    Oddity,
+    count_repeats,
+    image_stem,
+    images_by_stem,
+)
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco import parse_coco
-from lowlight.dataset.notes import BOXES_REPEATED, WITHOUT_BOXES, Kind, Notes, count_repeats
 from lowlight.dataset.tables import AnnotationRow, ImageRow, converted_images
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy, round_pixel_xyxy
 from lowlight.images.reading import image_size, open_image, orientation_of
-
-CLIPPED = Kind("boxes clipped to the image", "boxes clipped")
-ROUNDED = Kind("boxes moved to whole pixels")  # not named: tools that label rarely keep to them
-CROWDS = Kind("crowd boxes left out", "crowd boxes left out")
-FLAT = Kind("boxes without width or height left out", "boxes without width or height left out")
-MAYBE_TURNED = Kind(
-    "images with an EXIF rotation, of which no size says whether the labels know it",
-    "EXIF rotation",
-    "{orientation}; look whether the boxes are in place",
-)
-WITHOUT_FILE = Kind("images left out, no file", "no image", "left out")
-UNNAMED = Kind("other images left alone", "not in the COCO file", "left alone")
-WITHOUT_BOX = Kind("classes without a box")
-GROUPS = Kind("categories left out, which only group others")
-_KINDS = (
-    CLIPPED,
-    ROUNDED,
-    BOXES_REPEATED,
-    CROWDS,
-    FLAT,
-    WITHOUT_BOXES,
-    MAYBE_TURNED,
-    WITHOUT_FILE,
-    UNNAMED,
-    WITHOUT_BOX,
-    GROUPS,
-)
 
 
 class Imported(NamedTuple):
@@ -46,7 +24,9 @@ class Imported(NamedTuple):
     images: list  # of ImageRow, sorted by filename
     boxes: list  # of AnnotationRow, in the order of images and of the COCO file
     classes: tuple  # names in the order of their ids from 1
-    notes: Notes  # on images, by filename; WITHOUT_FILE by the COCO file's name; and on classes
+    notes: (
+        Notes  # on images, by filename; Oddity.WITHOUT_FILE by the COCO file's name; and on classes
+    )
 
 
 def import_coco(coco_path, images_dir, allow_missing=False, flatten=False, keep_crowds=False):
@@ -94,10 +74,10 @@ def import_coco(coco_path, images_dir, allow_missing=False, flatten=False, keep_
         )
     classes, notes = _choose_classes(coco)
     for name in missing:
-        notes.add(WITHOUT_FILE, name)
+        notes.add(Oddity.WITHOUT_FILE, name)
     for stem, image in paths.items():
         if stem not in items:
-            notes.add(UNNAMED, image.name)
+            notes.add(Oddity.UNNAMED, image.name)
     found = Imported([], [], classes, notes)
     _fit(found, coco, {items[stem]: image for stem, image in paths.items() if stem in items})
     return found
@@ -105,15 +85,15 @@ def import_coco(coco_path, images_dir, allow_missing=False, flatten=False, keep_
 
 def _choose_classes(coco):
     """Returns (the classes, Notes that name those without a box)."""
-    notes, boxed = Notes(_KINDS), {box.category_id for box in coco.boxes}
+    notes, boxed = Notes(), {box.category_id for box in coco.boxes}
     classes = {}
     for number, name in coco.categories.items():
         is_group = number not in boxed and name in coco.supercategories
         if is_group:
-            notes.add(GROUPS, name)
+            notes.add(Oddity.GROUP, name)
         else:
             classes[number] = name
-            notes.add(WITHOUT_BOX, name, number not in boxed)
+            notes.add(Oddity.CLASS_WITHOUT_BOX, name, number not in boxed)
     return order_classes(classes), notes
 
 
@@ -199,7 +179,7 @@ def _check_turn(notes, image, path, size, row):
         )
     says_nothing = orientation < 5 or size[0] == size[1] or image.width is None
     if orientation > 1 and says_nothing and how != "turned":
-        notes.add(MAYBE_TURNED, path.name, orientation=orientation)
+        notes.add(Oddity.MAYBE_TURNED, path.name, orientation=orientation)
 
 
 def _fit_boxes(notes, boxes, filename, size, categories):
@@ -213,15 +193,15 @@ def _fit_boxes(notes, boxes, filename, size, categories):
         AnnotationRow(filename, *size, categories[box.category_id], *xyxy)
         for box, xyxy in zip(kept, edges, strict=True)
     ]
-    for kind, count in (
-        (CLIPPED, _count_different(insides, wholes)),
-        (ROUNDED, _count_different(edges, insides)),
-        (BOXES_REPEATED, count_repeats(rows)),
-        (CROWDS, len(boxes) - len(single)),
-        (FLAT, len(single) - len(kept)),
-        (WITHOUT_BOXES, not rows),
+    for oddity, count in (
+        (Oddity.BOXES_CLIPPED, _count_different(insides, wholes)),
+        (Oddity.BOXES_ROUNDED, _count_different(edges, insides)),
+        (Oddity.BOXES_REPEATED, count_repeats(rows)),
+        (Oddity.CROWDS, len(boxes) - len(single)),
+        (Oddity.FLAT, len(single) - len(kept)),
+        (Oddity.WITHOUT_BOXES, not rows),
     ):
-        notes.add(kind, filename, count)
+        notes.add(oddity, filename, count, by="")
     return rows
 
 
