@@ -106,7 +106,8 @@ def install(venv, path):
     command = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     command += ["--disable-pip-version-check", "--require-hashes", "-r", path]
     if path == TFOD:
-        command.append("--no-deps")
+        # TFOD comes as a source without a pyproject.toml, which pip wants told how to build.
+        command += ["--no-deps", "--use-pep517"]
     if subprocess.run(command, check=False).returncode != 0:
         fail(
             f"pip couldn't install {path}; its reason is above. Where there is no network, run the "

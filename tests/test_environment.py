@@ -146,4 +146,4 @@ def test_the_lists_are_installed_with_hashes_and_tfod_without_dependencies(tmp_p
     make_venv.install(venv, make_venv.TFOD)
     first, second = capfd.readouterr().out.splitlines()
     assert first.endswith("--require-hashes -r requirements.txt")
-    assert second.endswith("--require-hashes -r requirements/tfod.txt --no-deps")
+    assert second.endswith("--require-hashes -r requirements/tfod.txt --no-deps --use-pep517")
