@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lowlight.inference.folder import Job
-from lowlight.inference.pictures import Pictures, Saver
+from lowlight.inference.output_paths import output_name, small_name
 from lowlight.inference.results import write_files
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "</script><b>odd"}
@@ -18,7 +18,6 @@ COUNT = 120
 def page(tmp_path_factory):
     """120 images; the n-th has a boat of score n / 200 + 0.3, and each fourth a bicycle of 0.9."""
     folder = tmp_path_factory.mktemp("found here")
-    saver = Saver(folder, NAMES, Pictures())
     entries = []
     for number in range(COUNT):
         name = f"day 1/#{number:03}.png"
@@ -35,12 +34,12 @@ def page(tmp_path_factory):
                 ],
             }
         )
-        for path in (saver.path_of(name), saver.small_path_of(name)):
+        for path in (folder / output_name(name), folder / small_name(name)):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((80, 100, 3), 20, np.uint8)).save(path)
     entries[-1]["detections"] = []
     job = Job(None, NAMES, {}, facts={"model": "checkpoint/night/exported/saved_model"})
-    write_files(folder, entries, job, saver)
+    write_files(folder, entries, job)
     return folder / "index.html"
 
 

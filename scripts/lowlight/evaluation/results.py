@@ -6,11 +6,11 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import existing_file
 from lowlight.core.json_texts import format_coco_results, parse_json
-from lowlight.evaluation.matching import places_in_group
 from lowlight.evaluation.truth import stem
 
 _FORM = (
@@ -234,6 +234,5 @@ def keep(found, score_threshold=0.0, max_detections=None):
     rows = np.flatnonzero(found.scores >= score_threshold)
     if max_detections is None:
         return rows
-    images = found.images[rows]
-    order = np.lexsort((-found.scores[rows], images))
-    return rows[np.sort(order[places_in_group(images[order]) < max_detections])]
+    ranks = pd.Series(-found.scores[rows]).groupby(found.images[rows]).rank("first")
+    return rows[ranks <= max_detections]

@@ -16,7 +16,7 @@ from lowlight.core.log import DetectionLog, fingerprint, fingerprint_of
 from lowlight.core.parallel import Progress, cores, map_in_threads
 from lowlight.images.reading import is_large
 from lowlight.inference.inputs import find_images, opened_upright
-from lowlight.inference.output_paths import LOG, prepare_save_path
+from lowlight.inference.output_paths import LOG, output_name, prepare_save_path
 from lowlight.inference.pictures import Pictures, Saver, write_gif
 from lowlight.inference.results import PARTS, entry_of, print_entry, write_files
 
@@ -104,7 +104,7 @@ def detect_files(files: list, job: Job, source: str = "") -> tuple[int, int]:
     path, done, errors = job.save_dir / LOG, False, []
     lock = locked(job.save_dir, "written", "save_path")
     with lock, DetectionLog(path, _identity(job, files, source)) as log:
-        known = {file.name for file in files if _is_done(file, log.images, saver)}
+        known = {file.name for file in files if _is_done(file, log.images, job.save_dir)}
         rest = [file for file in files if file.name not in known]
         try:
             with Progress(len(files), "image", len(known), quiet=job.quiet) as progress:
@@ -112,7 +112,7 @@ def detect_files(files: list, job: Job, source: str = "") -> tuple[int, int]:
             done = True
         finally:  # also after Ctrl-C: what is done is kept, and the log to continue with
             entries = [log.images[f.name] for f in files if f.name in log.images]
-            write_files(job.save_dir, entries, job, saver)
+            write_files(job.save_dir, entries, job)
     if done:
         path.unlink()
     if job.pictures.gif:
@@ -140,10 +140,10 @@ def _identity(job, files, source):
     }
 
 
-def _is_done(file, entries, saver):
+def _is_done(file, entries, save_dir):
     entry = entries.get(file.name)
     is_same = entry is not None and entry.get("seen") == seen(file)
-    return is_same and saver.path_of(file.name).is_file()
+    return is_same and (save_dir / output_name(file.name)).is_file()
 
 
 def seen(file) -> list | None:

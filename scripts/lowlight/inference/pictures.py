@@ -31,14 +31,6 @@ class Saver:
         """Takes an existing folder, {class id: name}, and what to write."""
         self._dir, self._names, self._pictures = Path(save_dir), names, pictures
 
-    def path_of(self, name: str) -> Path:
-        """Returns the path of an input's drawn picture."""
-        return self._dir / output_name(name)
-
-    def small_path_of(self, name: str) -> Path:
-        """Returns the path of an input's small picture."""
-        return self._dir / small_name(name)
-
     def save(self, image, found, name: str):
         """Writes everything of one image.
 
@@ -53,11 +45,11 @@ class Saver:
             small = image.copy()
             small.thumbnail((_SMALL, _SMALL), reducing_gap=2.0)
             small = encode_thumbnail(small)
-            self._write(self.small_path_of(name), lambda path: path.write_bytes(small))
+            self._write(small_name(name), lambda path: path.write_bytes(small))
         if self._pictures.brightened:
             image = brightened(image, brightness_of(image))
         draw_detections(image, found, self._names)
-        self._write(self.path_of(name), lambda path: _save_picture(image, path, name))
+        self._write(output_name(name), lambda path: _save_picture(image, path, name))
 
     def _save_crops(self, image, found, name):
         width, height = image.size
@@ -68,11 +60,12 @@ class Saver:
                 class_name = self._names.get(int(number), f"class {int(number)}")
                 crop = image.crop((left, top, right, low))
                 self._write(
-                    self._dir / crop_name(name, class_name, count),
+                    crop_name(name, class_name, count),
                     lambda partial, crop=crop: crop.save(partial, "JPEG", quality=95),
                 )
 
-    def _write(self, path, write):
+    def _write(self, name, write):
+        path = self._dir / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, durable=False) as partial:
             write(partial)

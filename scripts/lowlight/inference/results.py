@@ -6,13 +6,14 @@ import itertools
 import json
 import math
 from collections import Counter
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from lowlight.core.files import write_texts
 from lowlight.core.json_texts import format_coco_results
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 from lowlight.images.drawing import colour_of
+from lowlight.inference.output_paths import COCO, CSV, JSON, PAGE, output_name, small_name
 from lowlight.pages.rendering import render
 
 PARTS = "detections"
@@ -45,24 +46,23 @@ def print_entry(entry):
         print("  nothing")
 
 
-def write_files(save_dir, entries, job, saver):
+def write_files(save_dir: Path, entries: list, job) -> None:
     """Writes detections.json, detections.csv and what else is asked for, all or none.
 
     Args:
         save_dir: a folder.
         entries: as of `entry_of`, with other facts that are left out.
         job: folder.Job, whose `facts` detections.json begins with.
-        saver: pictures.Saver.
     """
     entries = [{key: entry[key] for key in _FILE_FACTS} for entry in entries]
     texts = {
-        save_dir / "detections.json": format_json(job.facts, entries),
-        save_dir / "detections.csv": format_csv(entries),
+        save_dir / JSON: format_json(job.facts, entries),
+        save_dir / CSV: format_csv(entries),
     }
     if job.format == "coco":
-        texts[save_dir / "coco_results.json"] = format_coco(entries)
+        texts[save_dir / COCO] = format_coco(entries)
     if job.pictures.gallery:
-        texts[save_dir / "index.html"] = format_page(entries, job, saver)
+        texts[save_dir / PAGE] = format_page(entries, job)
     write_texts(texts)
 
 
@@ -109,20 +109,18 @@ def format_coco(entries):
     return format_coco_results(rows)
 
 
-def format_page(entries, job, saver):
+def format_page(entries: list, job) -> str:
     """Returns index.html, which shows the pictures that lie beside it, by class and score.
 
     Args:
         entries: as detections.json has them.
         job: folder.Job.
-        saver: pictures.Saver, which knows where the pictures are.
     """
     found = [one for entry in entries for one in entry[PARTS]]
     counts = Counter(one["class_id"] for one in found)
     names = {number: f"class {number}" for number in counts} | job.names
     colours = {number: "rgb({},{},{})".format(*colour_of(number)) for number in names}
     lowest = min((one["score"] for one in found), default=0)
-    top = saver.path_of("x").parent
     return render(
         "detections.html",
         facts={
@@ -141,8 +139,8 @@ def format_page(entries, job, saver):
             "images": [
                 {
                     "name": entry["file"],
-                    "picture": _link(saver.path_of(entry["file"]), top),
-                    "small": _link(saver.small_path_of(entry["file"]), top),
+                    "picture": quote(output_name(entry["file"])),
+                    "small": quote(small_name(entry["file"])),
                     "size": [entry["width"], entry["height"]],
                     "found": [[one["class_id"], one["score"], *one["box"]] for one in entry[PARTS]],
                 }
@@ -156,7 +154,3 @@ def _run_name(path):
     """Returns the name of the run that a model's path lies in."""
     parts = [p for p in PurePosixPath(path).parts if p not in ("saved_model", "exported")]
     return parts[-1] if parts else str(path)
-
-
-def _link(path, top):
-    return quote(path.relative_to(top).as_posix())
