@@ -32,8 +32,7 @@ from lowlight.inference.flags import (
     inference_options,
     names_and_thresholds,
 )
-from lowlight.inference.folder import seen
-from lowlight.inference.parts import DetectionParts
+from lowlight.inference.parts import DetectionParts, left_to_do
 from lowlight.inference.ray_cluster import HERE, connected, load_ray, share_cluster
 from lowlight.inference.ray_inference import Task, detect_in_workers
 
@@ -93,18 +92,6 @@ def identity(task):
         "input folder": os.path.abspath(FLAGS.input_dir),
         "archive": task.archive and fingerprint([task.archive]),
     }
-
-
-def left_to_do(files, parts):
-    """Returns the files that parts don't hold; takes out of them what has changed or is gone."""
-    for name in parts.broken:
-        print(f"  {name}: not whole, put aside as .{name}.broken; its images are done again")
-    done, states = parts.done(), {file.name: seen(file) for file in files}
-    stale = [name for name in done if name not in states or states[name] != done[name]]
-    command.print_notes([("changed or gone since, taken out", len(stale), stale)])
-    parts.remove(stale)
-    done = done.keys() - set(stale)
-    return [file for file in files if file.name not in done]
 
 
 def detect(files, task, parts):

@@ -181,7 +181,10 @@ def detect_each(files: list, job: Job, saver: Saver | None = None) -> Iterator[I
     def load(item):
         with opened_upright(item.file) as image:
             item.size = image.size
-            item.prepared = detector.prepare(np.asarray(image))
+            try:
+                item.prepared = detector.prepare(np.asarray(image))
+            except ValueError as error:
+                raise _cannot_be_resized(item, error) from error
             item.image = None if is_large(image) else image
 
     def run(items):
@@ -237,8 +240,6 @@ def _guarded(step):
                 step(item)
             except DataError as error:
                 item.error = error
-            except ValueError as error:
-                item.error = _cannot_be_resized(item, error)
         return item
 
     return run

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lowlight.core.command import print_notes
 from lowlight.core.errors import DataError
 from lowlight.core.files import whole_file
+from lowlight.inference.folder import seen
 from lowlight.inference.results import PARTS
 
 SCHEMA = pa.schema(
@@ -42,7 +44,7 @@ def table_of(entries):
     """Returns a pyarrow Table of SCHEMA, a row an image.
 
     Args:
-        entries: as of `detection_files.entry_of`, with "seen": [size, time of change] or None.
+        entries: as of `results.entry_of`, with "seen": [size, time of change] or None.
     """
     return pa.Table.from_pylist([_row(entry) for entry in entries], SCHEMA)
 
@@ -144,3 +146,15 @@ class DetectionParts:
 def _number(path):
     digits = path.stem.removeprefix("part-")
     return int(digits) if digits.isdecimal() else -1
+
+
+def left_to_do(files: list, parts: DetectionParts) -> list:
+    """Returns the files that parts don't hold; takes out of them what has changed or is gone."""
+    for name in parts.broken:
+        print(f"  {name}: not whole, put aside as .{name}.broken; its images are done again")
+    done, states = parts.done(), {file.name: seen(file) for file in files}
+    stale = [name for name in done if name not in states or states[name] != done[name]]
+    print_notes([("changed or gone since, taken out", len(stale), stale)])
+    parts.remove(stale)
+    done = done.keys() - set(stale)
+    return [file for file in files if file.name not in done]
