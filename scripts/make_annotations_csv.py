@@ -45,11 +45,8 @@ def main():
         )
     print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
     command.print_notes(found.notes.summaries())
-    used, left = (
-        len(found.images),
-        len(found.notes[Oddity.WITHOUT_IMAGE]) + len(found.notes[Oddity.STRAY]),
-    )
-    print(f"  files found: {used + left}, of them {used} used")
+    left = sum(len(found.notes[oddity]) for oddity in (Oddity.WITHOUT_IMAGE, Oddity.STRAY))
+    print(f"  files found: {len(found.images) + left}, of them {len(found.images)} used")
     if problems:
         print(f"  named in {folder}/problems.csv: {len(problems)}")
 

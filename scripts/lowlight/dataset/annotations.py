@@ -124,12 +124,10 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
     by_stem = _by_stem(texts, annotations)
     missing = _check_pairs(by_stem, images, annotations, images_dir, allow_missing)
     notes = Notes()
-    for kind, names in (
-        (Oddity.WITHOUT_IMAGE, missing),
-        (Oddity.STRAY, [file.name for file in strays]),
-    ):
-        for name in names:
-            notes.add(kind, name)
+    for name in missing:
+        notes.add(Oddity.WITHOUT_IMAGE, name)
+    for file in strays:
+        notes.add(Oddity.STRAY, file.name)
     found, errors = Gathered([], [], notes), []
     for stem, path in images.items():
         file = by_stem[stem]

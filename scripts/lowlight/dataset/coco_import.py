@@ -24,9 +24,7 @@ class Imported(NamedTuple):
     images: list  # of ImageRow, sorted by filename
     boxes: list  # of AnnotationRow, in the order of images and of the COCO file
     classes: tuple  # names in the order of their ids from 1
-    notes: (
-        Notes  # on images, by filename; Oddity.WITHOUT_FILE by the COCO file's name; and on classes
-    )
+    notes: Notes  # on images by filename, WITHOUT_FILE by the COCO file's name, and classes
 
 
 def import_coco(coco_path, images_dir, allow_missing=False, flatten=False, keep_crowds=False):

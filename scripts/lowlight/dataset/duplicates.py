@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from lowlight.core.parallel import Progress, map_in_processes
 from lowlight.dataset.tables import converted_images
@@ -132,20 +135,13 @@ def close_pairs(hashes, most_bits=MOST_BITS):
 
 def _join(names, pairs):
     """Returns the names that pairs connect, directly or by way of others, as sorted groups."""
-    parent = list(range(len(names)))
-
-    def first(number):
-        while parent[number] != number:
-            parent[number] = number = parent[parent[number]]
-        return number
-
-    for pair in pairs:
-        low, high = sorted(map(first, pair))
-        parent[high] = low
-    groups = {}
-    for number, name in enumerate(names):
-        groups.setdefault(first(number), []).append(name)
-    return [group for group in groups.values() if len(group) > 1]
+    ends = np.array(list(pairs), int).reshape(-1, 2).T
+    if not ends.size:
+        return []
+    graph = coo_array((np.ones(ends.shape[1], bool), ends), (len(names), len(names)))
+    _, components = connected_components(graph, directed=False)
+    groups = pd.Series(names).groupby(components, sort=False).agg(list)
+    return [group for group in groups if len(group) > 1]
 
 
 def find_leaks(groups, rows):
