@@ -5,9 +5,9 @@ r"""Turns a pipeline config of TFOD 2's model zoo into one for this data, and sh
     --output=configs/d0.config --batch_size=64
 
 Reads label_map.txt and the train and test records of --data_dir, whole or in shards. The D1's
-config is built in; any other model's archive lies unpacked in checkpoint/, or a message says how to
-fetch it. EfficientDet, SSD, Faster R-CNN and CenterNet models that find boxes are taken. Paths in
-the config are as given here, so relative to the folder that commands run in.
+config is built in; any other model's archive lies in checkpoint/, unpacked or not, or a message
+says how to fetch it. EfficientDet, SSD, Faster R-CNN and CenterNet models that find boxes are
+taken. Paths in the config are as given here, so relative to the folder that commands run in.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "base_config",
     "efficientdet_d1_coco17_tpu-32",
-    "A pipeline config's path, or the name of an archive of the model zoo.",
+    "A pipeline config's path, or an archive of the model zoo: its name or path.",
 )
 flags.DEFINE_string("data_dir", None, "Where make_tfrecords.py wrote.", required=True)
 flags.DEFINE_string("output", None, "The config to write.", required=True)

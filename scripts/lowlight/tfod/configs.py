@@ -8,15 +8,35 @@ from typing import NamedTuple
 from google.protobuf import text_format
 
 from lowlight.core.errors import DataError
-from lowlight.core.files import CONFIGS
+from lowlight.core.tfrecords import Example, find_frames, read_frame
 from lowlight.dataset.classes import read_label_map
 from lowlight.tfod import model as tfod
 from lowlight.tfod import zoo
-from lowlight.tfod.architectures import check_model, needs_network
+from lowlight.tfod.architectures import check_model, is_set, needs_network
 from lowlight.tfod.schedules import base_rate, length_of, rescale, schedule_of
 
 D1 = "efficientdet_d1_coco17_tpu-32"
-_D1_CONFIG = "ssd_efficientdet_d1_640x640_coco17_tpu-8.config"
+_EDGE = "image/object/bbox/xmin"  # a record has one for each box
+_D1_CONFIG = Path(__file__).with_name("efficientdet_d1.config")
+# What a config may ask of records besides images and boxes.
+_MORE_THAN_BOXES = (
+    "external_input_reader",
+    "input_type",
+    "sample_from_datasets_weights",
+    "num_additional_channels",
+    "num_keypoints",
+    "keypoint_type_weight",
+    "load_keypoint_depth_features",
+    "use_keypoint_label_map",
+    "load_instance_masks",
+    "mask_type",
+    "load_multiclass_scores",
+    "load_context_features",
+    "load_context_image_ids",
+    "load_dense_pose",
+    "load_track_id",
+    "frame_index",
+)
 
 
 class Data(NamedTuple):
@@ -26,6 +46,7 @@ class Data(NamedTuple):
     num_classes: int
     train: str  # path or glob of the records
     test: str
+    most_boxes: int  # in an image
 
 
 class Change(NamedTuple):
@@ -41,25 +62,30 @@ def read_base(name):
     """Reads the config to start from.
 
     Args:
-        name: a pipeline config's path, or the name of an archive of the zoo, which is looked for
-            below checkpoint/. The D1's is built in.
+        name: a pipeline config's path, or an archive of the zoo: its path, or its name where it is
+            in checkpoint/, unpacked or not. The D1's config is built in.
 
     Returns:
         (TrainEvalPipelineConfig, the path or name that a diff shows, the prefix of the checkpoint
         that belongs to it or "" where none is known).
 
     Raises:
-        DataError: no such config, or not one of TFOD's.
+        DataError: no such config, or not one of TFOD's; as `zoo.unpack`.
     """
     path = Path(name)
     if name in zoo.ARCHIVES:
-        path = Path("checkpoint") / name / "pipeline.config"
+        path = zoo.folder_of(name) / "pipeline.config"
+        fetched = Path("checkpoint", f"{name}.tar.gz")
+        if not path.is_file() and fetched.is_file():
+            path = zoo.unpack(fetched) / "pipeline.config"
         start = str(zoo.checkpoint_in(path.parent))
         if name == D1 and not path.is_file():
-            return _built_in_d1(), f"{name}/pipeline.config (built in)", start
+            return tfod.read_config(_D1_CONFIG), f"{name}/pipeline.config (built in)", start
         if not path.is_file():
             raise DataError(f"{path}: not there.\n  {zoo.how_to_fetch(name)}")
         return tfod.read_config(path), str(path), start
+    if path.is_file() and name.endswith((".tar.gz", ".tgz", ".tar")):
+        path = zoo.unpack(path) / "pipeline.config"
     if not path.is_file():
         near = difflib.get_close_matches(name, zoo.ARCHIVES, 3, 0.5)
         like = f"\n  Archives of a like name: {', '.join(near)}." if near else ""
@@ -69,20 +95,6 @@ def read_base(name):
     is_archive = path.name == "pipeline.config" and (path.parent / "checkpoint").is_dir()
     start = str(zoo.checkpoint_in(path.parent)) if is_archive else ""
     return tfod.read_config(path), str(path), start
-
-
-def _built_in_d1():
-    """Returns the config of the zoo's D1 archive, from that in configs/ with its changes undone."""
-    config = tfod.read_config(CONFIGS / _D1_CONFIG)
-    config.model.ssd.num_classes = 90
-    train = config.train_config
-    train.batch_size, train.num_steps, train.use_bfloat16 = 128, 300_000, True
-    train.fine_tune_checkpoint_type = "classification"
-    train.fine_tune_checkpoint = "PATH_TO_BE_CONFIGURED"
-    for reader in (config.train_input_reader, config.eval_input_reader[0]):
-        reader.label_map_path = "PATH_TO_BE_CONFIGURED"
-        reader.tf_record_input_reader.input_path[:] = ["PATH_TO_BE_CONFIGURED"]
-    return config
 
 
 def choose_start(given, start, base_name):
@@ -115,7 +127,22 @@ def find_data(data_dir):
     label_map = Path(data_dir) / "label_map.txt"
     names = read_label_map(label_map)
     train, test = (_records(Path(data_dir), part) for part in ("train", "test"))
-    return Data(label_map, max(names), train, test)
+    return Data(label_map, max(names), train, test, _most_boxes((train, test)))
+
+
+def _most_boxes(patterns):
+    """Returns the number of boxes of the image that has most."""
+    return max(
+        (
+            len(
+                Example.FromString(read_frame(path, frame)).features.feature[_EDGE].float_list.value
+            )
+            for pattern in patterns
+            for path in glob.glob(pattern)
+            for frame in find_frames(path)
+        ),
+        default=0,
+    )
 
 
 def _records(data_dir, part):
@@ -150,13 +177,13 @@ def adapt(config, data, change, base_name):
     model = check_model(config, base_name)
     lines = [f"classes: {model.num_classes} -> {data.num_classes}, from {data.label_map}"]
     model.num_classes = data.num_classes
-    _set_reader(config.train_input_reader, data.label_map, data.train)
     del config.eval_input_reader[1:]
     reader = config.eval_input_reader[0] if config.eval_input_reader else _add_eval_reader(config)
-    _set_reader(reader, data.label_map, data.test)
-    if config.eval_config.include_metrics_per_category:  # raises with stock pycocotools
-        config.eval_config.include_metrics_per_category = False
+    lines += _set_reader(config.train_input_reader, data, data.train)
+    lines += [f"{line} (evaluation)" for line in _set_reader(reader, data, data.test)]
+    lines += _set_evaluation(config.eval_config)
     train = config.train_config
+    lines += _clear_keypoints(train)
     lines += _rescale(train, change, base_name)
     train.use_bfloat16 = False  # TFOD reads it on TPUs alone
     _set_start(train, change.fine_tune_checkpoint)
@@ -167,9 +194,42 @@ def adapt(config, data, change, base_name):
     return lines
 
 
-def _set_reader(reader, label_map, records):
-    reader.label_map_path = str(label_map)
+def _set_reader(reader, data, records):
+    """Has a reader take the data's boxes and nothing else; returns lines that say what it lost."""
+    cleared = [name for name in _MORE_THAN_BOXES if is_set(reader, name)]
+    for name in cleared:
+        reader.ClearField(name)
+    reader.label_map_path = str(data.label_map)
     reader.tf_record_input_reader.input_path[:] = [records]
+    lines = [f"removed, as the records hold boxes alone: {', '.join(cleared)}"] if cleared else []
+    if data.most_boxes > reader.max_number_of_boxes:
+        lines.append(f"max_number_of_boxes: {reader.max_number_of_boxes} -> {data.most_boxes}")
+        reader.max_number_of_boxes = data.most_boxes
+    return lines
+
+
+def _set_evaluation(settings):
+    """Has an evaluation count COCO's metrics of boxes; returns lines that say what it lost."""
+    if settings.include_metrics_per_category:  # raises with stock pycocotools
+        settings.include_metrics_per_category = False
+    settings.ClearField("eval_instance_masks")
+    others = {*settings.metrics_set} - {"coco_detection_metrics"}
+    if others:
+        settings.metrics_set[:] = ["coco_detection_metrics"]
+    return [f"metrics_set: {', '.join(sorted(others))} -> coco_detection_metrics"] if others else []
+
+
+def _clear_keypoints(train):
+    """Removes from augmentations what they do with keypoints; returns lines that say so."""
+    lines = []
+    for option in train.data_augmentation_options:
+        step = option.WhichOneof("preprocessing_step")
+        message = getattr(option, step) if step else option
+        for field, _ in message.ListFields():
+            if field.name.startswith("keypoint"):
+                message.ClearField(field.name)
+                lines.append(f"removed, as the records hold boxes alone: {step}'s {field.name}")
+    return lines
 
 
 def _add_eval_reader(config):

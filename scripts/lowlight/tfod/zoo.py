@@ -1,9 +1,15 @@
-"""TFOD 2's model zoo: its archives' names, how they are fetched, and where their checkpoint is."""
+"""TFOD 2's model zoo: its archives' names, how they are fetched, and what is in them."""
 
+import os
 import shlex
+import tarfile
+import tempfile
+import zlib
 from pathlib import Path
 
-_SERVER = "http://download.tensorflow.org/models/object_detection/tf2"
+from lowlight.core.errors import DataError
+
+_SERVER = "https://storage.googleapis.com/download.tensorflow.org/models/object_detection/tf2"
 _DATE = "20200711"
 
 # The archives of models that find boxes, by their date where it isn't the one above, from
@@ -13,6 +19,8 @@ _LATER = {
     "centernet_hg104_1024x1024_coco17_tpu-32": "20200713",
     "centernet_mobilenetv2fpn_512x512_coco17_od": "20210210",
 }
+# The folder that an archive holds, where it isn't called as the archive is.
+_FOLDERS = {"centernet_mobilenetv2fpn_512x512_coco17_od": "centernet_mobilenetv2_fpn_od"}
 _RCNN_SIZES = ("640x640_coco17_tpu-8", "1024x1024_coco17_tpu-8", "800x1333_coco17_gpu-8")
 ARCHIVES = (
     *(f"efficientdet_d{n}_coco17_tpu-32" for n in range(8)),
@@ -35,34 +43,77 @@ ARCHIVES = (
 )
 
 
-def how_to_fetch(archive, folder="checkpoint"):
+def folder_of(archive: str, folder="checkpoint") -> Path:
+    """Returns where an archive's files lie once it is unpacked in a folder."""
+    return Path(folder) / _FOLDERS.get(archive, archive)
+
+
+def how_to_fetch(archive: str, folder="checkpoint") -> str:
     """Returns the commands that fetch and unpack an archive, each on a line of its own.
 
     Args:
         archive: one of ARCHIVES.
         folder: where its folder is to lie.
     """
-    folder = shlex.quote(str(folder))
     url = f"{_SERVER}/{_LATER.get(archive, _DATE)}/{archive}.tar.gz"
+    folder, file = shlex.quote(str(folder)), shlex.quote(f"{folder}/{archive}.tar.gz")
     return (
         "Fetch the model zoo's archive:\n"
         f"    mkdir -p {folder}\n"
-        f"    curl -L {url} | tar -xz -C {folder}"
+        f"    curl -L -o {file} {url}\n"
+        f"    tar -xzf {file} -C {folder}"
     )
 
 
-def how_to_get_checkpoint(prefix):
+def how_to_get_checkpoint(prefix) -> str:
     """Returns the remedy for a checkpoint that isn't there: `<archive>/checkpoint/ckpt-0`."""
     folder = Path(prefix).parent.parent
-    if Path(prefix).parent.name == "checkpoint" and folder.name in ARCHIVES:
-        return how_to_fetch(folder.name, folder.parent)
+    for archive in ARCHIVES if Path(prefix).parent.name == "checkpoint" else ():
+        if folder_of(archive).name == folder.name:
+            return how_to_fetch(archive, folder.parent)
     return "Correct the path, or remove the line to start from random weights."
 
 
-def checkpoint_in(folder):
+def checkpoint_in(folder) -> Path:
     """Returns the prefix of an unpacked archive's checkpoint; that of a missing one is ckpt-0.
 
     The archives hold one each: ckpt-0 in all but a few.
     """
     found = sorted((Path(folder) / "checkpoint").glob("ckpt-*.index"))
     return found[0].with_suffix("") if found else Path(folder) / "checkpoint" / "ckpt-0"
+
+
+def unpack(archive, folder=None) -> Path:
+    """Unpacks an archive beside itself, or into another folder.
+
+    Returns:
+        The folder that it held, which appears when it is whole.
+
+    Raises:
+        DataError: not such an archive, or cut short; links in it, or paths that climb out of its
+            folder; a folder of that name is there already.
+    """
+    archive = Path(archive)
+    folder = Path(folder or archive.parent)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as partial:
+        try:
+            with tarfile.open(archive) as file:
+                for member in file:
+                    if not (member.isfile() or member.isdir()):
+                        raise DataError(
+                            f"{archive}: holds {member.name}, a link or device, which the model "
+                            "zoo's archives don't.\n  Fetch it from the zoo."
+                        )
+                    file.extract(member, partial, filter="data")
+        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+            raise DataError(
+                f"{archive}: can't be unpacked ({error}).\n  Fetch it from the zoo again."
+            ) from error
+        found = sorted(Path(partial).iterdir())
+        if len(found) != 1 or not (found[0] / "pipeline.config").is_file():
+            raise DataError(f"{archive}: not one folder with a pipeline.config.\n  Check the path.")
+        target = folder / found[0].name
+        if target.exists():
+            raise DataError(f"{target}: is there already.\n  Remove it, or name it instead.")
+        os.replace(found[0], target)
+    return target
