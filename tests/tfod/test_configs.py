@@ -1,6 +1,8 @@
 """A config of the model zoo becomes one for the data at hand, and says what was changed."""
 
+import io
 import re
+import tarfile
 from pathlib import Path
 
 import families
@@ -111,7 +113,7 @@ def test_the_d1_is_built_in_and_each_change_of_it_is_shown(data_dir, tmp_path, r
         ["+", "input_path:", *f'"{data_dir}/test.tfrecord"'.split()],
     ]
     assert "learning rate: 0.08 -> 0.02 (linear with the batch, x 32/128)" in done.stdout
-    assert f"tf2/20200711/{D1}.tar.gz | tar -xz -C checkpoint" in done.stdout
+    assert f"tar -xzf checkpoint/{D1}.tar.gz -C checkpoint" in done.stdout
     faithful = tfod.read_config(CONFIGS / "ssd_efficientdet_d1_640x640_coco17_tpu-8.config")
     made = tfod.read_config(output)
     faithful.model.ssd.num_classes = 3
@@ -183,7 +185,8 @@ def test_each_family_is_built_and_trained_for_two_steps(family, records_dir, tmp
     import tensorflow as tf
 
     from lowlight.tfod.training import make_trainee
-    from lowlight.training.step import make_train_step, training_batches
+    from lowlight.training.input import TrainingInput
+    from lowlight.training.step import make_train_step
 
     text = families.FAMILIES[family]
     config, _ = adapted(text, records_dir, tmp_path, batch_size=2, num_steps=2)
@@ -192,7 +195,7 @@ def test_each_family_is_built_and_trained_for_two_steps(family, records_dir, tmp
     try:
         with strategy.scope():
             trainee, batches = make_trainee(
-                config, lambda model: training_batches(config, strategy, 0, 0, model)
+                config, lambda model: TrainingInput(config, 0).batches(strategy, 0, model)
             )
         step = make_train_step(trainee.model, config, trainee.optimizer, strategy)
         losses = [step(*batch)["Loss/total_loss"] for _, batch in zip("ab", batches, strict=False)]
@@ -338,7 +341,7 @@ def test_a_base_that_cannot_be_trained_here_is_refused(text, message, data_dir, 
             "efficientdet_d9",
             "no archive of the model zoo.\n  Archives of a like name: efficientdet_d",
         ),
-        ("efficientdet_d0_coco17_tpu-32", "20200711/efficientdet_d0_coco17_tpu-32.tar.gz | tar"),
+        ("efficientdet_d0_coco17_tpu-32", "20200711/efficientdet_d0_coco17_tpu-32.tar.gz\n"),
         ("my/pipeline.config", "my/pipeline.config: no such file"),
     ],
 )
@@ -399,5 +402,115 @@ def test_a_missing_checkpoint_of_the_zoo_is_told_where_it_is_fetched():
 
     name = "centernet_hg104_512x512_coco17_tpu-8"
     remedy = zoo.how_to_get_checkpoint(f"zoo models/{name}/checkpoint/ckpt-1")
-    assert f"tf2/20200713/{name}.tar.gz | tar -xz -C 'zoo models'" in remedy
+    url = f"https://storage.googleapis.com/download.tensorflow.org/models/object_detection/tf2/20200713/{name}.tar.gz"
+    assert f"curl -L -o 'zoo models/{name}.tar.gz' {url}\n" in remedy
+    assert f"tar -xzf 'zoo models/{name}.tar.gz' -C 'zoo models'" in remedy
     assert zoo.how_to_get_checkpoint("mine/ckpt-3").startswith("Correct the path")
+
+
+def write_archive(path, *members):
+    """Writes an archive of an unpacked zoo model's folder, and these members of tarfile besides."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in (
+            ("mine/pipeline.config", families.FAMILIES["SSD MobileNet FPN"]),
+            ("mine/checkpoint/ckpt-301.index", ""),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+        for member in members:
+            archive.addfile(member)
+    return path
+
+
+@pytest.mark.slow
+def test_an_archive_is_unpacked_beside_itself_and_gives_config_and_checkpoint(tmp_path):
+    from lowlight.tfod import configs
+
+    _, name, start = configs.read_base(str(write_archive(tmp_path / "mine.tar.gz")))
+    assert (name, start) == (
+        f"{tmp_path}/mine/pipeline.config",
+        f"{tmp_path}/mine/checkpoint/ckpt-301",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.tar.gz"]
+
+
+def tar_member(name, kind=tarfile.REGTYPE, target=""):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+BAD_ARCHIVES = {
+    "a link": (tar_member("mine/a", tarfile.SYMTYPE, "/etc/passwd"), "holds mine/a, a link or dev"),
+    "a hard link": (tar_member("mine/a", tarfile.LNKTYPE, "mine/pipeline.config"), "a link or dev"),
+    "a device": (tar_member("mine/a", tarfile.CHRTYPE), "a link or device"),
+    "a path that climbs": (tar_member("mine/../../a"), "can't be unpacked"),
+    "another folder": (tar_member("other"), "not one folder with a pipeline.config"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("member", "message"), BAD_ARCHIVES.values(), ids=BAD_ARCHIVES)
+def test_an_archive_with_more_than_plain_files_in_a_folder_is_refused(member, message, tmp_path):
+    from lowlight.tfod import zoo
+
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    archive = write_archive(folder / "mine.tar.gz", member)
+    with pytest.raises(DataError, match=f"mine.tar.gz: .*{message}"):
+        zoo.unpack(archive)
+    archive.write_bytes(archive.read_bytes()[:60])
+    with pytest.raises(DataError, match="mine.tar.gz: can't be unpacked"):
+        zoo.unpack(archive)
+    assert [path.name for path in tmp_path.rglob("*") if path != folder] == ["mine.tar.gz"]
+
+
+@pytest.mark.slow
+def test_what_records_of_boxes_cannot_serve_is_removed_and_said(data_dir, tmp_path):
+    text = families.FAMILIES["SSD MobileNet FPN"].replace(
+        "train_input_reader {",
+        "train_input_reader { load_instance_masks: true num_keypoints: 17",
+        1,
+    )
+    text = text.replace(
+        "random_horizontal_flip {", "random_horizontal_flip { keypoint_flip_permutation: 1", 1
+    )
+    config, lines = adapted(text, data_dir, tmp_path)
+    assert not config.train_input_reader.load_instance_masks
+    assert config.train_input_reader.num_keypoints == 0
+    removed = [line.split(": ")[1] for line in lines if line.startswith("removed")]
+    assert removed == [
+        "num_keypoints, load_instance_masks",
+        "random_horizontal_flip's keypoint_flip_permutation",
+    ]
+
+
+@pytest.mark.slow
+def test_a_reader_takes_as_many_boxes_as_an_image_of_the_data_has(data_dir):
+    from lowlight.tfod import configs
+
+    base, name, _ = configs.read_base(D1)
+    data = configs.find_data(data_dir)._replace(most_boxes=150)
+    lines = configs.adapt(base, data, configs.Change(32, 100, None, ""), name)
+    readers = base.train_input_reader, base.eval_input_reader[0]
+    assert [reader.max_number_of_boxes for reader in readers] == [150, 150]
+    assert "max_number_of_boxes: 100 -> 150" in lines
+
+
+NO_MODEL = {
+    "levels": ("max_level: 6", "max_level: 2000", "max_level: 2000 in the model; at most 12"),
+    "classes": ("num_classes: 90", "num_classes: 999999999", "num_classes: 999999999 in"),
+    "no number": ("decay: 0.997", "decay: nan", "decay: nan in the model"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("old", "new", "message"), NO_MODEL.values(), ids=NO_MODEL)
+def test_a_model_that_no_machine_could_build_is_refused_at_once(
+    old, new, message, data_dir, tmp_path
+):
+    text = families.FAMILIES["EfficientDet"]
+    assert old in text
+    with pytest.raises(DataError, match=f"base.config: {message}"):
+        adapted(text.replace(old, new), data_dir, tmp_path)

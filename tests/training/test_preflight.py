@@ -98,8 +98,8 @@ def test_what_spoils_a_training_or_its_evaluation_is_a_warning(data_dir):
     assert _data_warnings(config, RecordCounts(1, 5, 300, 101, ("Owl",))) == [
         f"no record file '{data_dir}/test.tfrecord' to evaluate on.",
         "no box of Owl in the training records.",
-        "an image has 101 boxes and max_number_of_boxes is 100: the rest aren't learned. "
-        "Set it to 101.",
+        "an image has 101 boxes and the train_input_reader's max_number_of_boxes is 100: the rest "
+        "aren't learned. Set it to 101.",
     ]
 
 
@@ -129,11 +129,43 @@ def start_config(start, data_dir, **fields):
 
 
 def test_the_room_for_a_checkpoint_is_what_one_takes(start, data_dir):
-    from lowlight.training.preflight import checkpoint_size
+    from lowlight.training.room import checkpoint_size
 
     train = start_config(start, data_dir)
     written = os.path.getsize(f"{start[1]}.data-00000-of-00001")
     assert checkpoint_size(start[0], train) == pytest.approx(written, rel=0.02)
+
+
+@pytest.mark.parametrize(("share", "refused"), [(2, False), (5, True)])
+def test_a_batch_that_needs_more_memory_than_there_is_is_told_or_refused(
+    start, data_dir, monkeypatch, share, refused
+):
+    from lowlight.tfod.architectures import image_sides
+    from lowlight.tfod.start import bytes_per_pixel
+    from lowlight.training.room import check_memory
+
+    config = small_config(data_dir)
+    settings = config.model.ssd
+    side, _ = image_sides(settings)
+    need = bytes_per_pixel(start[0]) * 2 * side**2
+    assert 10 < need / (2 * side**2) < 20_000
+    pages = {"SC_PHYS_PAGES": int(need / share), "SC_PAGE_SIZE": 1}
+    monkeypatch.setattr("os.sysconf", pages.get)
+    message = f"of memory are needed for a batch of 2 images of {side}x{side} pixels"
+    if refused:
+        with pytest.raises(DataError, match=f"x.config: roughly .* {message}"):
+            check_memory(start[0], settings, config.train_config, "x.config")
+    else:
+        (warning,) = check_memory(start[0], settings, config.train_config, "x.config")
+        assert message in warning
+
+
+def test_what_tfods_augmentations_cannot_do_with_a_record_is_said_with_the_file(data_dir):
+    config = small_config(data_dir)
+    config.train_input_reader.num_keypoints = 3
+    message = f"first record of {data_dir}/train.tfrecord .+\n  Remove from train_input_reader"
+    with pytest.raises(DataError, match=message):
+        run_preflight(config, data_dir)
 
 
 def test_a_disk_without_room_for_the_checkpoints_is_refused(data_dir, monkeypatch):
@@ -197,6 +229,12 @@ BAD_STARTS = {
         'Set fine_tune_checkpoint_type: "detection", which its names are of',
     ),
     "no checkpoint": ({"fine_tune_checkpoint": "mine/ckpt-3"}, "no checkpoint mine/ckpt-3.index"),
+    "a file of it": ({"fine_tune_checkpoint": "PREFIX.index"}, 'prefix: fine_tune_.+: "PREFIX"'),
+    "its data": (
+        {"fine_tune_checkpoint": "PREFIX.data-00000-of-00001"},
+        'prefix: fine_tune_checkpoint: "PREFIX"',
+    ),
+    "its folder": ({"fine_tune_checkpoint": "FOLDER/"}, 'prefix: fine_tune_.+: "PREFIX"'),
 }
 
 
@@ -204,6 +242,10 @@ BAD_STARTS = {
 def test_a_start_that_tfod_would_refuse_is_refused(start, data_dir, fields, message):
     from lowlight.tfod.start import check_start
 
+    places = {"PREFIX": start[1], "FOLDER": str(Path(start[1]).parent)}
+    for word, place in places.items():
+        fields = {k: v.replace(word, place) if v is str(v) else v for k, v in fields.items()}
+        message = message.replace(word, place)
     with pytest.raises(DataError, match=message):
         check_start(start[0], start_config(start, data_dir, **fields), "x.config")
 

@@ -1,6 +1,10 @@
 """Which architectures of TFOD can be trained here, and what of a model config they can't do."""
 
 import difflib
+import math
+from collections.abc import Iterable
+
+from google.protobuf.message import Message
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.tfod import model as tfod
@@ -22,6 +26,9 @@ _MORE_THAN_BOXES = {
 _BROKEN_AUGMENTATIONS = ("autoaugment_image",)
 # These refuse smaller images (`check_min_image_dim` in object_detection/models/).
 _NO_SMALL_SIDE, _SMALL_SIDE = ("ssd_efficientnet", "ssd_resnet"), 129
+# No model has more of anything, such as classes, channels or pixels of a side; nor levels of maps,
+# each half as wide as the one before.
+_MOST, _MOST_LEVELS = 10_000, 12
 
 
 def model_of(config, path):
@@ -51,6 +58,7 @@ def check_model(config, path):
             input size or augmentation that its part of TFOD fails with.
     """
     model = model_of(config, path)
+    _check_numbers(config.model, path)
     _check_extractor(model.feature_extractor.type, path)
     _check_boxes_only(config.model.WhichOneof("model"), model, path)
     _check_side(model, path)
@@ -74,6 +82,21 @@ def needs_network(model):
     return extractor.type.startswith("mobilenet_v2") and extractor.depth_multiplier == 1.0
 
 
+def _check_numbers(message, path):
+    """Raises DataError for a number that no machine could build a model of."""
+    for field, value in message.ListFields():
+        for one in value if isinstance(value, Iterable) and not isinstance(value, str) else [value]:
+            if isinstance(one, Message):
+                _check_numbers(one, path)
+            elif isinstance(one, int | float):
+                most = _MOST_LEVELS if field.name.endswith("_level") else _MOST
+                if not math.isfinite(one) or isinstance(one, int) and one > most:
+                    raise DataError(
+                        f"{path}: {field.name}: {one} in the model; at most {most} can be built."
+                        "\n  Correct it."
+                    )
+
+
 def _check_extractor(name, path):
     known = tfod.feature_extractors()
     if name in known:
@@ -86,7 +109,7 @@ def _check_extractor(name, path):
 
 
 def _check_boxes_only(kind, model, path):
-    found = [name for name in _MORE_THAN_BOXES[kind] if _is_set(model, name)]
+    found = [name for name in _MORE_THAN_BOXES[kind] if is_set(model, name)]
     if kind == "faster_rcnn":
         head = model.second_stage_box_predictor.mask_rcnn_box_predictor
         found += ["predict_instance_masks"] if head.predict_instance_masks else []
@@ -98,7 +121,7 @@ def _check_boxes_only(kind, model, path):
         )
 
 
-def _is_set(message, name):
+def is_set(message, name):
     """Returns whether a field, single or repeated, has a value of its own."""
     return any(field.name == name for field, _ in message.ListFields())
 
@@ -111,7 +134,7 @@ def _check_side(model, path):
             f"{path}: images of {min(image_sides(model))} pixels; {name} takes none under "
             f"{_SMALL_SIDE}.\n  Set both sides of the image_resizer to 256 or more."
         )
-    if not _is_set(model.feature_extractor, "bifpn"):
+    if not is_set(model.feature_extractor, "bifpn"):
         return
     divisor = 2**model.feature_extractor.bifpn.max_level
     for side in image_sides(model):

@@ -1,11 +1,13 @@
 """What a fine-tune checkpoint gives a model: which of its variables it restores, and which not."""
 
 import glob
+import re
 from pathlib import Path
 
 import tensorflow as tf
 
 from lowlight.core.errors import DataError, name_some
+from lowlight.core.tensorflow import plain_message
 from lowlight.tfod import model as tfod
 from lowlight.tfod import zoo
 
@@ -23,38 +25,57 @@ def build_trial(config, path):
     Raises:
         DataError: TFOD can't build it.
     """
-    image, shape = tf.zeros([1, _TRIAL_SIDE, _TRIAL_SIDE, 3]), [[_TRIAL_SIDE, _TRIAL_SIDE, 3]]
     try:
         with tf.device("/CPU:0"):
             model = tfod.build_model(config)
-            model.predict(image, tf.constant(shape))
+            make_variables(model)
     except Exception as error:  # TFOD raises every kind for a config that it can't follow
-        raise DataError(_not_built(path, str(error))) from error
+        raise DataError(_not_built(path, plain_message(error))) from error
     return model
 
 
+def make_variables(model):
+    """Makes a model's variables, by one small image."""
+    image, shape = tf.zeros([1, _TRIAL_SIDE, _TRIAL_SIDE, 3]), [[_TRIAL_SIDE, _TRIAL_SIDE, 3]]
+    model.predict(image, tf.constant(shape))
+
+
+def bytes_per_pixel(model):
+    """Returns roughly what training keeps of each pixel of an image: all maps of a forward pass.
+
+    Args:
+        model: of `build_trial`.
+    """
+    shape = tf.constant([[_TRIAL_SIDE, _TRIAL_SIDE, 3]])
+    predict = tf.function(lambda image: model.predict(image, shape))
+    graph = predict.get_concrete_function(tf.TensorSpec([1, _TRIAL_SIDE, _TRIAL_SIDE, 3])).graph
+    operations = [one for one in graph.get_operations() if one.type != "ReadVariableOp"]
+    maps = [out for one in operations for out in one.outputs if out.shape.rank == 4]
+    maps = [one for one in maps if one.shape.is_fully_defined() and one.shape[0] == 1]
+    return sum(one.shape.num_elements() * one.dtype.size for one in maps) / _TRIAL_SIDE**2
+
+
 def _not_built(path, detail):
-    first = detail.strip().splitlines()[0] if detail.strip() else "no reason given"
     remedy = "Correct the model, or take one of make_config.py's."
     if "URL fetch failure" in detail:
         remedy = (
             "TFOD fetches ImageNet weights to build this model: run it once with a network, or "
             "copy ~/.keras/models from a machine that has."
         )
-    return f"{path}: TFOD can't build this model ({first}).\n  {remedy}"
+    return f"{path}: TFOD can't build this model ({detail}).\n  {remedy}"
 
 
-def variable_shapes(root):
-    """Returns {name: shape} of the variables below a trackable object, named as in a checkpoint."""
-    view, shapes, seen, queue = tf.train.TrackableView(root), {}, {id(root)}, [(root, ())]
+def named_variables(root):
+    """Returns {name: variable} of what lies below a trackable object, named as in a checkpoint."""
+    view, variables, seen, queue = tf.train.TrackableView(root), {}, {id(root)}, [(root, ())]
     for owner, parts in queue:  # breadth first, as tf.train.Checkpoint names them
         if isinstance(owner, tf.Variable):
-            shapes["/".join(parts) + _VALUE] = list(owner.shape)
+            variables["/".join(parts) + _VALUE] = owner
         for name, child in view.children(owner).items():
             if id(child) not in seen:
                 seen.add(id(child))
                 queue.append((child, (*parts, name.replace(".", "..").replace("/", ".S"))))
-    return shapes
+    return variables
 
 
 def check_start(model, train_config, path):
@@ -97,7 +118,8 @@ def restored_names(model, train_config, path):
         raise DataError(
             f'{path}: fine_tune_checkpoint_type: "{kind}" ({error}).\n  Set it to "detection".'
         ) from error
-    wanted = variable_shapes(tf.train.Checkpoint(**parts))
+    variables = named_variables(tf.train.Checkpoint(**parts))
+    wanted = {name: list(variable.shape) for name, variable in variables.items()}
     found = read_shapes(prefix, path)
     differing = [name for name in wanted if name in found and found[name] != wanted[name]]
     missing = [name for name in wanted if name not in found]
@@ -149,7 +171,7 @@ def read_shapes(prefix, path=None):
     if not Path(f"{prefix}.index").is_file():
         raise DataError(
             f"{path}: no checkpoint {prefix}.index to start from (fine_tune_checkpoint).\n"
-            f"  {zoo.how_to_get_checkpoint(prefix)}"
+            f"  {_how_to_name(prefix) or zoo.how_to_get_checkpoint(prefix)}"
         )
     try:
         return tf.train.load_checkpoint(str(prefix)).get_variable_to_shape_map()
@@ -157,9 +179,23 @@ def read_shapes(prefix, path=None):
         raise _damaged(prefix, path, error) from error
 
 
+def _how_to_name(given):
+    """Returns the remedy for what isn't a checkpoint's prefix, but leads to one; else ""."""
+    given = Path(given)
+    folders = [given, given / "checkpoint", given.parent / "checkpoint"]
+    near = [given.with_name(re.sub(r"\.(index|data-\d+-of-\d+)$", "", given.name))]
+    near += [path.with_suffix("") for folder in folders for path in folder.glob("*.index")]
+    found = [prefix for prefix in near if Path(f"{prefix}.index").is_file()]
+    if Path(f"{found[0] if found else given}.meta").is_file():
+        return (
+            "It is one of TensorFlow 1, which TFOD 2 can't restore. Take one of the zoo for TF 2."
+        )
+    return f'Name its prefix: fine_tune_checkpoint: "{found[0]}".' if found else ""
+
+
 def _damaged(prefix, path, error):
     return DataError(
-        f"{path}: the checkpoint {prefix} is damaged ({str(error).splitlines()[0]}).\n"
+        f"{path}: the checkpoint {prefix} is damaged ({plain_message(error)}).\n"
         f"  Remove it. {zoo.how_to_get_checkpoint(prefix)}"
     )
 

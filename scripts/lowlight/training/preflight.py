@@ -1,64 +1,31 @@
-"""Finds out before the first step whether a training will work, and what room it takes."""
+"""Finds out before the first step whether a training will work."""
 
+import functools
 import glob
-import shutil
 from pathlib import Path
 
+import tensorflow as tf
+
 from lowlight.core.errors import DataError, name_some
+from lowlight.core.tensorflow import plain_message
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.record_checks import count_and_check, record_files
 from lowlight.tfod.architectures import check_model, model_of
 from lowlight.tfod.schedules import base_rate, check_schedule, schedule_of
 from lowlight.tfod.start import build_trial, check_start, read_shapes
-from lowlight.training.checkpoints import MOST_KEPT
-
-# The optimizer's own copies of each variable that is trained.
-_SLOTS = {"momentum_optimizer": 1, "rms_prop_optimizer": 2, "adam_optimizer": 2}
+from lowlight.tfod.training import example_reader
+from lowlight.training.room import check_disk, check_memory, checkpoint_size
 
 
-def checkpoint_size(model, train_config):
-    """Returns the bytes that a checkpoint takes: a model's variables and the optimizer's copies."""
-    optimizer = train_config.optimizer
-    copies = _SLOTS.get(optimizer.WhichOneof("optimizer"), 0) + optimizer.use_moving_average
-    trained = sum(_size(variable) for variable in model.trainable_variables)
-    return sum(_size(variable) for variable in model.variables) + trained * copies
-
-
-def check_disk(size, model_dir, num_steps, checkpoint_every_n):
-    """Returns what a run's checkpoints take and what is free, as text.
-
-    Args:
-        size: bytes of one.
-        model_dir: the run's folder, which needn't be there.
-        num_steps: the step to train to.
-        checkpoint_every_n: steps between two checkpoints.
-
-    Raises:
-        DataError: there is too little room.
-    """
-    # One at step 0, and one more is written before the oldest is removed.
-    number = min(2 + -(-num_steps // checkpoint_every_n), MOST_KEPT + 1)
-    there = len(list(Path(model_dir).glob("ckpt-*.index")))
-    folder = next(p for p in (Path(model_dir), *Path(model_dir).resolve().parents) if p.is_dir())
-    free = shutil.disk_usage(folder).free
-    if free < (needed := size * max(number - there, 1)):
-        raise DataError(
-            f"{model_dir}: {as_text(free)} free, and the checkpoints take {as_text(needed)} "
-            f"({number} of {as_text(size)} each).\n  Make room, or choose another --model_dir."
-        )
-    return f"{number} checkpoints of {as_text(size)} in {model_dir}, {as_text(free)} free"
-
-
-def _size(variable):
-    return variable.shape.num_elements() * variable.dtype.size
-
-
-def as_text(size):
-    """Returns a number of bytes as text."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
-def preflight(config, config_path, model_dir, replicas, num_steps, checkpoint_every_n=1000):
+def preflight(
+    config,
+    config_path,
+    model_dir,
+    replicas,
+    num_steps,
+    checkpoint_every_n=1000,
+    check_images=False,
+):
     """Checks what a training needs besides what `check_config` has seen.
 
     Args:
@@ -68,25 +35,28 @@ def preflight(config, config_path, model_dir, replicas, num_steps, checkpoint_ev
         replicas: devices that share a batch.
         num_steps: the step to train to.
         checkpoint_every_n: steps between two checkpoints.
+        check_images: decode all of them, which takes longer than all else.
 
     Returns:
         Lines for a table of what was found, and a line for each warning.
 
     Raises:
-        DataError: as `check_training`, `count_and_check` and `check_start`; too little room on the
-            disk.
+        DataError: as `check_training`, `count_and_check`, `check_start` and `check_memory`; too
+            little room on the disk; a record that TFOD can't take.
     """
     warnings = check_training(config, config_path, replicas, num_steps)
-    counts = _check_records(config, config_path)
+    counts = _check_records(config, config_path, check_images)
     model, train, start = build_trial(config, config_path), config.train_config, "random weights"
     if train.fine_tune_checkpoint:
         _check_apart(train.fine_tune_checkpoint, model_dir, config_path)
         start = check_start(model, train, config_path)
-    size, classes = checkpoint_size(model, train), model_of(config, config_path).num_classes
+    size, settings = checkpoint_size(model, train), model_of(config, config_path)
+    warnings += check_memory(model, settings, train, config_path)
+    _try_records(config, config_path, model)
     labels, files = config.train_input_reader.label_map_path, _count(counts.files, "file")
     rows = {
         "records": f"{counts.images:,} images, {counts.boxes:,} boxes in {files}, whole",
-        "classes": f"{classes}, as in {labels}",
+        "classes": f"{settings.num_classes}, as in {labels}",
         "start": start,
         "batch": f"{train.batch_size} on {_count(replicas, 'device')}",
         "schedule": _describe_schedule(train, num_steps),
@@ -97,11 +67,35 @@ def preflight(config, config_path, model_dir, replicas, num_steps, checkpoint_ev
     return lines + [f"  warning: {text}" for text in warnings]
 
 
-def _check_records(config, path):
+def _try_records(config, path, model):
+    """Sends the first record of each file through TFOD's own decoder and augmentations.
+
+    Raises:
+        DataError: TFOD can't take one.
+    """
+    reader = config.train_input_reader
+    files = record_files(reader.tf_record_input_reader.input_path, path)
+    try:
+        read = example_reader(config, model.preprocess)
+        records = tf.data.Dataset.from_tensor_slices(files)
+        records = records.flat_map(lambda file: tf.data.TFRecordDataset(file).take(1))
+        for _ in records.map(lambda record: read(record, tf.constant([0, 0], tf.int64))):
+            files = files[1:]
+    except Exception as error:  # TFOD and TensorFlow raise every kind
+        raise DataError(
+            f"{path}: TFOD can't make a training image of the first record of {files[0]} "
+            f"({plain_message(error)}).\n  Remove from train_input_reader and "
+            "data_augmentation_options what the records don't hold, such as masks or keypoints."
+        ) from error
+
+
+def _check_records(config, path, check_images):
     """Returns the RecordCounts of a config's training records; raises DataError as `preflight`."""
     reader = config.train_input_reader
     files = record_files(reader.tf_record_input_reader.input_path, path)
-    return count_and_check(files, read_label_map(reader.label_map_path))
+    decode = functools.partial(tf.io.decode_image, expand_animations=False)
+    names = read_label_map(reader.label_map_path)
+    return count_and_check(files, names, decode if check_images else None)
 
 
 def _count(number, what):
@@ -221,16 +215,16 @@ def _check_apart(prefix, model_dir, path):
 
 
 def _data_warnings(config, counts):
-    warnings, most = [], config.train_config.max_number_of_boxes
+    warnings, most = [], config.train_input_reader.max_number_of_boxes
     for reader in config.eval_input_reader:
         for pattern in reader.tf_record_input_reader.input_path:
             if not glob.glob(pattern):
                 warnings.append(f"no record file {pattern!r} to evaluate on.")
     if counts.unseen:
         warnings.append(f"no box of {name_some(counts.unseen)} in the training records.")
-    if most and counts.most > most:
+    if counts.most > most:
         warnings.append(
-            f"an image has {counts.most} boxes and max_number_of_boxes is {most}: the rest aren't "
-            f"learned. Set it to {counts.most}."
+            f"an image has {counts.most} boxes and the train_input_reader's max_number_of_boxes is "
+            f"{most}: the rest aren't learned. Set it to {counts.most}."
         )
     return warnings
