@@ -35,6 +35,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_boolean("mixed_precision", False, "Compute in float16 on GPUs, in bfloat16 on CPUs.")
 flags.DEFINE_boolean("dry_run", False, "End after the checks, before the first step.")
+flags.DEFINE_boolean("check_images", False, "Decode every image of the records before training.")
 flags.DEFINE_integer("num_workers", 1, "Over 1, MultiWorkerMirroredStrategy by TF_CONFIG.", 1)
 flags.DEFINE_string(
     "checkpoint_dir", None, "Evaluate this folder's checkpoints instead, each as it comes."
@@ -80,6 +81,7 @@ def main():
         patience=FLAGS.patience,
         mixed_precision=FLAGS.mixed_precision,
         dry_run=FLAGS.dry_run,
+        check_images=FLAGS.check_images,
         flags={flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)},
     )
     training.train_run(

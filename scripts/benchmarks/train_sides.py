@@ -1,6 +1,5 @@
 """The sides that bench_train.py compares, each run in a process of its own."""
 
-import functools
 import os
 import resource
 import tempfile
@@ -92,14 +91,14 @@ def _input_turn(config, side, batches):
     from object_detection import inputs
 
     from lowlight.tfod import model as tfod
-    from lowlight.training.step import training_batches
+    from lowlight.training.input import TrainingInput
 
     model = tfod.build_model(config, is_training=True)
     if side.is_stock:
         parts = config.train_config, config.train_input_reader, config.model
         dataset = inputs.train_input(*parts, model=model).repeat()
     else:
-        dataset = training_batches(config, tf.distribute.get_strategy(), 0, 0, model)
+        dataset = TrainingInput(config, 0).batches(tf.distribute.get_strategy(), 0, model)
     iterator = iter(dataset)
 
     def take_turn():
@@ -113,13 +112,15 @@ def _training_turn(config, side, steps):
     import tensorflow as tf
 
     from lowlight.tfod.training import make_trainee
-    from lowlight.training.step import choose_precision, make_train_step, training_batches
+    from lowlight.training.input import TrainingInput
+    from lowlight.training.step import choose_precision, make_train_step
 
     precision = choose_precision(side.mixed_precision)
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
-        make_batches = functools.partial(training_batches, config, strategy, 0, 0)
-        trainee, batches = make_trainee(config, make_batches)
+        trainee, batches = make_trainee(
+            config, lambda model: TrainingInput(config, 0).batches(strategy, 0, model)
+        )
     step = make_train_step(trainee.model, config, trainee.optimizer, strategy, precision, seed=0)
     iterator = iter(batches)
 

@@ -17,6 +17,8 @@ from tiny_training import (
     write_tiny_data,
 )
 
+from lowlight.core.errors import DataError
+
 pytestmark = pytest.mark.slow
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -122,3 +124,35 @@ def test_when_the_first_of_two_workers_is_killed_the_other_ends_and_both_go_on_t
     assert f"to {step + 10}, batch 4, 2 devices" in logs[0].read_text()
     assert "step 0 to" not in logs[0].read_text()
     assert not list(run_dir.glob("temp_worker_*"))
+
+
+ADDRESSES = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+
+
+@pytest.mark.parametrize(
+    ("task", "place"),
+    [(("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)],
+)
+def test_a_chief_comes_before_the_workers(monkeypatch, task, place):
+    from lowlight.training.train import read_cluster
+
+    kind, index = task
+    config = {"cluster": ADDRESSES, "task": {"type": kind, "index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert read_cluster(3) == (["a:1", "b:1", "c:1"], place)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"type": "evaluator", "index": 0}, "type is 'evaluator'; .*\n  .* evaluate.py --watch"),
+        ({"type": "worker", "index": 2}, "but --num_workers=3"),
+        ({"type": "chief", "index": -1}, "but --num_workers=3"),
+    ],
+)
+def test_a_task_that_does_not_train_is_refused(monkeypatch, task, message):
+    from lowlight.training.train import read_cluster
+
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": ADDRESSES, "task": task}))
+    with pytest.raises(DataError, match=message):
+        read_cluster(3)

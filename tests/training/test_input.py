@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -43,9 +44,9 @@ class OneOfSeveral:
 
 def batches(config, model, count, seed=1, start=0, place=()):
     """Returns the first batches, each {name: array} of features and labels."""
-    from lowlight.training.step import training_batches
+    from lowlight.training.input import TrainingInput
 
-    dataset = training_batches(config, OneOfSeveral(*place), seed, start, model)
+    dataset = TrainingInput(config, seed).batches(OneOfSeveral(*place), start, model)
     return [{**f, **lab} for f, lab in itertools.islice(dataset.as_numpy_iterator(), count)]
 
 
@@ -118,13 +119,36 @@ def test_an_image_is_prepared_bit_by_bit_as_tfod_does(config, model):
         assert_same([{**one, **one_labels}], [{**other, **other_labels}])
 
 
+@pytest.mark.parametrize("damage", ["no image", "removed"])
+def test_the_record_that_a_batch_failed_with_is_named(tmp_path, model, damage):
+    import tensorflow as tf
+
+    from lowlight.core.tfrecords import Example, find_frames, read_frame
+    from lowlight.training.input import TrainingInput
+
+    write_shards(tmp_path)
+    config, path = make_config(tmp_path, len(SIZES)), tmp_path / "train.tfrecord-1"
+    serialized = [read_frame(path, frame) for frame in find_frames(path)]
+    example = Example.FromString(serialized[1])
+    example.features.feature["image/encoded"].bytes_list.value[0] = b"no image"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(serialized[0])
+        writer.write(example.SerializeToString())
+    records = TrainingInput(config, seed=1)
+    if damage == "removed":
+        path.unlink()
+    failure = records.failure(0, OSError("a batch"), model)
+    number = r"\d" if damage == "removed" else "2"
+    assert re.match(rf"{path}: record {number} can't be read \(.+\)\.\n  It is damaged", failure)
+
+
 @pytest.mark.parametrize(
     ("kept", "message"),
     [(0, "no record"), (5, "damaged after record 0"), (-1, "damaged after record 2")],
     ids=["empty", "cut in a head", "last byte missing"],
 )
 def test_a_cut_file_is_named(tmp_path, kept, message):
-    from lowlight.training.step import index_records
+    from lowlight.training.input import index_records
 
     write_shards(tmp_path)
     path = tmp_path / "train.tfrecord-0"

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import threading
 import time
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lowlight.core.errors import DataError, Interrupted, Signals, noted_signals
+from lowlight.training.stopping import STOPPING, TrainingSignals
 
 pytestmark = pytest.mark.slow
 
@@ -224,11 +226,11 @@ def test_no_checkpoint_is_kept_of_a_loss_that_is_no_number(tmp_path, bad):
     assert bad not in steps_kept(tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_lets_the_step_end_and_keeps_it(tmp_path, number):
     run = Run(tmp_path)
-    with noted_signals() as run.signals:
-        run.loop._signals = run.signals
+    with noted_signals(TrainingSignals(), STOPPING) as run.signals:
+        run.loop.signals = run.signals
         with pytest.raises(Interrupted) as caught:
             run.train(100, 50, on_batch=lambda step: step == 3 and os.kill(os.getpid(), number))
     assert caught.value.number == number
@@ -248,6 +250,45 @@ def test_a_signal_is_no_error_and_is_noted_where_what_it_raises_is_lost():
         signals.on_signal(signal.SIGTERM, None)
     assert not issubclass(Interrupted, Exception)  # which several steps take for a bad input
     assert signals.number == signal.SIGTERM
+
+
+def test_a_wait_for_input_that_hangs_ends_soon_after_a_signal_with_what_was_made(
+    tmp_path, monkeypatch
+):
+    left, hung = [], threading.Event()
+
+    def leave(interrupted):
+        left.append(str(interrupted))
+        hung.set()
+        raise interrupted
+
+    def wait_at_3(step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            hung.wait()
+
+    monkeypatch.setattr("lowlight.training.stopping._PATIENCE", 0.1)
+    run = Run(tmp_path)
+    with noted_signals(TrainingSignals(), STOPPING) as signals:
+        run.loop.signals, signals.leave = signals, leave
+        with pytest.raises(Interrupted):
+            run.train(100, 50, on_batch=wait_at_3)
+    assert left == [f"interrupted by SIGTERM. Kept: {tmp_path}/ckpt-2 (step 2)."]
+    assert steps_kept(tmp_path) == [0, 2]
+
+
+def test_a_batch_that_cannot_be_read_ends_a_training_after_a_checkpoint(tmp_path):
+    import tensorflow as tf
+
+    def fail_at_4(step):
+        if step == 4:
+            raise tf.errors.DataLossError(None, None, "corrupted")
+
+    run = Run(tmp_path)
+    run.loop.explain_input = lambda step, error: f"record of step {step}: {error.message}"
+    with pytest.raises(DataError, match="record of step 3: corrupted"):
+        run.train(100, 50, on_batch=fail_at_4)
+    assert steps_kept(tmp_path) == [0, 3]
 
 
 def test_ctrl_c_twice_does_not_wait_but_sigterm_twice_does():

@@ -28,7 +28,7 @@ def both(tmp_path_factory):
 
     from lowlight.tfod import training as tfod_training
     from lowlight.tfod.training import make_trainee
-    from lowlight.training.step import training_batches
+    from lowlight.training.input import TrainingInput
 
     folder = tmp_path_factory.mktemp("noise")
     write_shards(folder)
@@ -39,7 +39,7 @@ def both(tmp_path_factory):
     strategy = tf.distribute.get_strategy()
     tf.keras.utils.set_random_seed(1)
     trainee, batches = make_trainee(
-        config, lambda model: training_batches(config, strategy, 1, 0, model)
+        config, lambda model: TrainingInput(config, 1).batches(strategy, 0, model)
     )
     batches = list(batches.take(STEPS))
     variables = trainee.model.variables

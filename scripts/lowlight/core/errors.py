@@ -72,13 +72,14 @@ class Signals:
 
 
 @contextlib.contextmanager
-def noted_signals():
-    """Yields a Signals that notes SIGTERM and SIGINT for the time of the block."""
-    signals = Signals()
-    before = {
-        number: signal.signal(number, signals.on_signal)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+def noted_signals(signals=None, numbers=(signal.SIGINT, signal.SIGTERM)):
+    """Yields a Signals, or the one given, that notes some signals for the time of the block.
+
+    One that is ignored already, as SIGHUP is under nohup, stays so.
+    """
+    signals = signals or Signals()
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, signals.on_signal) for number in numbers}
     try:
         yield signals
     finally:

@@ -18,6 +18,7 @@ from object_detection.protos import string_int_label_map_pb2
 from object_detection.utils import config_util, label_map_util, variables_helper
 
 from lowlight.core.errors import DataError
+from lowlight.core.tensorflow import plain_message
 from lowlight.tfod.model import build_model
 from lowlight.tfod.randomness import seeded_augmentation
 
@@ -244,7 +245,7 @@ def _restore_fine_tune_checkpoint(model, train_config, batches):
         )
     except (AssertionError, ValueError, OSError, tf.errors.OpError) as error:
         raise DataError(
-            f"{start}: can't give this model its first weights ({str(error).splitlines()[0]}).\n"
+            f"{start}: can't give this model its first weights ({plain_message(error)}).\n"
             '  Check fine_tune_checkpoint, fine_tune_checkpoint_type ("detection" for one\n'
             "  of a whole detector) and fine_tune_checkpoint_version (V2) in the config."
         ) from error

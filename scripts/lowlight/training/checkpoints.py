@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import output_dir, whole_files
+from lowlight.core.tensorflow import plain_message
 from lowlight.detector.runs import BEST, CONFIG
 
 MOST_KEPT = 7  # as TFOD's loop keeps
@@ -36,7 +37,7 @@ def damage_of(prefix):
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
-        return str(error).splitlines()[0]
+        return plain_message(error)
     return None
 
 
@@ -149,7 +150,7 @@ class Checkpoints:
         kept = f"{last} (step {self.saved_step}) is kept" if last else "None was saved before"
         return DataError(
             f"{self.run_dir}: the checkpoint of step {step} can't be written "
-            f"({str(error).splitlines()[0]}).\n"
+            f"({plain_message(error)}).\n"
             f"  {kept}. Make room on the disk and run the same command again."
         )
 

@@ -1,5 +1,6 @@
 """Makes a run's training steps, and does what comes between them."""
 
+import contextlib
 import math
 import time
 from typing import NamedTuple
@@ -8,6 +9,8 @@ import tensorflow as tf
 
 from lowlight.core.errors import DataError, Interrupted, signal
 from lowlight.detector.runs import how_to_go_back
+from lowlight.training.checkpoints import LOST_WORKER
+from lowlight.training.stopping import Fetcher
 
 # How a progress line calls TFOD's losses.
 _WORDS = {
@@ -64,13 +67,14 @@ class TrainingLoop:
             train_step: as train_step.make_train_step makes it.
             batch_size: images a step, those of all devices together.
             checkpoints: Checkpoints.
-            signals: interruption.Signals.
-            workers: workers.Workers.
+            signals: stopping.TrainingSignals.
+            workers: train.Workers.
         """
         self._trainee, self._train_step, self._batch_size = trainee, train_step, batch_size
-        self.checkpoints, self._signals, self._workers = checkpoints, signals, workers
+        self.checkpoints, self.signals, self._workers = checkpoints, signals, workers
         self.step, self.totals = int(trainee.step.numpy()), Totals()
         self.evaluation_seconds = 0.0
+        self.explain_input = lambda step, error: str(error)  # what a step's batch failed with
         self._unread = None  # the step and values whose loss wasn't looked at yet
         self._shown = self._summarized = None  # Totals when numbers were last shown, written
 
@@ -88,30 +92,50 @@ class TrainingLoop:
 
         Raises:
             Interrupted: by a signal, after a checkpoint was kept.
-            DataError: a loss that is not a finite number; as `Checkpoints.save`.
+            DataError: a loss that is not a finite number; a batch that can't be read, after a
+                checkpoint was kept; as `Checkpoints.save`.
         """
-        self._on_save, iterator, stop = on_save or (lambda: None), iter(batches), False
+        self._on_save, stop = on_save or (lambda: None), False
         if self.step == 0:
             self.checkpoints.save()  # as TFOD's loop does
-        while self.step < schedule.last_step and not stop:
-            features, labels, values = self._advance(iterator)
-            progress.update(lambda values=values: self._detail(values))
-            if self._summarized is None or self.step % schedule.summarize_every_n == 0:
-                self._summarize(writer, values, images, features, labels)
-            if self._told_to_stop():
-                self._save()
-                number = self._signals.number or signal.SIGTERM  # another worker's
-                raise Interrupted(number, f"Kept: {self.checkpoints.newest} (step {self.step}).")
-            last = self.step == schedule.last_step
-            if last or self.step - self.checkpoints.saved_step >= schedule.checkpoint_every_n:
-                self._save()
-            if evaluate and (last or self.step % schedule.eval_every_n == 0):
-                stop = self._evaluate(evaluate, progress)
+        with contextlib.closing(Fetcher(batches, self.signals)) as fetcher:
+            while self.step < schedule.last_step and not stop:
+                features, labels, values = self._advance(fetcher)
+                progress.update(lambda values=values: self._detail(values))
+                if self._summarized is None or self.step % schedule.summarize_every_n == 0:
+                    self._summarize(writer, values, images, features, labels)
+                if self._told_to_stop():
+                    raise self._stopped()
+                last = self.step == schedule.last_step
+                if last or self.step - self.checkpoints.saved_step >= schedule.checkpoint_every_n:
+                    self._save()
+                if evaluate and (last or self.step % schedule.eval_every_n == 0):
+                    stop = self._evaluate(evaluate, progress)
 
-    def _advance(self, iterator):
+    def _stopped(self):
+        """Returns an Interrupted that says what was kept."""
+        self._save()
+        number = self.signals.number or signal.SIGTERM  # another worker's
+        return Interrupted(number, f"Kept: {self.checkpoints.newest} (step {self.step}).")
+
+    def _next_batch(self, fetcher):
+        alone = self._workers.count == 1  # several save together, or not at all
+        try:
+            batch = fetcher.next()
+        except tf.errors.OpError as error:
+            if not alone and isinstance(error, LOST_WORKER):
+                raise
+            if alone and self.checkpoints.saved_step is not None:
+                self._save()
+            raise DataError(self.explain_input(self.step, error)) from error
+        if batch is None:
+            self.signals.leave(self._stopped() if alone else Interrupted(self.signals.number))
+        return batch
+
+    def _advance(self, fetcher):
         """Makes one step; returns its batch and its values, which may still be in the making."""
         began = time.monotonic()
-        features, labels = next(iterator)
+        features, labels = self._next_batch(fetcher)
         waited = time.monotonic() - began
         values = self._train_step(features, labels)
         self._trainee.step.assign_add(1)
@@ -120,7 +144,7 @@ class TrainingLoop:
         self._check_loss()
         self.step += 1
         self._unread = self.step, values
-        self._signals.something_to_keep = True
+        self.signals.something_to_keep = True
         steps, seconds, waited_before = self.totals
         seconds += time.monotonic() - began
         self.totals = Totals(steps + 1, seconds, waited_before + waited)
@@ -152,8 +176,8 @@ class TrainingLoop:
 
     def _told_to_stop(self):
         if self._workers.count == 1:
-            return self._signals.number != 0
-        return self.step % _STEPS_TO_AGREE == 0 and self._workers.any(self._signals.number)
+            return self.signals.number != 0
+        return self.step % _STEPS_TO_AGREE == 0 and self._workers.any(self.signals.number)
 
     def _evaluate(self, evaluate, progress):
         """Scores the model as it is; returns whether to stop here."""

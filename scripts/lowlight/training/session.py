@@ -1,6 +1,7 @@
 """Begins a run's training or continues it: finds where it was, sets it up, keeps its record."""
 
 import contextlib
+import functools
 import random
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lowlight.detector.runs import CONFIG, checkpoint_step, latest_checkpoint
 from lowlight.tfod import model as tfod
 from lowlight.tfod import training as tfod_training
 from lowlight.training.checkpoints import Checkpoints, newest_whole_checkpoint
+from lowlight.training.input import TrainingInput
 from lowlight.training.loop import Schedule, TrainingLoop, make_writer
 from lowlight.training.pictures import TrainingImages
 from lowlight.training.preflight import preflight
@@ -27,7 +29,7 @@ from lowlight.training.record import (
     text_hash,
 )
 from lowlight.training.same_run import check_same_run
-from lowlight.training.step import choose_precision, make_train_step, training_batches
+from lowlight.training.step import choose_precision, make_train_step
 
 
 class Session:
@@ -56,6 +58,7 @@ class Session:
             replicas,
             self._num_steps,
             self._options.checkpoint_every_n,
+            self._options.check_images,
         )
         print("\n".join(["preflight:", *lines]))
 
@@ -65,7 +68,7 @@ class Session:
         Args:
             strategy: tf.distribute strategy.
             workers: workers.Workers of it.
-            signals: interruption.Signals.
+            signals: stopping.TrainingSignals.
 
         Raises:
             DataError, Interrupted: as `training.train_run`.
@@ -90,6 +93,7 @@ class Session:
             devices = strategy.extended.worker_devices
             record.begin(done, self._facts(devices, data, changes))
             record.save(done, 0)
+            signals.at_end = functools.partial(record.save, done, 0)
         start = checkpoint, done, schedule_start, seed
         loop, batches, model = self._make_loop(start, strategy, workers, signals)
         self._run_loop(loop, batches, record, model, workers)
@@ -112,10 +116,11 @@ class Session:
         print("the first step takes longest: it traces the model")
         checkpoint, done, schedule_start, seed = start
         config, precision = self._config, choose_precision(self._options.mixed_precision)
+        records = TrainingInput(config, seed)
         with strategy.scope():
             trainee, batches = tfod_training.make_trainee(
                 config,
-                lambda model: training_batches(config, strategy, seed, done, model),
+                lambda model: records.batches(strategy, done, model),
                 done,
                 schedule_start,
                 precision,
@@ -129,6 +134,7 @@ class Session:
         model, batch_size = trainee.model, config.train_config.batch_size
         step = make_train_step(model, config, trainee.optimizer, strategy, precision, seed)
         loop = TrainingLoop(trainee, step, batch_size, checkpoints, signals, workers)
+        loop.explain_input = functools.partial(records.failure, model=model)
         return loop, batches, model
 
     def _find_checkpoint(self, workers):
@@ -213,6 +219,7 @@ class Session:
             if workers.is_chief:
                 record.save(loop.step, loop.totals.seconds, ended)
 
+        loop.signals.at_end = keep
         schedule = Schedule(
             self._num_steps,
             options.checkpoint_every_n,

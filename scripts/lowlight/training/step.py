@@ -1,121 +1,10 @@
-"""Makes one training step: a batch, losses, gradients, and the optimizer's update."""
+"""Makes one training step: losses of a batch, gradients, and the optimizer's update."""
 
-import numpy as np
 import tensorflow as tf
 
-from lowlight.core.errors import DataError
-from lowlight.core.tfrecords import find_frames
-from lowlight.dataset.record_checks import record_files
 from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
 from lowlight.tfod.randomness import seeded_dropout
-
-_BUFFER = 256 << 10  # bytes read at a time; a record of ExDark has about 100 KiB
-
-
-def training_batches(config, strategy, seed, start_step, model):
-    """Gives a distributed dataset of training batches, without end, one global batch a step.
-
-    Each epoch takes all records of all shards in an order of its own. Order and augmentations
-    follow from seed, step and an image's place in its batch alone: not from how many workers read
-    or calls run in parallel, nor from where training began. Every worker reads all files, so there
-    may be fewer files than workers.
-
-    Args:
-        config: TrainEvalPipelineConfig; its paths are relative to the working directory.
-        strategy: the tf.distribute strategy; each of its workers reads its share of every batch.
-        seed: any int.
-        start_step: the steps already made; the first batch is the one of the step after them.
-        model: the detection model, for its `preprocess`.
-
-    Returns:
-        A distributed dataset of (features, labels) of the form of TFOD's `inputs.train_input`.
-
-    Raises:
-        DataError: no record file, a damaged one, or none with a record in it.
-    """
-    reader = config.train_input_reader
-    paths = record_files(reader.tf_record_input_reader.input_path, "train_input_reader")
-    index = index_records(paths, reader.sample_1_of_n_examples)
-    batch_size = config.train_config.batch_size
-
-    def make_dataset(context):
-        read = tfod_training.example_reader(config, model.preprocess)
-        share = batch_size // context.num_input_pipelines
-        first = share * context.input_pipeline_id
-        dataset = _order(len(index[0]), seed, start_step * batch_size, reader.shuffle)
-        if context.num_input_pipelines > 1:
-            dataset = dataset.batch(batch_size)
-            dataset = dataset.map(
-                lambda *parts: tuple(part[first : first + share] for part in parts)
-            )
-            dataset = dataset.unbatch()
-        dataset = _records(dataset, paths, index)
-        dataset = dataset.map(
-            lambda position, record: read(record, tf.stack([np.int64(seed), position])),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        dataset = dataset.batch(batch_size // context.num_replicas_in_sync, drop_remainder=True)
-        return dataset.prefetch(2)
-
-    with fast.switched_on():
-        return strategy.distribute_datasets_from_function(make_dataset)
-
-
-def index_records(paths, every_n=1):
-    """Finds where each record of some TFRecord files begins.
-
-    Args:
-        paths: the files.
-        every_n: keep every n-th record.
-
-    Returns:
-        (int64 [N], the record's file as an index of `paths`; int64 [N], its offset in bytes).
-
-    Raises:
-        DataError: a damaged file, or no record at all.
-    """
-    found = [(n, frame.offset) for n, path in enumerate(paths) for frame in find_frames(path)]
-    if not found:
-        raise DataError(f"{', '.join(paths)}: no record.\n  make_tfrecords.py writes records.")
-    files, offsets = np.array(found[:: max(every_n, 1)], np.int64).T
-    return files, offsets
-
-
-def _order(size, seed, start, shuffle):
-    """Returns a dataset of (position from `start` on, record) without end, int64 scalars.
-
-    Every `size` positions, which are an epoch, name each record once.
-    """
-
-    def epoch(number):
-        order = tf.range(size, dtype=tf.int64)
-        if shuffle:
-            order = tf.random.experimental.stateless_shuffle(order, tf.stack([seed, number]))
-        return tf.data.Dataset.from_tensor_slices(
-            (tf.range(size, dtype=tf.int64) + number * size, order)
-        )
-
-    epochs = tf.data.Dataset.range(start // size, np.iinfo(np.int64).max)
-    return epochs.flat_map(epoch).skip(start % size)
-
-
-def _records(positions, paths, index):
-    """Returns a dataset of (position, the serialized example), read in parallel."""
-    files, offsets = (tf.constant(column) for column in index)
-    paths = tf.constant(paths)
-
-    def read(position, record):
-        variant = tf.raw_ops.TFRecordDatasetV2(
-            filenames=tf.expand_dims(paths[files[record]], 0),
-            compression_type="",
-            buffer_size=tf.constant(_BUFFER, tf.int64),
-            byte_offsets=offsets[record : record + 1],
-        )
-        found = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string)).take(1)
-        return found.map(lambda serialized: (position, serialized))
-
-    return positions.interleave(read, cycle_length=4, num_parallel_calls=4, deterministic=True)
 
 
 def choose_precision(mixed_precision):
@@ -152,7 +41,7 @@ def make_train_step(model, config, optimizer, strategy, mixed_precision=None, se
             None leaves it to chance.
 
     Returns:
-        A function of (features, labels), a batch of `training_batches`, that makes a step and
+        A function of (features, labels), a batch of `TrainingInput`'s, that makes a step and
         returns {name: float32 scalar tensor}: TFOD's losses ("Loss/total_loss", ...),
         "gradient_norm" (global, before clipping; with several replicas the sum of theirs, which is
         at least the whole gradient's, and is it where they agree) and "learning_rate" (the one the

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +13,13 @@ import tensorflow as tf
 
 from lowlight.core.errors import DataError, noted_signals
 from lowlight.core.files import existing_file, locked, output_dir
+from lowlight.core.tensorflow import plain_message
 from lowlight.dataset.record_checks import record_files
 from lowlight.tfod import model as tfod
 from lowlight.training.checkpoints import LOST_WORKER, MOST_KEPT
 from lowlight.training.preflight import check_config, check_local
 from lowlight.training.session import Session
+from lowlight.training.stopping import STOPPING, TrainingSignals
 
 _EXAMPLE = (
     'export TF_CONFIG=\'{"cluster": {"worker": ["10.0.0.1:12345", "10.0.0.2:12345"]}, '
@@ -51,11 +52,23 @@ def read_cluster(num_workers):
     remedy = f"\n  Set it on each worker, with an index of its own:\n    {_EXAMPLE}"
     try:
         config = json.loads(text)
-        addresses, index = list(config["cluster"]["worker"]), int(config["task"]["index"])
-        addresses[index]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        cluster, task = config["cluster"], config["task"]
+        kind, index = task.get("type", "worker"), int(task["index"])
+        chiefs, workers = list(cluster.get("chief", [])), list(cluster.get("worker", []))
+        addresses = chiefs + workers  # as TensorFlow counts them
+        if kind in ("chief", "worker"):
+            place = index + (len(chiefs) if kind == "worker" else 0)
+            if addresses[place] not in cluster[kind] or index < 0:
+                raise IndexError
+            index = place
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         found = repr(text) if text else "not set"
         raise DataError(f"TF_CONFIG: {found}, but --num_workers={num_workers}.{remedy}") from error
+    if kind not in ("chief", "worker"):
+        raise DataError(
+            f"TF_CONFIG: the task's type is {kind!r}; train.py trains as chief or worker.\n"
+            "  To score each checkpoint of a training run evaluate.py --watch instead."
+        )
     if len(addresses) != num_workers:
         raise DataError(
             f"TF_CONFIG: names {len(addresses)} workers, but --num_workers={num_workers}.{remedy}"
@@ -134,6 +147,7 @@ class Options(NamedTuple):
     patience: int = 0  # evaluations without a better score that end the training; 0 for no end
     mixed_precision: bool = False  # compute in float16 on GPUs, in bfloat16 elsewhere
     dry_run: bool = False  # end after the checks
+    check_images: bool = False  # decode all of them before training
     flags: Mapping[str, object] = MappingProxyType({})  # what the user gave, for run.json
 
 
@@ -154,7 +168,7 @@ def train_run(config_path, model_dir, make_strategy, options=None):
         DataError: as `check_config` and `preflight`; a run of another config, or one that is being
             trained, in the folder; a loss that is not a finite number; a disk that refuses a
             checkpoint; another worker that has gone.
-        Interrupted: by SIGTERM or Ctrl-C, after a checkpoint was kept.
+        Interrupted: by SIGTERM, SIGHUP or Ctrl-C, after a checkpoint was kept.
     """
     options = options or Options()
     check_local(model_dir, "--model_dir")
@@ -175,14 +189,13 @@ def train_run(config_path, model_dir, make_strategy, options=None):
     with locked(session.dir) if cluster.index == 0 else contextlib.nullcontext():
         try:
             strategy = make_strategy()
-            with noted_signals() as signals:
+            with noted_signals(TrainingSignals(), STOPPING) as signals:
                 session.train(strategy, Workers(strategy, cluster), signals)
         except LOST_WORKER as error:
             if options.num_workers == 1:
                 raise
-            reason = re.sub(r"\{\{.*?\}\} ", "", str(error).splitlines()[0])
             raise DataError(
-                f"{model_dir}: another worker has gone ({reason}).\n"
+                f"{model_dir}: another worker has gone ({plain_message(error)}).\n"
                 "  See what it says, and start all workers again: they continue from the newest "
                 "checkpoint."
             ) from error

@@ -1,0 +1,89 @@
+"""Ends a training that is told to stop: at once, or after what it has made is kept."""
+
+import contextlib
+import os
+import queue
+import signal
+import stat
+import sys
+import threading
+
+from lowlight.core.errors import Interrupted, Signals
+
+STOPPING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP  # what ends a training
+_PATIENCE = 2.0  # seconds that a training told to stop waits for its next batch
+
+
+class TrainingSignals(Signals):
+    """The signal that came while a training ran, 0 for none.
+
+    Until there is a step to keep, and at a second Ctrl-C, it ends the process at once: an exception
+    wouldn't find its way out of TensorFlow while that traces a model.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.at_end = lambda reason: None  # called before the process ends at once
+
+    def on_signal(self, number, frame):
+        """Notes a signal, or ends the process; for signal.signal."""
+        if number == signal.SIGHUP:
+            _leave_terminal()
+        if number == signal.SIGINT == self.number or not self.something_to_keep:
+            self.leave(Interrupted(number))
+        super().on_signal(number, frame)
+
+    def leave(self, interrupted):
+        """Ends the process as `command.run` does, without a wait for TensorFlow's threads."""
+        with contextlib.suppress(Exception):
+            self.at_end(str(interrupted))
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            print(f"\n{interrupted} {interrupted.again}", file=sys.stderr, flush=True)
+        os._exit(128 + interrupted.number)
+
+
+def _leave_terminal():
+    """Drops what is printed from now on to a terminal, which is closed: writing there fails."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        if stat.S_ISCHR(os.fstat(output).st_mode):
+            os.dup2(nowhere, output)
+    os.close(nowhere)
+
+
+class Fetcher:
+    """Takes batches from an iterator, in a thread of its own, so that a wait for one can end."""
+
+    def __init__(self, batches, signals):
+        """Takes an iterable of batches, and the TrainingSignals that end a wait."""
+        self._wanted, self._fetched = queue.SimpleQueue(), queue.SimpleQueue()
+        self._signals = signals
+        threading.Thread(target=self._fetch, args=(iter(batches),), daemon=True).start()
+
+    def _fetch(self, iterator):
+        while self._wanted.get():
+            try:
+                self._fetched.put((next(iterator), None))
+            except Exception as error:
+                self._fetched.put((None, error))
+
+    def next(self):
+        """Returns the next batch; None where a signal came and there is none within seconds.
+
+        Raises:
+            Exception: what the iterator raised.
+        """
+        self._wanted.put(True)
+        while True:
+            with contextlib.suppress(queue.Empty):
+                batch, error = self._fetched.get(timeout=_PATIENCE)
+                if error is not None:
+                    raise error
+                return batch
+            if self._signals.number:
+                return None
+
+    def close(self):
+        """Ends the thread, unless it waits for a batch."""
+        self._wanted.put(False)
