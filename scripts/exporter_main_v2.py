@@ -9,10 +9,21 @@ Flags, messages and behaviour are TFOD's, the input types other than one image a
 export_model.py writes the same model sooner, and in more forms.
 """
 
+import importlib
 import runpy
+import sys
 
-from lowlight.tfod import repairs
+from lowlight.core.errors import DataError
+
+
+def main():
+    """Runs the program as it is."""
+    try:
+        importlib.import_module("lowlight.tfod")  # which repairs TFOD
+    except DataError as error:
+        sys.exit(f"error: {error}")
+    runpy.run_module("object_detection.exporter_main_v2", run_name="__main__", alter_sys=True)
+
 
 if __name__ == "__main__":
-    repairs.apply()
-    runpy.run_module("object_detection.exporter_main_v2", run_name="__main__", alter_sys=True)
+    main()

@@ -10,14 +10,19 @@ run_inference.py take the folder as they take one of train.py's.
 """
 
 import functools
+import importlib
 import runpy
+import sys
 
-from lowlight.tfod import repairs
+from lowlight.core.errors import DataError
 
 
 def main():
     """Runs the program with an option of its loop that its command line lacks."""
-    repairs.apply()
+    try:
+        importlib.import_module("lowlight.tfod")  # which repairs TFOD
+    except DataError as error:
+        sys.exit(f"error: {error}")
     from object_detection import model_lib_v2
 
     model_lib_v2.train_loop = functools.partial(model_lib_v2.train_loop, save_final_config=True)

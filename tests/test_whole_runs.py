@@ -4,6 +4,7 @@ import json
 import signal
 import time
 
+import numpy as np
 import pytest
 from tiny_training import losses_of, scalars_of, start_training, write_tiny_data
 
@@ -59,7 +60,7 @@ def test_a_run_of_tfods_own_program_is_continued_scored_and_exported(tmp_path, r
         return done.stdout
 
     of_config, of_run = f"--pipeline_config_path={config}", f"--model_dir={run_dir}"
-    run("model_main_tf2.py", of_config, of_run, "--num_train_steps=100")
+    run("model_main_tf2.py", of_config, of_run, "--num_train_steps=100", "--checkpoint_every_n=100")
     assert (run_dir / "pipeline.config").is_file()
     printed = run("train.py", of_config, of_run, "--num_train_steps=102")
     assert "step 100 to 102" in printed
@@ -76,6 +77,31 @@ def test_a_run_of_tfods_own_program_is_continued_scored_and_exported(tmp_path, r
     run("evaluate.py", f"--model_dir={tmp_path / 'exported'}", "--noreport", "--bootstrap=0")
     theirs = json.loads((tmp_path / "exported" / "eval" / "metrics.json").read_text())
     assert (theirs["step"], theirs["images"]) == (0, 11)
+
+
+def test_a_run_is_scored_with_the_averages_of_its_weights_where_its_config_says_so(tmp_path):
+    import tensorflow as tf
+
+    from lowlight.core.errors import DataError
+    from lowlight.tfod.model import detection_module, read_config
+
+    path, run_dir = write_tiny_data(tmp_path), tmp_path / "run"
+    text = path.read_text().replace("use_moving_average: false", "use_moving_average: true")
+    path.write_text(text)
+    train(path, run_dir, 3)
+    config, prefix = read_config(run_dir / "pipeline.config"), str(run_dir / "ckpt-2")
+    reader, found = tf.train.load_checkpoint(prefix), {}
+    for averaged in (False, True):
+        config.eval_config.use_moving_averages = averaged
+        model = detection_module(config, prefix)._model
+        found[averaged] = max((v.numpy() for v in model.trainable_variables), key=np.size)
+    names = [name for name in reader.get_variable_to_shape_map() if "/average/" in name]
+    averages = [reader.get_tensor(name) for name in names]
+    assert not (found[True] == found[False]).all()
+    assert any(a.shape == found[True].shape and (a == found[True]).all() for a in averages)
+    config.train_config.optimizer.use_moving_average = False
+    with pytest.raises(DataError, match="asks for moving averages .+, but the training kept none"):
+        detection_module(config, prefix)
 
 
 def test_each_loop_goes_on_with_what_the_other_began(run_dir):
@@ -175,6 +201,24 @@ def wait_for(text, log, process):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_training_told_to_stop_while_it_traces_its_first_step_ends_at_once(
+    tmp_path, number, status
+):
+    config, run_dir, log = write_tiny_data(tmp_path), tmp_path / "run", tmp_path / "log"
+    process = start_training(config, run_dir, log, "--num_train_steps=5")
+    try:
+        wait_for("the first step takes longest", log, process)
+        process.send_signal(number)
+        assert process.wait(timeout=30) == status
+    finally:
+        process.kill()
+        process.wait()
+    text = log.read_text()
+    assert "Traceback" not in text
+    assert f"interrupted by {signal.Signals(number).name}." in text
 
 
 def test_a_killed_run_goes_on_without_its_damaged_newest_checkpoint_and_ends_well_when_told_to(

@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 from google.protobuf import descriptor_pool, text_format
 from object_detection import exporter_lib_v2
-from object_detection.builders import model_builder
+from object_detection.builders import model_builder, optimizer_builder
 from object_detection.protos import pipeline_pb2, train_pb2
 from object_detection.utils import config_util
 
@@ -40,7 +40,9 @@ def read_config(path):
             f"{path}: not a text file in UTF-8 ({error}).\n  configs/ holds configs that work."
         ) from error
     try:
-        return text_format.Parse(text, pipeline_pb2.TrainEvalPipelineConfig())
+        # Sample configs of TFOD hold extensions that only Google has; `check_config` sees the rest.
+        config = pipeline_pb2.TrainEvalPipelineConfig()
+        return text_format.Parse(text, config, allow_unknown_extension=True)
     except text_format.ParseError as error:
         place = f"{path}:{error.GetLine() or 1}:{error.GetColumn() or 1}"
         detail = str(error).split(" : ", 1)[-1].strip("'")
@@ -102,7 +104,24 @@ def detection_module(config, checkpoint):
             f"{checkpoint}: holds another model than its config describes.\n"
             f"  Check that the folder's pipeline.config is the one it was trained with."
         ) from error
+    if config.eval_config.use_moving_averages:
+        _take_averages(model, config, checkpoint)
     return module
+
+
+def _take_averages(model, config, checkpoint):
+    """Gives a model the moving averages of its weights that a training kept, as TFOD scores it."""
+    settings = config.train_config.optimizer
+    if not settings.use_moving_average:
+        raise DataError(
+            f"{checkpoint}: eval_config asks for moving averages (use_moving_averages: true), but "
+            "the training kept none.\n  Set it to false, or train with use_moving_average: true."
+        )
+    optimizer, _ = optimizer_builder.build(settings, global_step=tf.Variable(0, dtype=tf.int64))
+    optimizer.shadow_copy(model)
+    both = tf.train.Checkpoint(model=model, optimizer=optimizer)
+    both.restore(str(checkpoint)).expect_partial()
+    optimizer.assign_average_vars(model.variables)
 
 
 def detection_function(config_path, checkpoint):
