@@ -6,8 +6,8 @@ SAMPLE := data/sample
 RUN := checkpoint/sample
 DETECTIONS := detections/sample
 
-.PHONY: help demo describe venv check-venv venv-dev test test-fast test-tfod test-next lint format \
-	requirements clean
+.PHONY: help demo describe venv check-venv venv-dev test test-fast test-long test-tfod test-next \
+	lint format requirements clean
 
 help:  ## Lists the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -118,6 +118,9 @@ test: venv-dev  ## Runs all tests, two files at a time.
 
 test-fast: venv-dev  ## Runs the tests that need no TensorFlow.
 	$(PY) -m pytest -n auto -m "not slow"
+
+test-long: venv-dev  ## Runs the tests that train until something is learned (EXDARK_ROOT, ten minutes).
+	LONG_TESTS=1 $(PY) -m pytest tests/training/test_overfit.py
 
 test-tfod: venv-dev  ## Runs TFOD's own tests under the repairs (long).
 	$(PY) tests/tfod_own_tests.py
