@@ -89,23 +89,28 @@ def evaluate_model(
     if on_train_data or are_others:
         plain = plain.with_name(f"eval_{Path(paths[0]).stem}")
     variant = variant_of(options, sample_1_of_n, detector)
-    if eval_dir is None:
-        eval_dir = plain.with_name(f"{plain.name}_{variant}") if variant else plain
-    elif variant and Path(eval_dir).resolve() == (model.run_dir / "eval").resolve():
-        raise DataError(
-            f"{eval_dir}: is for the plain score on all images, not for {variant}.\n"
-            "  Leave --output_dir out, or choose another."
-        )
     source = Source(
         records=paths,
         label_map_path=label_map_path,
-        eval_dir=Path(eval_dir),
+        eval_dir=_choose_eval_dir(eval_dir, plain, variant),
         sample_1_of_n=sample_1_of_n,
         detector=detector or {},
         variant=variant,
         plain_dir=plain,
     )
     return evaluate(model, source, options, on_image), model.path
+
+
+def _choose_eval_dir(eval_dir, plain, variant):
+    """Returns the folder to write; raises DataError where a variant would replace the plain one."""
+    if eval_dir is None:
+        return plain.with_name(f"{plain.name}_{variant}") if variant else plain
+    if variant and Path(eval_dir).resolve() == plain.with_name("eval").resolve():
+        raise DataError(
+            f"{eval_dir}: is for the plain score on all images, not for {variant}.\n"
+            "  Leave --output_dir out, or choose another."
+        )
+    return Path(eval_dir)
 
 
 def _inputs_of_config(config_path, on_train_data):

@@ -123,7 +123,8 @@ def detect_files(files: list, job: Job, source: str = "") -> tuple[int, int]:
 
 def _raise(errors, others):
     if errors:
-        raise join_errors(errors, f"The other {others} images are done." if others else "")
+        rest = "The other image is done." if others == 1 else f"The other {others} images are done."
+        raise join_errors(errors, rest if others else "")
 
 
 def _identity(job, files, source):
