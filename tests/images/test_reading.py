@@ -1,16 +1,21 @@
 import io
+import struct
+import time
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile, PngImagePlugin
 
 from lowlight.core.errors import DataError
+from lowlight.core.parallel import map_in_threads
 from lowlight.dataset.conversion import convert_images
+from lowlight.images import reading
 from lowlight.images.reading import (
     image_size,
     is_image_name,
     list_jpegs,
     open_image,
+    read_rgb,
     to_rgb,
 )
 from lowlight.images.rgb_jpegs import to_rgb_jpeg
@@ -237,6 +242,110 @@ def test_an_image_too_large_to_decode_is_refused_by_name(monkeypatch):
 def test_an_image_too_wide_for_jpeg_is_refused_by_name():
     with pytest.raises(DataError, match=r"^Boat/a\.png: "):
         to_rgb_jpeg(encode(Image.new("L", (65_536, 1)), "PNG"), "Boat/a.png")
+
+
+@pytest.mark.parametrize("form", ["EPS", "PPM", "ICO", "DDS", "BLP", "TGA", "JPEG2000", "PDF"])
+def test_a_file_of_another_form_than_the_projects_is_not_opened(form):
+    data = encode(gradient("P" if form == "BLP" else "RGB"), form)
+    for read in (to_rgb_jpeg, read_rgb):
+        with pytest.raises(DataError, match=r"^a\.jpg: not an image, whatever its name says"):
+            read(data, "a.jpg")
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, struct.error, MemoryError, TypeError, KeyError])
+def test_whatever_a_decoder_raises_is_the_images_error(monkeypatch, kind):
+    def fail(image):
+        raise kind("odd")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    for read in (to_rgb_jpeg, read_rgb, open_image):
+        with pytest.raises(DataError, match=rf"^a\.png: damaged or cut short \({kind.__name__}: "):
+            read(encode(gradient(), "PNG"), "a.png")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0no TIFF", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0" + b"\xff" * 40],
+    ids=["no TIFF", "cut", "far"],
+)
+def test_damaged_exif_data_are_no_damage(form, exif):
+    data = encode(gradient(), form, exif=exif)
+    assert to_rgb_jpeg(data, "a", upright=True).orientation == 1
+    assert read_rgb(data, "a", upright=True).size == (24, 16)
+
+
+def test_a_pngs_texts_have_no_say_in_its_pixels():
+    texts = PngImagePlugin.PngInfo()
+    for packed in (False, True):
+        texts.add_text("prompt", "x" * 2**21, zip=packed)
+        texts.add_itxt("parameters", "x" * 2**21, zip=packed)
+    data = encode(gradient(), "PNG", pnginfo=texts)
+    np.testing.assert_array_equal(read_rgb(data, "a.png"), gradient())
+
+
+def test_a_rotation_in_xmp_is_heeded():
+    texts = PngImagePlugin.PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6">')
+    data = encode(gradient(), "PNG", pnginfo=texts)
+    assert read_rgb(data, "a.png", upright=True).size == (16, 24)
+    assert read_rgb(data, "a.png").size == (24, 16)
+
+
+def numbers(value, kind):
+    """Returns a TIFF of 8x8 equal numbers; Pillow writes no unsigned ones of 32 bits."""
+    image = Image.fromarray(np.full((8, 8), value, "int32" if kind == "uint32" else kind))
+    signed, unsigned = (struct.pack("<HHII", 339, 3, 1, code) for code in (2, 1))
+    data = encode(image, "TIFF")
+    return data.replace(signed, unsigned) if kind == "uint32" else data
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "level"),
+    [
+        (200 * 256 + 7, "uint16", 200),
+        (200 * 256 + 7, ">u2", 200),
+        (200 << 23, "int32", 200),
+        (-5, "int32", 0),
+        (100 << 24, "uint32", 100),
+        (0.8, "float32", 204),
+        (200.0, "float32", 200),
+        (65535.0, "float32", 255),
+        (float("nan"), "float32", 0),
+    ],
+)
+def test_numbers_are_scaled_by_what_their_type_holds(value, kind, level):
+    data = numbers(value, kind)
+    assert read_rgb(data, "a.tif").getpixel((0, 0)) == (level,) * 3
+    jpeg = to_rgb_jpeg(data, "a.tif").data
+    assert open_image(jpeg, "a.jpg").getpixel((0, 0)) == (level,) * 3
+
+
+def test_an_image_keeps_its_colour_profile_alone():
+    data = encode(gradient(), "TIFF", compression="tiff_lzw", icc_profile=b"profile", dpi=(72, 72))
+    assert read_rgb(data, "a.tif").info == {"icc_profile": b"profile"}
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+    open_now, most = [], []
+    original = ImageFile.ImageFile.load
+
+    def spy(image):
+        open_now.append(1)
+        time.sleep(0.01)
+        most.append(len(open_now))
+        open_now.pop()
+        return original(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", spy)
+    data = encode(gradient(), "PNG")
+    for large, expected in ((1, [1]), (10**6, [1, 2, 3, 4])):
+        most.clear()
+        monkeypatch.setattr(reading, "_LARGE", large)
+        list(map_in_threads(lambda _: read_rgb(data, "a.png"), range(12), 4))
+        assert set(most) <= set(expected)
+    assert max(most) > 1
 
 
 def test_what_the_operating_system_refuses_is_no_damage(tmp_path):

@@ -106,7 +106,7 @@ def convert_images(
             }
         )
     if errors:
-        raise join_errors(errors, f"The other {len(rows)} images are in {folder}.")
+        raise join_errors(errors, f"The other {len(rows)} images are in {folder}." if rows else "")
     return Converted(rows, strays, others, sorted(problems), found)
 
 
