@@ -26,22 +26,22 @@ def names_of(classes):
 
 
 def test_exdarks_classes_are_all_classes_of_coco():
-    from lowlight.tfod import coco
+    from lowlight.tfod import zoo
     from lowlight.tfod.class_heads import match_classes
 
-    assert len(coco.NAMES) == 80
-    assert tuple(match_classes(names_of(CLASSES), coco.NAMES).values()) == EXDARK_IN_COCO
+    assert len(zoo.COCO) == 80
+    assert tuple(match_classes(names_of(CLASSES), zoo.COCO).values()) == EXDARK_IN_COCO
 
 
 def test_what_is_said_of_a_class_goes_before_its_name():
-    from lowlight.tfod import coco
+    from lowlight.tfod import zoo
     from lowlight.tfod.class_heads import match_classes
 
     names = names_of(["Lorry", "Lantern", "Car", "Owl"])
     given = {"Lantern": "traffic light", "car": ""}
-    assert match_classes(names, coco.NAMES, given) == {1: 8, 2: 10, 3: None, 4: None}
+    assert match_classes(names, zoo.COCO, given) == {1: 8, 2: 10, 3: None, 4: None}
     with pytest.raises(DataError, match="--classes: lamp: no such class"):
-        match_classes(names, coco.NAMES, {"Lantern": "lamp"})
+        match_classes(names, zoo.COCO, {"Lantern": "lamp"})
 
 
 def write_base(folder, family):

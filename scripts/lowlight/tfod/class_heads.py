@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.tensorflow import plain_message
-from lowlight.tfod import coco
+from lowlight.tfod import zoo
 from lowlight.tfod.architectures import check_model, model_of
 from lowlight.tfod.model import build_model
 from lowlight.tfod.start import make_variables, named_variables
@@ -29,7 +29,7 @@ def match_classes(names: dict, base_names: dict, given: dict | None = None) -> d
     Args:
         names: {id: name} of the classes to be; base_names: {id: name} of the detector's.
         given: {name: base name, "" to begin anew} of what the user says; the others meet by name,
-            without regard to case, or by `coco.ALIASES`.
+            without regard to case, or by `zoo.COCO_ALIASES`.
 
     Returns:
         {id: base id, None to begin anew}.
@@ -51,7 +51,7 @@ def match_classes(names: dict, base_names: dict, given: dict | None = None) -> d
     sources = {}
     for number, name in names.items():
         own = name.lower()
-        found = [given[own]] if own in given else [own, coco.ALIASES.get(own)]
+        found = [given[own]] if own in given else [own, zoo.COCO_ALIASES.get(own)]
         sources[number] = next((ids[one] for one in found if one in ids), None)
     return sources
 

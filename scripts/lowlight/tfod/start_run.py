@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_dir, output_dir, write_text
 from lowlight.dataset.classes import format_label_map, read_label_map
-from lowlight.tfod import coco, zoo
+from lowlight.tfod import zoo
 from lowlight.tfod.architectures import model_of
 from lowlight.tfod.class_heads import adapt, match_classes
 from lowlight.tfod.model import read_config
@@ -80,8 +80,8 @@ def _names_of(config, base, label_map):
     """Returns {id: name} of the classes that a detector finds."""
     number = model_of(config, base / "pipeline.config").num_classes
     named = config.train_input_reader.label_map_path
-    if label_map is None and number == coco.SLOTS and not Path(named).is_file():
-        return coco.NAMES
+    if label_map is None and number == zoo.SLOTS and not Path(named).is_file():
+        return zoo.COCO
     places = [label_map] if label_map else [named, base / "label_map.txt"]
     found = next((place for place in places if place and Path(place).is_file()), None)
     if found is None:
