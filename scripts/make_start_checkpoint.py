@@ -43,7 +43,7 @@ def main():
         if not equals:
             raise DataError(f"--classes: {pair!r} isn't NAME=BASE.\n  Write Lorry=truck,Lantern=.")
         given[name.strip()] = base.strip()
-    from lowlight.tfod.start_run import make_start
+    from lowlight.tfod.start_checkpoint import make_start
 
     lines = make_start(
         Path(FLAGS.base),

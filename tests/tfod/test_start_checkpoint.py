@@ -27,7 +27,7 @@ def names_of(classes):
 
 def test_exdarks_classes_are_all_classes_of_coco():
     from lowlight.tfod import zoo
-    from lowlight.tfod.class_heads import match_classes
+    from lowlight.tfod.start_checkpoint import match_classes
 
     assert len(zoo.COCO) == 80
     assert tuple(match_classes(names_of(CLASSES), zoo.COCO).values()) == EXDARK_IN_COCO
@@ -35,7 +35,7 @@ def test_exdarks_classes_are_all_classes_of_coco():
 
 def test_what_is_said_of_a_class_goes_before_its_name():
     from lowlight.tfod import zoo
-    from lowlight.tfod.class_heads import match_classes
+    from lowlight.tfod.start_checkpoint import match_classes
 
     names = names_of(["Lorry", "Lantern", "Car", "Owl"])
     given = {"Lantern": "traffic light", "car": ""}
@@ -68,7 +68,7 @@ def test_the_new_detectors_scores_and_boxes_are_the_columns_of_the_trained_ones(
     import tensorflow as tf
 
     from lowlight.tfod.model import build_model, read_config
-    from lowlight.tfod.start_run import make_start
+    from lowlight.tfod.start_checkpoint import make_start
 
     base, run = write_base(tmp_path / "base", family), tmp_path / "run"
     make_start(tmp_path / "base", names_of(CLASSES), run, {})
@@ -102,7 +102,7 @@ def _columns_of(one, other, columns):
 def test_a_class_without_a_source_begins_as_tfod_begins_it(tmp_path):
     import tensorflow as tf
 
-    from lowlight.tfod.start_run import make_start
+    from lowlight.tfod.start_checkpoint import make_start
 
     write_base(tmp_path / "base", "EfficientDet")
     run = tmp_path / "run"
