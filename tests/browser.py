@@ -23,13 +23,8 @@ class Browser:
 
     def __init__(self, profile):
         """Starts the browser with its profile in a folder."""
-        self.complaints, self.requests, self._number, self._session, self._rest = (
-            [],
-            [],
-            0,
-            None,
-            b"",
-        )
+        self.complaints, self.requests = [], []
+        self._number, self._session, self._rest = 0, None, b""
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         # Chromium reads from its descriptor 3 and writes to 4; a shell puts the pipes there.

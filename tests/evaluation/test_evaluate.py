@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scored import CLASSES, evaluate, make_data, make_results, score_by_pycocotools
+from scored import CLASSES, evaluate, score_by_pycocotools
 
 from lowlight.dataset.classes import format_label_map
 from lowlight.dataset.tables import read_tables
@@ -26,16 +26,6 @@ FILES = {
     "report.html",
     "slices.csv",
 }
-
-
-@pytest.fixture
-def data_dir(tmp_path):
-    return make_data(tmp_path / "some {data}")
-
-
-@pytest.fixture
-def results(data_dir):
-    return make_results(data_dir)
 
 
 def numbers(folder):

@@ -1,17 +1,7 @@
 """The report of an evaluation in a real browser."""
 
 import pytest
-from scored import evaluate, make_data, make_results
-
-
-@pytest.fixture
-def data_dir(tmp_path):
-    return make_data(tmp_path / "some data")
-
-
-@pytest.fixture
-def results(data_dir):
-    return make_results(data_dir)
+from scored import evaluate
 
 
 @pytest.fixture
