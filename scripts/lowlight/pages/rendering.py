@@ -24,6 +24,7 @@ def render(template: str, **data: object) -> str:
 @functools.cache
 def _environment():
     import jinja2
+    from markupsafe import Markup  # Jinja2's own
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
@@ -41,9 +42,7 @@ def _environment():
         "percent": percent,
         "whole": lambda value: f"{value:,}" if isinstance(value, int) else value,
     }
-    environment.globals["file"] = lambda name: jinja2.utils.markupsafe.Markup(
-        (_FOLDER / name).read_text("utf-8")
-    )
+    environment.globals["file"] = lambda name: Markup((_FOLDER / name).read_text("utf-8"))
     return environment
 
 
