@@ -12,7 +12,7 @@ from videos import COUNT, RED, SIZE, detect, json_of, make_video, read_frames, s
 from lowlight.core.errors import DataError
 from lowlight.inference import video
 from lowlight.inference.inputs import find_images
-from lowlight.inference.video import Rotation, Video, is_video, name_of, rotation_of, turn_upright
+from lowlight.inference.video import Video, apply_display_matrix, is_video, name_of
 
 pytest.importorskip("av", reason="needs requirements/video.txt")
 
@@ -139,12 +139,14 @@ def test_a_display_matrix_is_one_of_eight_turns(abcd, expected):
     a, b, c, d = (65536 * value for value in abcd)
     matrix = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], np.int32).tobytes()
     pixels = np.repeat(np.array([[1, 2], [3, 4]], np.uint8)[:, :, np.newaxis], 3, axis=2)
-    assert turn_upright(pixels, rotation_of(matrix))[:, :, 0].tolist() == expected
+    assert apply_display_matrix(pixels, matrix)[:, :, 0].tolist() == expected
 
 
 def test_a_slanted_matrix_turns_to_the_nearest_side_and_none_turns_nothing():
     slanted = np.array([900, 100, 0, -100, 900, 0, 0, 0, 1], np.int32).tobytes()
-    assert rotation_of(slanted) == rotation_of(None) == Rotation(False, False, False)
+    pixels = np.arange(12).reshape(2, 2, 3)
+    for matrix in (slanted, None):
+        assert (apply_display_matrix(pixels, matrix) == pixels).all()
 
 
 def test_a_first_time_stamp_above_zero_is_the_beginning(tmp_path):

@@ -16,40 +16,6 @@ import numpy as np
 
 from lowlight.core.errors import DataError
 
-
-class Rotation(NamedTuple):
-    """How a stored frame becomes an upright one: transposed first, then flipped."""
-
-    transposes: bool = False  # rows become columns, about the diagonal from the top left
-    flips_x: bool = False  # left becomes right
-    flips_y: bool = False  # top becomes bottom
-
-
-def rotation_of(matrix):
-    """Returns the Rotation that is nearest to a display matrix.
-
-    Args:
-        matrix: 36 bytes, nine int32 of the machine's order; None turns nothing.
-    """
-    if matrix is None:
-        return Rotation()
-    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        return Rotation(True, c < 0, b < 0)
-    return Rotation(False, a < 0, d < 0)
-
-
-def turn_upright(pixels, rotation):
-    """Returns pixels, [H, W, 3], upright: a copy in the order of rows where anything is turned."""
-    if rotation.transposes:
-        pixels = pixels.swapaxes(0, 1)
-    if rotation.flips_x:
-        pixels = pixels[:, ::-1]
-    if rotation.flips_y:
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
-
-
 EXTENSIONS = frozenset(
     (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
     + (".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".vob", ".mxf", ".m2v", ".dv")
@@ -98,14 +64,25 @@ class Frame(NamedTuple):
     picture: object  # av.VideoFrame
     sound: list  # the packets of sound that came before it
 
-    @property
-    def rotation(self):
-        """Its Rotation."""
-        return rotation_of(self.picture.side_data.get("DISPLAYMATRIX"))
-
     def to_rgb(self):
         """Returns its upright pixels, RGB, uint8 [H, W, 3]."""
-        return turn_upright(self.picture.to_ndarray(format="rgb24"), self.rotation)
+        matrix = self.picture.side_data.get("DISPLAYMATRIX")
+        return apply_display_matrix(self.picture.to_ndarray(format="rgb24"), matrix)
+
+
+def apply_display_matrix(pixels: np.ndarray, matrix: bytes | None) -> np.ndarray:
+    """Returns a stored frame's pixels, [H, W, 3], turned and flipped to the nearest side.
+
+    Args:
+        pixels: [H, W, 3].
+        matrix: 36 bytes, nine int32 of the machine's order; None turns nothing.
+    """
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist() if matrix else (1, 0, 0, 0, 1)
+    flips_x, flips_y = a < 0, d < 0
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, flips_x, flips_y = pixels.swapaxes(0, 1), c < 0, b < 0
+    pixels = pixels[:, ::-1] if flips_x else pixels
+    return np.ascontiguousarray(pixels[::-1] if flips_y else pixels)
 
 
 class Video:

@@ -79,7 +79,7 @@ class VideoWriter:
         )
         self._set_up(self._film.codec_context, name, video, size)
         self._size, self._last = size, -1
-        self._sound = self._last_sound = None
+        self._sound, self._last_sound = None, float("-inf")
         if video.sound and not sound_left_out(video):
             self._sound = self._container.add_stream_from_template(video.sound)
 
@@ -117,9 +117,7 @@ class VideoWriter:
     def write_sound(self, packets):
         """Adds packets of sound; one that isn't later than the one before is left out."""
         for packet in packets if self._sound is not None else ():
-            if packet.dts is not None and (
-                self._last_sound is None or packet.dts > self._last_sound
-            ):
+            if packet.dts is not None and packet.dts > self._last_sound:
                 self._last_sound, packet.stream = packet.dts, self._sound
                 self._container.mux(packet)
 
