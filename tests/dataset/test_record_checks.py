@@ -53,7 +53,8 @@ BAD_RECORDS = {
     "no image": ({"encoded": b"dear"}, "not an image"),
     "a TIFF": ({"encoded": encode("TIFF")}, "a TIFF, which TFOD's decoder doesn't read"),
     "a GIF": ({"encoded": encode("GIF")}, "a GIF, which TFOD's decoder doesn't read"),
-    "a grey BMP": ({"encoded": encode("BMP", "L")}, "a BMP without three channels"),
+    "a BMP with a palette": ({"encoded": encode("BMP", "P")}, "a BMP with a palette, or cut short"),
+    "a cut BMP": ({"encoded": encode("BMP")[:-1]}, "a BMP with a palette, or cut short"),
     "a cut JPEG": ({"encoded": encode()[:-2]}, "a JPEG that is cut short"),
     "a cut PNG": ({"encoded": encode("PNG")[:-14]}, "a PNG that is cut short"),
 }
@@ -68,7 +69,13 @@ def test_a_record_that_cannot_be_learned_from_is_named(tmp_path, changed, messag
 
 @pytest.mark.parametrize(
     ("form", "mode"),
-    [("JPEG", "L"), ("JPEG", "CMYK"), ("BMP", "RGB"), *(("PNG", m) for m in ("L", "P", "RGBA"))],
+    [
+        ("JPEG", "L"),
+        ("JPEG", "CMYK"),
+        ("BMP", "RGB"),
+        ("BMP", "RGBA"),
+        *(("PNG", m) for m in ("L", "P", "LA")),
+    ],
 )
 def test_what_tensorflow_decodes_is_taken(tmp_path, form, mode):
     path = write(tmp_path / "train.tfrecord", example(encoded=encode(form, mode)))

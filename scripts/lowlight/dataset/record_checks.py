@@ -12,6 +12,7 @@ from lowlight.images.rgb_jpegs import holds_end_marker, is_of_common_form
 
 # By TFOD's decoder; an MPO is a JPEG with more behind it, and a GIF gets four dimensions.
 _DECODABLE = "JPEG", "MPO", "PNG", "BMP"
+_PNG_END = b"IEND\xaeB`\x82"  # with its check sum
 _REMEDY = "Write it anew, from data that is right."
 
 
@@ -117,11 +118,12 @@ def check_image(record, decode):
             f"{place}: a {image.format}, which TFOD's decoder doesn't read.\n"
             "  It reads JPEG, PNG and BMP; convert_images.py makes JPEGs of other forms."
         )
-    if image.format == "BMP" and image.mode != "RGB":
+    if image.format == "BMP" and not _is_plain_bmp(record.encoded, image):
         raise DataError(
-            f"{place}: a BMP without three channels, which TensorFlow doesn't read.\n  {_REMEDY}"
+            f"{place}: a BMP with a palette, or cut short, which TensorFlow reads wrongly or not at "
+            f"all.\n  {_REMEDY}"
         )
-    if image.format == "PNG" and b"IEND" not in record.encoded[-64:]:
+    if image.format == "PNG" and _PNG_END not in record.encoded:
         raise DataError(f"{place}: a PNG that is cut short.\n  {_REMEDY}")
     if image.format in ("JPEG", "MPO"):
         if not is_of_common_form(record.encoded):
@@ -141,3 +143,10 @@ def check_image(record, decode):
             decode(record.encoded)
         except Exception as error:  # whatever the decoder raises
             raise DataError(f"{place}: can't be decoded ({error}).\n  {_REMEDY}") from error
+
+
+def _is_plain_bmp(data, image):
+    """Says whether a BMP holds its pixels by three or four bytes, and nothing behind them."""
+    start, bits = int.from_bytes(data[10:14], "little"), int.from_bytes(data[28:30], "little")
+    row = (image.width * bits + 31) // 32 * 4
+    return bits in (24, 32) and len(data) == start + row * image.height
