@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lowlight.detector.detections import Detections, merge_views, views_of
+from lowlight.detector.detections import Detections, merge_views, views_of, without_pixels
 
 NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
@@ -90,3 +90,11 @@ def test_of_two_regions_the_better_box_remains():
         (10, 10, 30, 30, 1, 0.5),
     ]
     assert len(merged(regions, *looks, size=(250, 100), most_iou=0.99, most=1)) == 1
+
+
+def test_without_pixels_a_view_keeps_its_shape_and_place_and_holds_no_image():
+    regions = views_of(np.ones((100, 250, 3), np.uint8), tta=True, tile=100)
+    for looks, bare in zip(regions, without_pixels(regions), strict=True):
+        for look, other in zip(looks, bare, strict=True):
+            assert other.pixels.strides == (0, 0, 0)
+            assert (other.pixels.shape, other[1:]) == (look.pixels.shape, look[1:])

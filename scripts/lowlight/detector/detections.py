@@ -106,6 +106,14 @@ def _looks(pixels, left, top, tta):
     return looks
 
 
+def without_pixels(regions: list) -> list:
+    """Returns regions whose Views have their place and shape alone, so that no image is held."""
+    return [
+        [look._replace(pixels=np.broadcast_to(np.uint8(0), look.pixels.shape)) for look in looks]
+        for looks in regions
+    ]
+
+
 def merge_views(regions, found, size, most_iou, most):
     """Returns the Detections of an image, best first.
 

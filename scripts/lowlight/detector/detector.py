@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.detector.detections import Detections, merge_views, views_of
+from lowlight.detector.detections import Detections, merge_views, views_of, without_pixels
 from lowlight.detector.runs import Model, find_model
 from lowlight.detector.stages import load_stages
 from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy
@@ -105,7 +105,8 @@ class Detector:
         )
         if len(found.views()) > _MOST_READY:
             return found
-        return found._replace(inputs=[self._stages.prepare(v.pixels) for v in found.views()])
+        inputs = [self._stages.prepare(view.pixels) for view in found.views()]
+        return found._replace(regions=without_pixels(found.regions), inputs=inputs)
 
     def run(self, prepared: Prepared) -> list:
         """Runs the network; raises ValueError as `detect`."""

@@ -113,10 +113,10 @@ def detect_files(files: list, job: Job, source: str = "") -> tuple[int, int]:
         finally:  # also after Ctrl-C: what is done is kept, and the log to continue with
             entries = [log.images[f.name] for f in files if f.name in log.images]
             write_files(job.save_dir, entries, job)
-    if done:
-        path.unlink()
-    if job.pictures.gif:
-        write_gif(job.save_dir, files)
+        if done:
+            path.unlink()
+        if job.pictures.gif:
+            write_gif(job.save_dir, files)
     _raise(errors, len(entries))
     return sum(len(entry["detections"]) for entry in entries), len(known)
 
