@@ -120,8 +120,8 @@ def check_image(record, decode):
         )
     if image.format == "BMP" and not _is_plain_bmp(record.encoded, image):
         raise DataError(
-            f"{place}: a BMP with a palette, or cut short, which TensorFlow reads wrongly or not at "
-            f"all.\n  {_REMEDY}"
+            f"{place}: a BMP with a palette, or cut short, which TensorFlow reads wrongly or not "
+            f"at all.\n  {_REMEDY}"
         )
     if image.format == "PNG" and _PNG_END not in record.encoded:
         raise DataError(f"{place}: a PNG that is cut short.\n  {_REMEDY}")
