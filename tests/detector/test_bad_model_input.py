@@ -255,7 +255,7 @@ BAD_INFERENCE = {
     "no such folder": ({"images_folder_dir": "nowhere"}, "nowhere: no such folder"),
     "empty folder": ({"images_folder_dir": "empty"}, "empty: holds no image"),
     "no label map": ({"label_map_path": "map.txt"}, "map.txt: no such file"),
-    "label map without items": ({"label_map_path": "a.txt"}, "a.txt: not a label map"),
+    "label map without items": ({"label_map_path": "a.txt"}, "a.txt:1: not a label map"),
     "no save_path": ({"save_path": ""}, "missing flag --save_path"),
     "save_path of the images": ({"save_path": "images"}, "drawn over the images"),
     "save_path below a file": ({"save_path": "a.txt/x"}, "a.txt/x: Not a directory"),

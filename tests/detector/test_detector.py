@@ -1,6 +1,7 @@
 """A detector finds what TFOD's own exported model finds, on every engine, and knows its limits."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_model import assert_same_detections
 
 from lowlight.core.errors import DataError
 
@@ -19,7 +21,15 @@ ROUNDING = 1000 * np.finfo(np.float32).eps
 NEEDS_OPENVINO = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="needs requirements/openvino.txt"
 )
-ENGINES = ["tensorflow", pytest.param("openvino", marks=NEEDS_OPENVINO)]
+NEEDS_ONNX = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("onnxruntime", "tf2onnx"))),
+    reason="needs requirements/onnx.txt",
+)
+ENGINES = [
+    "tensorflow",
+    pytest.param("openvino", marks=NEEDS_OPENVINO),
+    pytest.param("onnxruntime", marks=NEEDS_ONNX),
+]
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +66,9 @@ def test_detections_are_those_of_tfods_exported_model(saved_model, images, expec
     assert detector.engine == engine
     for image, (boxes, classes, scores) in zip(images, expected, strict=True):
         found = detector.detect(image)
-        np.testing.assert_allclose(found.scores, scores, atol=1e-5)
-        for box, number, score in zip(boxes, classes, scores, strict=True):
-            near = (found.classes == number) & (np.abs(found.scores - score) < 1e-3)
-            assert (iou(found.boxes[near], box) > 0.99).any()
+        sides = [*image.shape[1::-1]] * 2
+        found = found.boxes / sides, found.classes, found.scores
+        assert_same_detections(found, (boxes / sides, classes, scores))
 
 
 def iou(boxes, box):
@@ -69,15 +78,170 @@ def iou(boxes, box):
     return both / (areas - both)
 
 
-def test_a_model_is_frozen_at_its_first_start_alone(saved_model, images, monkeypatch):
-    from lowlight.detector import detector, freezing
+def test_a_network_is_built_from_tfods_export_at_its_first_start_alone(
+    saved_model, images, monkeypatch
+):
+    from lowlight.detector import detector, tracing
 
     first = detector.Detector(saved_model).detect(images[0])
     kept = {path.name for path in (saved_model / "assets.extra").iterdir()}
     assert "network.npz" in kept
-    monkeypatch.setattr(freezing, "freeze_network", None)
+    monkeypatch.setattr(tracing, "trace_network", None)
     again = detector.Detector(saved_model).detect(images[0])
     assert all((one == other).all() for one, other in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize(
+    "without",
+    [
+        pytest.param(["pipeline.config", "checkpoint"], id="a SavedModel by itself"),
+        pytest.param(["checkpoint"], id="no checkpoint"),
+        pytest.param(["pipeline.config"], id="no config"),
+    ],
+)
+def test_without_config_and_checkpoint_the_model_runs_whole(
+    saved_model, images, expected, tmp_path, without
+):
+    from lowlight.detector.detector import Detector
+
+    for part in {"pipeline.config", "checkpoint"} - set(without):
+        (tmp_path / part).symlink_to(saved_model.parent / part)
+    shutil.copytree(
+        saved_model, tmp_path / "saved_model", ignore=shutil.ignore_patterns("assets.extra")
+    )
+    found = Detector(tmp_path).detect(images[0])
+    np.testing.assert_array_equal(found.scores, expected[0][2])
+    np.testing.assert_allclose(found.boxes, expected[0][0], atol=1e-4)
+    assert not (tmp_path / "saved_model" / "assets.extra").exists()
+    with pytest.raises(DataError, match="is run whole, by TensorFlow"):
+        Detector(tmp_path, most=5)
+
+
+def test_a_checkpoint_of_another_model_beside_an_export_is_not_taken(saved_model, tmp_path):
+    import tensorflow as tf
+
+    from lowlight.detector.detector import Detector
+
+    shutil.copytree(
+        saved_model.parent, tmp_path / "export", ignore=shutil.ignore_patterns("assets.extra")
+    )
+    prefix = tf.train.latest_checkpoint(tmp_path / "export" / "checkpoint")
+    from lowlight.tfod import model as tfod
+
+    config = tfod.read_config(tmp_path / "export" / "pipeline.config")
+    module = tfod.detection_module(config, prefix)
+    kernel = next(v for v in module._model.variables if v.shape.rank == 4)
+    kernel.assign(kernel * 2)
+    tf.train.Checkpoint(model=module._model).write(prefix)
+    Detector(tmp_path / "export")
+    assert not (tmp_path / "export" / "saved_model" / "assets.extra").exists()
+
+
+def save_with_input(saved_model, folder, spec, to_image, outputs=None):
+    """Saves a model that takes another input, as TFOD's exporter also writes them."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.inner = tf.saved_model.load(str(saved_model))
+    call = module.inner.signatures["serving_default"]
+
+    def run(given):
+        found = call(input_tensor=to_image(given))
+        return {name: found[name] for name in outputs or found}
+
+    module.run = tf.function(run, input_signature=[spec])
+    tf.saved_model.save(module, str(folder), signatures=module.run.get_concrete_function())
+    return folder
+
+
+def other_inputs():
+    """Returns {case: (TensorSpec, a function that makes the image of it)}."""
+    import tensorflow as tf
+
+    def decode(given):
+        return tf.io.decode_png(given[0], 3)[tf.newaxis]
+
+    feature = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+    return {
+        "floats": (
+            tf.TensorSpec([None, None, None, 3], tf.float32, "input_tensor"),
+            lambda given: tf.cast(given[:1], tf.uint8),
+        ),
+        "encoded": (tf.TensorSpec([None], tf.string, "input_tensor"), decode),
+        "TensorFlow 1": (
+            tf.TensorSpec([None, None, None, 3], tf.uint8, "inputs"),
+            lambda given: given[:1],
+        ),
+        "records": (
+            tf.TensorSpec([None], tf.string, "input_tensor"),
+            lambda given: decode(tf.io.parse_example(given, feature)["image/encoded"]),
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", ["floats", "encoded", "TensorFlow 1"])
+def test_exports_of_other_inputs_are_served(saved_model, images, expected, tmp_path, case):
+    from lowlight.detector.detector import Detector
+
+    names = "detection_boxes", "detection_classes", "detection_scores", "num_detections"
+    folder = save_with_input(saved_model, tmp_path / "model", *other_inputs()[case], names)
+    found = Detector(folder).detect(images[0])
+    np.testing.assert_allclose(found.scores, expected[0][2], atol=1e-6)
+
+
+def test_exports_of_records_and_of_other_outputs_are_refused_when_they_are_loaded(
+    saved_model, tmp_path
+):
+    from lowlight.detector.detector import Detector
+
+    cases = other_inputs()
+    folder = save_with_input(saved_model, tmp_path / "records", *cases["records"])
+    with pytest.raises(DataError, match="records: takes records .* not images"):
+        Detector(folder)
+    folder = save_with_input(saved_model, tmp_path / "one", *cases["floats"], ["detection_boxes"])
+    with pytest.raises(DataError, match="gives detection_boxes, which isn't TFOD's form"):
+        Detector(folder)
+
+
+def test_an_image_too_extreme_for_a_model_that_runs_whole_is_refused(saved_model, tmp_path):
+    from lowlight.detector.detector import Detector
+
+    shutil.copytree(saved_model, tmp_path / "model", ignore=shutil.ignore_patterns("assets.extra"))
+    with pytest.raises(ValueError, match="1x3000 pixels can't be resized for the model"):
+        Detector(tmp_path / "model").detect(np.zeros((3000, 1, 3), np.uint8))
+
+
+@NEEDS_OPENVINO
+def test_a_kept_openvino_network_that_is_damaged_is_made_anew(saved_model, images, tmp_path):
+    from lowlight.detector.detector import Detector
+
+    folder = tmp_path / "model"
+    shutil.copytree(saved_model, folder)
+    kept = folder / "assets.extra"
+    (kept / "network.npz").is_file() or Detector(saved_model)
+    shutil.copytree(saved_model / "assets.extra", kept, dirs_exist_ok=True)
+    first = Detector(folder, engine="openvino").detect(images[0])
+    for end in ("*.bin", "*.xml"):
+        for path in kept.glob("*.blob"):
+            path.unlink()
+        (path,) = kept.glob(end)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        again = Detector(folder, engine="openvino").detect(images[0])
+        assert again.scores.tolist() == first.scores.tolist()
+
+
+@pytest.mark.parametrize("part", ["ckpt-0.data-00000-of-00001", "ckpt-0.index"])
+def test_a_damaged_checkpoint_is_named_without_tensorflows_marks(saved_model, tmp_path, part):
+    from lowlight.detector.detector import Detector
+
+    run = tmp_path / "run"
+    shutil.copytree(saved_model.parent / "checkpoint", run)
+    shutil.copy(saved_model.parent / "pipeline.config", run)
+    data = (run / part).read_bytes()
+    (run / part).write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"ckpt-0: damaged") as caught:
+        Detector(run)
+    assert "{{" not in str(caught.value)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -148,12 +312,13 @@ def test_a_device_that_is_not_there_is_named_with_those_that_are(saved_model):
         Detector(saved_model, device="gpu:7")
 
 
-def test_openvino_without_its_package_is_refused_with_the_command(monkeypatch):
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_an_engine_without_its_package_is_refused_with_the_command(monkeypatch, engine):
     from lowlight.detector import engines
 
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"pip install -r requirements/openvino\.txt"):
-        engines.choose_engine("openvino")
+    monkeypatch.setattr(engines, "is_installed", lambda package: package == "tensorflow")
+    with pytest.raises(DataError, match=r"pip install -r requirements/\w+\.txt"):
+        engines.choose_engine(engine)
     assert engines.choose_engine("auto").name == "tensorflow"
 
 
@@ -174,8 +339,20 @@ def test_openvino_reports_its_use_to_nobody(saved_model, tmp_path, monkeypatch):
     assert not (tmp_path / "intel").exists()  # where it keeps an id of its user
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_an_engine_keeps_to_the_threads_of_omp_num_threads(saved_model, monkeypatch, engine):
+def test_auto_goes_by_what_is_installed_and_by_the_gpu_that_tensorflow_finds(monkeypatch):
+    from lowlight.detector import engines
+
+    there = {"tensorflow", "openvino", "onnxruntime"}
+    monkeypatch.setattr(engines, "is_installed", there.__contains__)
+    monkeypatch.setattr(engines, "_has_gpu", lambda: False)
+    assert engines.choose_engine("auto").name == "openvino"
+    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
+    assert engines.choose_engine("auto").name == "tensorflow"
+    there -= {"tensorflow", "openvino"}
+    assert engines.choose_engine("auto").name == "onnxruntime"
+
+
+def test_an_engine_keeps_to_the_threads_of_omp_num_threads(saved_model, monkeypatch):
     from lowlight.detector import engines
     from lowlight.detector.detector import Detector
     from lowlight.detector.network import cached_network
@@ -184,9 +361,15 @@ def test_an_engine_keeps_to_the_threads_of_omp_num_threads(saved_model, monkeypa
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     configs = []  # of TensorFlow's sessions
     monkeypatch.setattr(engines, "_session_call", lambda *given: configs.append(given[-1]))
-    made = engines.ENGINES[engine](cached_network(saved_model))
-    if engine == "openvino":
-        assert made._compiled.get_property("INFERENCE_NUM_THREADS") == 1
-        assert made.parallel == 1
-    else:
-        assert [config.intra_op_parallelism_threads for config in configs] == [1]
+    engines.TensorFlowEngine(cached_network(saved_model))
+    assert [config.intra_op_parallelism_threads for config in configs] == [1]
+
+
+@NEEDS_OPENVINO
+def test_openvino_keeps_to_the_threads_of_omp_num_threads(saved_model, monkeypatch):
+    from lowlight.detector.detector import Detector
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    engine = Detector(saved_model, engine="openvino")._stages._engine
+    assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert engine.parallel == 1

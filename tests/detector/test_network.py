@@ -3,19 +3,15 @@
 import numpy as np
 import pytest
 
-from lowlight.detector.network import Network, Preprocess, cached_network, keep_network
+from lowlight.detector.network import Network, cached_network, keep_network
 from lowlight.detector.postprocess import BoxDecoder, Suppression
+from lowlight.detector.resizing import Preprocess
 
 NETWORK = Network(
     b"graph",
-    "images:0",
-    "encodings:0",
-    "scores:0",
-    has_background=False,
-    takes_batches=True,
-    preprocess=Preprocess(8, True, [0.5, 0.5, 0.5], [-1.0, -1.0, -1.0], [0.0, 0.0, 0.0]),
-    suppression=Suppression(1e-8, 0.5, 100, 100),
-    decoder=BoxDecoder(np.array([[0.25, 0.25, 0.5, 0.5]], np.float32), (10.0, 10.0, 5.0, 5.0)),
+    Preprocess(8, 8, 8, [0.5, 0.5, 0.5], [-1.0, -1.0, -1.0], [0.0, 0.0, 0.0]),
+    Suppression(1e-8, 0.5, 100, 100),
+    BoxDecoder(np.array([[0.25, 0.25, 0.5, 0.5]], np.float32), (10.0, 10.0, 5.0, 5.0)),
 )
 
 
@@ -59,9 +55,8 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path):
     assert cached_network(tmp_path) is None
 
 
-def test_the_backgrounds_column_is_no_class():
-    network = NETWORK._replace(has_background=True)
+def test_a_wide_images_boxes_are_fractions_of_it_not_of_the_input():
     encodings = np.zeros((1, 4), np.float32)
-    boxes, classes, scores = network.choose(encodings, np.array([[0.9, 0.2]], np.float32), (8, 8))
-    assert boxes.tolist() == [[0, 0, 0.5, 0.5]]
-    assert (classes.tolist(), scores.tolist()) == ([0], [np.float32(0.2)])
+    boxes, classes, scores = NETWORK.choose(encodings, np.array([[0.2, 0.9]], np.float32), (8, 4))
+    assert boxes.tolist() == [[0, 0, 1, 0.5]] * 2
+    assert (classes.tolist(), scores.tolist()) == ([1, 0], [np.float32(0.9), np.float32(0.2)])

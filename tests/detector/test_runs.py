@@ -1,6 +1,7 @@
 """A model is found in whatever folder a user points at."""
 
 import os
+import shutil
 
 import pytest
 
@@ -46,22 +47,58 @@ def test_a_runs_newest_checkpoint_is_taken(tmp_path):
     assert (model.run_dir, model.num_classes()) == (run, 12)
 
 
-def test_an_export_of_the_newest_step_is_taken_instead_of_the_checkpoint(tmp_path):
-    from lowlight.detector.runs import find_model
+def test_an_export_of_the_newest_checkpoint_is_taken_instead_of_it(tmp_path):
+    from lowlight.detector.runs import find_model, record_source
 
     run = make_run(tmp_path / "run", 200)
-    make_export(run / "exported", 200)
+    record_source(make_export(run / "exported", 0) / "saved_model", run / "ckpt-1", 200)
     model = find_model(run)
     assert (model.path, model.is_exported) == (run / "exported" / "saved_model", True)
     assert (model.run_dir, model.step()) == (run, 200)
 
 
-def test_an_export_of_an_older_step_is_not_taken(tmp_path):
+def test_an_export_of_another_checkpoint_is_not_taken_whatever_its_step(tmp_path):
+    from lowlight.detector.runs import find_model, record_source
+
+    run, other = make_run(tmp_path / "run", 200), make_run(tmp_path / "other", 100, 200)
+    exported = make_export(run / "exported", 200) / "saved_model"
+    assert find_model(run).path == run / "ckpt-1"  # it doesn't say what it was made from
+    record_source(exported, run / "ckpt-1", 200)
+    for name in ("index", "data-00000-of-00001"):
+        shutil.copy(other / f"ckpt-1.{name}", run / f"ckpt-1.{name}")
+    assert find_model(run).path == run / "ckpt-1"
+
+
+def test_a_run_that_was_moved_is_found_by_the_last_part_of_its_path(tmp_path):
     from lowlight.detector.runs import find_model
 
-    run = make_run(tmp_path / "run", 200, 300)
-    make_export(run / "exported", 200)
-    assert find_model(run).path == run / "ckpt-2"
+    run = make_run(tmp_path / "run", 100, 200)
+    (run / "checkpoint").write_text('model_checkpoint_path: "/content/drive/run/ckpt-1"\n')
+    assert (find_model(run).path, find_model(run).step()) == (run / "ckpt-1", 100)
+
+
+def test_the_only_checkpoint_is_taken_where_no_file_names_the_newest(tmp_path):
+    from lowlight.detector.runs import find_model
+
+    run = make_run(tmp_path / "run", 100)
+    (run / "checkpoint").unlink()
+    assert find_model(run).step() == 100
+    make_run(tmp_path / "two", 100, 200).joinpath("checkpoint").unlink()
+    with pytest.raises(DataError, match="doesn't name a checkpoint that is there"):
+        find_model(tmp_path / "two")
+
+
+def test_a_models_files_change_with_its_weights_and_with_its_config(tmp_path):
+    from lowlight.core.log import fingerprint
+    from lowlight.detector.runs import find_model
+
+    model = find_model(make_run(tmp_path / "run", 100))
+    seen = [fingerprint(model.files())]
+    for name in ("ckpt-1.index", "pipeline.config"):
+        path = tmp_path / "run" / name
+        path.write_bytes(path.read_bytes() + b" ")
+        seen.append(fingerprint(model.files()))
+    assert len(set(seen)) == 3
 
 
 @pytest.mark.parametrize("part", ["", "saved_model"], ids=["its folder", "its saved_model"])

@@ -353,6 +353,9 @@ def test_the_best_checkpoint_is_a_run_of_its_own_that_others_do_not_find(tmp_pat
     assert (best.step(), best.config_path.read_text()) == (4, "model {}\n")
     assert steps_kept(run_dir / "best") == [4]
     assert find_checkpoint(tmp_path / "runs").run_dir == run_dir
+    with pytest.raises(DataError, match="saved_model: no such checkpoint"):
+        keep_best(run_dir, run_dir / "exported" / "saved_model", run_dir / "metrics.json")
+    assert steps_kept(run_dir / "best") == [4]
 
 
 def test_run_json_keeps_every_session(tmp_path):

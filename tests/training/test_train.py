@@ -253,9 +253,10 @@ def test_images_of_any_sizes_trace_the_model_no_second_time(exported, monkeypatc
     from lowlight.tfod import model as tfod
 
     model = find_checkpoint(exported)
-    function = tfod.detection_function(model.config_path, model.path)
-    monkeypatch.setattr(tfod, "detection_function", lambda *model: function)
+    module = tfod.detection_module(tfod.read_config(model.config_path), model.path)
+    monkeypatch.setattr(tfod, "detection_module", lambda *model: module)
     detector = Detector(model)
+    function = module.__call__
     traced = function.experimental_get_tracing_count()
     for width in (64, 200, 333):
         detector.detect(np.zeros((90, width, 3), np.uint8))

@@ -53,6 +53,15 @@ def map_in_threads(
             pool.shutdown(cancel_futures=True)
 
 
+def thread_limit() -> int:
+    """Returns OMP_NUM_THREADS, the customary limit of a process's threads, 0 where it isn't set.
+
+    Ray sets it to the cores that a worker has.
+    """
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() else 0
+
+
 def map_in_processes(
     function: Callable, items: Iterable, jobs: int | None = None, chunk: int = 16
 ) -> Iterator:

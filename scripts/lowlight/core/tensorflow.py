@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import logging
 import os
 import re
@@ -38,6 +39,11 @@ class _SilentTensorFlow(importlib.abc.MetaPathFinder):
         if spec is not None and spec.loader is not None:
             spec.loader.exec_module = silent_stderr()(spec.loader.exec_module)
         return spec
+
+
+def is_installed(package: str) -> bool:
+    """Returns whether a package can be imported, without importing it."""
+    return importlib.util.find_spec(package) is not None
 
 
 @contextlib.contextmanager

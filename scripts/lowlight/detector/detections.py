@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.images.boxes import iou, mirror_xyxy
+from lowlight.images.boxes import iou, mirror_xyxy, unit_yxyx_to_pixel_xyxy
 
 
 class Detections(NamedTuple):
@@ -14,6 +14,11 @@ class Detections(NamedTuple):
     boxes: np.ndarray  # float32 [N, 4], pixel xyxy
     classes: np.ndarray  # int64 [N], ids from 1
     scores: np.ndarray  # float32 [N], 0 to 1
+
+    @classmethod
+    def from_unit_yxyx(cls, boxes, classes, scores, size: tuple) -> "Detections":
+        """Takes boxes as fractions, float32 [N, 4], of an image of (width, height)."""
+        return cls(unit_yxyx_to_pixel_xyxy(boxes, *size), classes, scores)
 
     def where(self, chosen: np.ndarray) -> "Detections":
         """Returns those that a mask, bool [N], or places choose."""

@@ -16,9 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lowlight.detector.detections import Detections, merge_views, views_of, without_pixels
-from lowlight.detector.runs import Model, find_model
-from lowlight.detector.stages import load_stages
-from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy
+from lowlight.detector.loading import load_stages
+from lowlight.detector.runs import find_model
 
 # Views of an image that are made ready at once; more would hold too much memory.
 _MOST_READY = 4
@@ -77,7 +76,7 @@ class Detector:
             DataError: no model, a damaged one, one with another signature, a checkpoint without its
                 pipeline.config, or an engine, a device or an option that isn't to be had.
         """
-        self.model = model_dir if isinstance(model_dir, Model) else find_model(model_dir)
+        self.model = find_model(model_dir)
         self._least, self._tta, self._tile = least_score, tta, tile
         limits = {"most_iou": most_iou, "most": most}
         limits = {name: value for name, value in limits.items() if value is not None}
@@ -133,23 +132,20 @@ class Detector:
             part = views[start : start + self.batch_size]
             inputs = [self._stages.prepare(view.pixels) for view in part]
             raws = self._stages.run(inputs)
-            found += [self._finish(*each) for each in zip(raws, inputs, part, strict=True)]
+            found += [self._finish(*each) for each in zip(raws, inputs, strict=True)]
         return found
 
-    def _finish(self, raw, given, view):
+    def _finish(self, raw, given):
         """Returns the Detections of one view in its pixels."""
         least = self._least / 3 if self._tta else self._least  # of three looks one may be enough
-        unit_yxyx, classes, scores = self._stages.finish(raw, given, least)
-        height, width = view.pixels.shape[:2]
-        found = Detections(unit_yxyx_to_pixel_xyxy(unit_yxyx, width, height), classes, scores)
+        found = self._stages.finish(raw, given, least)
         return found.over(least) if least else found
 
     def finish(self, raw: list, prepared: Prepared) -> Detections:
         """Returns the Detections, in pixels of the image, of what `run` gave."""
         found = raw
         if prepared.inputs is not None:
-            parts = zip(raw, prepared.inputs, prepared.views(), strict=True)
-            found = [self._finish(*each) for each in parts]
+            found = [self._finish(*each) for each in zip(raw, prepared.inputs, strict=True)]
         if len(found) == 1:
             return found[0]
         size = prepared.width, prepared.height

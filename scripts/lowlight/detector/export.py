@@ -6,13 +6,20 @@ from pathlib import Path
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import output_dir
-from lowlight.detector.freezing import freeze_network
-from lowlight.detector.network import keep_network
-from lowlight.detector.runs import CONFIG, checkpoint_step
+from lowlight.detector.network import keep_network, kept_folder, onnx_path
+from lowlight.detector.onnx_export import check_installed, convert_network, whole_model
+from lowlight.detector.runs import CONFIG, Model, checkpoint_step, record_source
+from lowlight.detector.tracing import trace_network
 from lowlight.tfod import model as tfod
 
+FORMATS = "saved_model", "onnx"
+ONNX, ONNX_NMS = "model.onnx", "model_nms.onnx"
+_PARTS = CONFIG, "checkpoint", ONNX, ONNX_NMS, "saved_model"  # the last makes an export of it
 
-def export_run(model, export_dir):
+
+def export_run(
+    model: Model, export_dir, with_onnx: bool = False, with_nms: bool = False, names=None
+) -> list:
     """Exports a run's checkpoint as a SavedModel, with the network that detectors run.
 
     The export is made beside its place. An earlier one is replaced part by part, the SavedModel
@@ -21,24 +28,67 @@ def export_run(model, export_dir):
     Args:
         model: what `runs.find_checkpoint` found.
         export_dir: the folder to write, made where it is missing; other files in it stay.
+        with_onnx: write model.onnx, too, as `onnx_export.whole_model` makes it.
+        with_nms: write model_nms.onnx, too, which chooses among the boxes itself.
+        names: {class id: name}, for the ONNX files.
+
+    Returns:
+        The paths of the models that were written.
 
     Raises:
-        DataError: the folder holds files, but no export.
+        DataError: the folder holds files, but no export; or the model can't be written as ONNX.
     """
     export_dir = Path(export_dir).resolve()
     is_export = (export_dir / "saved_model" / "saved_model.pb").is_file()
     if not is_export and export_dir.is_dir() and any(export_dir.iterdir()):
         raise DataError(f"{export_dir}: holds other files.\n  Choose another --output_dir.")
+    kinds = {ONNX: False} if with_onnx else {}
+    kinds |= {ONNX_NMS: True} if with_nms else {}
+    if kinds:
+        check_installed()
     partial = output_dir(export_dir) / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        step = checkpoint_step(model.path)
-        network = freeze_network(tfod.export(model.config_path, model.path, step, partial))
-        if network is not None:
-            keep_network(network, partial / "saved_model")
-        for part in ("saved_model", "checkpoint"):
-            shutil.rmtree(export_dir / part, ignore_errors=True)
-        for part in (CONFIG, "checkpoint", "saved_model"):
-            os.replace(partial / part, export_dir / part)
+        network = _write_export(model, partial)
+        if kinds:
+            _write_onnx(model, network, partial, kinds, names)
+        for part in _PARTS:
+            _replace(partial / part, export_dir / part)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return [export_dir / part for part in ("saved_model", *kinds)]
+
+
+def _write_export(model, folder):
+    step, config = checkpoint_step(model.path), tfod.read_config(model.config_path)
+    module = tfod.detection_module(config, model.path)
+    tfod.save_export(module, config, step, folder)
+    record_source(folder / "saved_model", model.path, step)
+    network = trace_network(module, config, module.__call__)
+    if network is not None:
+        keep_network(network, folder / "saved_model")
+    return network
+
+
+def _write_onnx(model, network, folder, kinds, names):
+    if network is None:
+        raise DataError(
+            f"{model.config_path}: a model of this architecture or resizer can't be written as "
+            "ONNX.\n  SSD models can, EfficientDet among them, that resize to one shape."
+        )
+    bare = convert_network(network)
+    path = onnx_path(kept_folder(folder / "saved_model"), network)
+    path.write_bytes(bare.SerializeToString())
+    for name, with_choice in kinds.items():
+        whole = whole_model(bare, network, names, with_choice)
+        (folder / name).write_bytes(whole.SerializeToString())
+
+
+def _replace(new, old):
+    """Puts a file or folder in another's place; without a new one the old one is removed."""
+    if old.is_dir():
+        shutil.rmtree(old)
+    else:
+        old.unlink(missing_ok=True)
+    if new.exists():
+        os.replace(new, old)

@@ -27,24 +27,6 @@ class BoxDecoder(NamedTuple):
         return np.hstack([centres - halves, centres + halves])
 
 
-def probe_decoder(decode):
-    """Returns the BoxDecoder that does as a model's own, None where it is of another kind.
-
-    Args:
-        decode: the model's, float32 [1, N, 4] -> float32 [1, N, 4] yxyx.
-    """
-    zeros, ones = (decode(value)[0] for value in (0.0, 1.0))
-    sides = zeros[:, 2:] - zeros[:, :2]
-    anchors = np.hstack([(zeros[:, :2] + zeros[:, 2:]) / 2, sides])
-    moved = (ones[:, :2] + ones[:, 2:]) / 2 - anchors[:, :2]
-    with np.errstate(all="ignore"):  # of anything but anchors
-        scale = np.hstack([sides / moved, 1 / np.log((ones[:, 2:] - ones[:, :2]) / sides)])
-        scale = np.median(scale, 0)
-    if not np.isfinite(scale).all():
-        return None
-    return BoxDecoder(anchors, tuple(round(float(number), 3) for number in scale))
-
-
 # Scores from which boxes are looked at, before those under them are; only the speed depends on it.
 _LEVELS = 0.3, 0.03, 0.003
 _BLOCK = 512  # boxes that are compared with each other at a time

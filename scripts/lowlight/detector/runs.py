@@ -1,11 +1,11 @@
 """Finds the model that a folder holds: a training run's checkpoint, or an exported SavedModel."""
 
+import hashlib
+import json
 import os
 import re
 from pathlib import Path
 from typing import NamedTuple
-
-import tensorflow as tf
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir
@@ -13,6 +13,8 @@ from lowlight.core.files import existing_dir
 CONFIG = "pipeline.config"
 BEST = "best"  # in a run's folder: its best checkpoint, in the form of a run
 _STEP = "step/.ATTRIBUTES/VARIABLE_VALUE"
+_STATE = re.compile(r'^\s*model_checkpoint_path:\s*"([^"]*)"', re.MULTILINE)
+_SOURCE = "assets.extra/checkpoint.json"  # in a SavedModel: what it was made from
 
 
 class Model(NamedTuple):
@@ -33,11 +35,11 @@ class Model(NamedTuple):
         places = (Path(os.path.abspath(p)) for p in (self.path, self.run_dir, self.config_path))
         return Model(*places, self.checkpoint and os.path.abspath(self.checkpoint))
 
-    def files(self):
+    def files(self) -> list:
         """Returns the paths of the files that change when another model takes its place."""
-        if not self.is_exported:
-            return [Path(f"{self.path}.index")]
-        paths = [self.path / "saved_model.pb", self.path / "variables" / "variables.index"]
+        paths = [Path(f"{self.path}.index"), self.config_path]
+        if self.is_exported:
+            paths += [self.path / "saved_model.pb", self.path / "variables" / "variables.index"]
         return [path for path in paths if path.is_file()]
 
     def step(self):
@@ -45,8 +47,9 @@ class Model(NamedTuple):
 
         TFOD's own exporter keeps no step, and other programs may keep no checkpoint.
         """
-        if self.checkpoint is None:
-            return 0
+        noted = _read_source(self.path) if self.is_exported else {}
+        if noted or self.checkpoint is None:
+            return noted.get("step", 0)
         return checkpoint_step(self.checkpoint, unknown=0 if self.is_exported else None)
 
     def num_classes(self):
@@ -60,23 +63,51 @@ class Model(NamedTuple):
         return int(found[1]) if found else None
 
 
-def latest_checkpoint(folder):
+def latest_checkpoint(folder) -> str | None:
     """Returns the prefix of a folder's newest checkpoint, None where it has none.
 
+    The folder may have been moved: of the path that its `checkpoint` file names the last part
+    counts. Without that file it is the checkpoint that is there, if it is the only one.
+
     Raises:
-        DataError: there are checkpoints, but the file that says which is the newest names another.
+        DataError: there are checkpoints, but none that is told to be the newest.
     """
-    try:
-        prefix = tf.train.latest_checkpoint(str(folder))
-    except ValueError:  # the file is of another form
-        prefix = None
-    present = [path.stem for path in Path(folder).glob("ckpt-*.index")]
-    if prefix is None and present:
+    folder = Path(folder)
+    present = {path.stem for path in folder.glob("ckpt-*.index")}
+    state = folder / "checkpoint"
+    if state.is_file():
+        found = _STATE.search(state.read_text("utf-8", errors="replace"))
+        name = Path(found[1]).name if found else ""
+    else:
+        name = min(present) if len(present) == 1 else ""
+    if name and (folder / f"{name}.index").is_file():
+        return str(folder / name)
+    if present:
         raise DataError(
-            f"{folder}/checkpoint: doesn't name a checkpoint that is there.\n"
-            f"  {how_to_go_back(folder)}"
+            f"{state}: doesn't name a checkpoint that is there.\n  {how_to_go_back(folder)}"
         )
-    return prefix
+    return None
+
+
+def record_source(saved_model, prefix, step: int):
+    """Notes in a SavedModel from which checkpoint of which training step it was made."""
+    path = Path(saved_model) / _SOURCE
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"step": step, "sha256": _digest(prefix)}))
+
+
+def _read_source(saved_model):
+    """Returns what a SavedModel notes of its checkpoint, {} where it notes nothing."""
+    try:
+        noted = json.loads((Path(saved_model) / _SOURCE).read_text())
+        return {"step": int(noted["step"]), "sha256": str(noted["sha256"])}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _digest(prefix):
+    """Returns the SHA-256 of a checkpoint's index, which holds a checksum of each weight."""
+    return hashlib.sha256(Path(f"{prefix}.index").read_bytes()).hexdigest()
 
 
 def how_to_go_back(folder, unwanted=None):
@@ -106,6 +137,8 @@ def checkpoint_step(prefix, unknown=None):
     Raises:
         DataError: the checkpoint can't be read, or isn't one of TFOD's training loop.
     """
+    import tensorflow as tf  # here, since exports are found without it
+
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         if unknown is not None and not reader.has_tensor(_STEP):
@@ -138,15 +171,18 @@ def check_classes(model, names, label_map_path):
 def find_model(model_dir):
     """Finds what to run: a SavedModel, a run's checkpoint, or the newest run below a folder.
 
-    Of a run that was exported at its newest checkpoint's step, the SavedModel is taken: it is the
-    same model and starts sooner.
+    Of a run whose newest checkpoint was exported, the SavedModel is taken: it is the same model and
+    starts sooner.
 
     Args:
-        model_dir: a SavedModel, the folder of an export, a run, or a folder of runs.
+        model_dir: a SavedModel, the folder of an export, a run, or a folder of runs; or a Model,
+            which is returned.
 
     Raises:
         DataError: no such folder, or no model in it.
     """
+    if isinstance(model_dir, Model):
+        return model_dir
     folder = existing_dir(model_dir, "model_dir")
     model = _model_in(folder) or _model_in(_newest_run(folder))
     if model is None:
@@ -174,8 +210,9 @@ def _model_in(folder):
     if folder is None:
         return None
     exported, checkpoint = _export_in(folder), _checkpoint_in(folder)
-    if exported and checkpoint and exported.step() != checkpoint.step():
-        return checkpoint
+    if exported and checkpoint:
+        is_made_of_it = _read_source(exported.path).get("sha256") == _digest(checkpoint.path)
+        return exported if is_made_of_it else checkpoint
     return exported or checkpoint
 
 

@@ -9,6 +9,7 @@ import re
 import warnings
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf import descriptor_pool, text_format
 from object_detection import exporter_lib_v2
@@ -18,6 +19,8 @@ from object_detection.utils import config_util
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
+from lowlight.core.tensorflow import plain_message
+from lowlight.tfod.fast import operations as fast_operations
 
 CHECKPOINT_V2 = train_pb2.CheckpointVersion.V2
 
@@ -90,16 +93,21 @@ def detection_module(config, checkpoint):
         detection_scores [1, N], num_detections [1] and the raw ones.
 
     Raises:
-        DataError: the checkpoint is of another model than the config's.
+        DataError: the checkpoint is damaged, or of another model than the config's.
     """
     tf.keras.backend.set_learning_phase(False)  # training, in the same process, sets it to True
     model = build_model(config)
-    status = tf.train.Checkpoint(model=model).restore(str(checkpoint)).expect_partial()
     module = exporter_lib_v2.DETECTION_MODULE_MAP["image_tensor"](model)
-    module.__call__.get_concrete_function()  # makes the variables, which restores them
+    module.__call__.get_concrete_function()  # makes the variables
     try:
+        status = tf.train.Checkpoint(model=model).restore(str(checkpoint)).expect_partial()
         status.assert_existing_objects_matched()
-    except AssertionError as error:
+    except (tf.errors.OpError, IndexError, RuntimeError) as error:
+        raise DataError(
+            f"{checkpoint}: damaged ({plain_message(error)}).\n"
+            "  Take another checkpoint of the run, or train it again."
+        ) from error
+    except (AssertionError, ValueError) as error:
         raise DataError(
             f"{checkpoint}: holds another model than its config describes.\n"
             f"  Check that the folder's pipeline.config is the one it was trained with."
@@ -124,40 +132,67 @@ def _take_averages(model, config, checkpoint):
     optimizer.assign_average_vars(model.variables)
 
 
-def detection_function(config_path, checkpoint):
-    """Returns the `__call__` of `detection_module`, given the config's path."""
-    return detection_module(read_config(config_path), checkpoint).__call__
-
-
-def export(config_path, checkpoint, step, output_dir):
+def save_export(module, config, step, output_dir):
     """Writes what TFOD's exporter_main_v2 writes: saved_model/, checkpoint/ and pipeline.config.
 
     The SavedModel has the signature of `detection_module`. It is saved without the Keras layers
     inside, only the traced function and its variables: TFOD's exporter traces each layer anew.
 
     Args:
-        config_path: the run's pipeline config.
-        checkpoint: prefix of the training checkpoint; `step`: the training steps behind it, which
-            the exported checkpoint keeps.
+        module: of `detection_module`; config: what it was made of.
+        step: the training steps behind it, which the exported checkpoint keeps.
         output_dir: an existing folder.
-
-    Returns:
-        The signature's ConcreteFunction.
-
-    Raises:
-        DataError: as `read_config` and `detection_module`.
     """
-    config = read_config(config_path)
-    module = detection_module(config, checkpoint)
-    function = module.__call__.get_concrete_function()
     exported = tf.Module()
     exported.variables_ = list(module._model.variables)
     exported.__call__ = module.__call__
     output_dir = Path(output_dir)
+    function = module.__call__.get_concrete_function()
     tf.saved_model.save(exported, str(output_dir / "saved_model"), signatures=function)
     step = tf.Variable(step, dtype=tf.int64, trainable=False)
     checkpoint = tf.train.Checkpoint(model=module._model, step=step)
     manager = tf.train.CheckpointManager(checkpoint, str(output_dir / "checkpoint"), max_to_keep=1)
     manager.save(checkpoint_number=0)
     config_util.save_pipeline_config(config, str(output_dir))
-    return function
+
+
+def trace_network(module, height, width):
+    """Returns an SSD's network alone, with what is faster in place of some of its operations.
+
+    Args:
+        module: of `detection_module`.
+        height, width: of its input.
+
+    Returns:
+        A ConcreteFunction of float32 [B, height, width, 3], as `preprocess` gives them, for any B.
+        It returns a dict: encodings [B, N, 4], scores [B, N, C] without the background's, and
+        anchors [N, 4], unit yxyx.
+    """
+    model = module._model
+
+    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], name="images")])
+    def network(images):
+        found = model.predict(images, None)
+        scores = model._score_conversion_fn(found["class_predictions_with_background"])
+        if model._add_background_class or model._explicit_background_class:
+            scores = scores[:, :, 1:]
+        return {
+            "encodings": tf.identity(found["box_encodings"], "encodings"),
+            "scores": tf.identity(scores, "scores"),
+            "anchors": found["anchors"],
+        }
+
+    with fast_operations.switched_on_for_inference():
+        return network.get_concrete_function()
+
+
+def normalized(module, image):
+    """Returns an image, uint8 [H, W, 3], with the colours that a model's network takes."""
+    image = tf.constant(image[np.newaxis], tf.float32)
+    return module._model._feature_extractor.preprocess(image).numpy()[0]
+
+
+def preprocessed(module, image):
+    """Returns an image, uint8 [H, W, 3], as a model's network takes it, and its shape therein."""
+    images, shapes = module._model.preprocess(tf.constant(image[np.newaxis], tf.float32))
+    return images.numpy()[0], shapes.numpy()[0]

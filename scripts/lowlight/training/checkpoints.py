@@ -166,8 +166,10 @@ def keep_best(run_dir, prefix, metrics_path):
         metrics_path: the metrics.json of its evaluation.
     """
     best, prefix = output_dir(Path(run_dir) / BEST), Path(prefix)
-    sources = [*sorted(prefix.parent.glob(f"{prefix.name}.*")), Path(run_dir) / CONFIG]
-    sources.append(Path(metrics_path))
+    sources = sorted(prefix.parent.glob(f"{prefix.name}.*"))
+    if not sources:
+        raise DataError(f"{prefix}: no such checkpoint, so {best} stays as it is.")
+    sources += [Path(run_dir) / CONFIG, Path(metrics_path)]
     with whole_files(*(best / source.name for source in sources)) as partials:
         for source, partial in zip(sources, partials, strict=True):
             shutil.copyfile(source, partial)

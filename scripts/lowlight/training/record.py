@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import write_text
-from lowlight.detector.runs import BEST
+from lowlight.detector.runs import BEST, find_checkpoint
 from lowlight.evaluation.evaluation import evaluate_model
 from lowlight.training.checkpoints import keep_best
 from lowlight.training.pictures import draw_beside_truth, write_beside_truth
@@ -172,7 +172,7 @@ class RunEvaluation:
                 truth = boxes, classes
                 pictures.append(draw_beside_truth(image, detections, truth, self._names))
 
-        metrics, checkpoint = evaluate_model(self._run_dir, on_image=on_image)
+        metrics, checkpoint = evaluate_model(find_checkpoint(self._run_dir), on_image=on_image)
         self._write_pictures(step, pictures)
         earlier = self._record.values["evaluations"]
         seconds = round(time.monotonic() - began, 1)

@@ -23,7 +23,8 @@ def nearest_neighbor_upsampling(x, scale=None, height_scale=None, width_scale=No
 
     TFOD stacks and reshapes, for TPUs; the gradient of that copies several times.
     """
-    height, width = tf.unstack(tf.shape(x)[1:3])
+    is_known = x.shape[1:3].is_fully_defined()
+    height, width = x.shape[1:3] if is_known else tf.unstack(tf.shape(x)[1:3])
     size = [height * (height_scale or scale), width * (width_scale or scale)]
     return tf.compat.v1.image.resize_nearest_neighbor(x, size, name=name)
 

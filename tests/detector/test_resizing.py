@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lowlight.detector.network import Preprocess, resize_bilinear
+from lowlight.detector.resizing import Preprocess, resize_bilinear
 
-PLAIN = Preprocess(8, True, (1, 1, 1), (0, 0, 0), (0, 0, 0))
+PLAIN = Preprocess(8, 8, 8, (1, 1, 1), (0, 0, 0), (0, 0, 0))
 SHAPES = [(4, 8), (8, 4), (5, 7), (61, 37), (300, 400), (1, 1), (3, 90)]
 
 
@@ -40,13 +40,27 @@ def test_an_image_fits_into_the_square(width, height, size):
     assert PLAIN.resized_size(width, height) == size
 
 
+def test_the_shorter_side_may_have_a_limit_of_its_own():
+    narrow = PLAIN._replace(shortest=4)
+    assert [narrow.resized_size(*size) for size in ((8, 8), (10, 8), (16, 4), (4, 16))] == [
+        (4, 4),
+        (5, 4),
+        (8, 2),
+        (2, 8),
+    ]
+
+
+def test_an_image_is_squeezed_where_its_shape_is_not_kept():
+    assert PLAIN._replace(width=6, shortest=None).resized_size(100, 3) == (6, 8)
+
+
 def test_an_image_without_a_pixel_left_is_refused():
     with pytest.raises(ValueError, match="1x3000 pixels can't be resized for the model"):
         PLAIN.apply(np.zeros((3000, 1, 3), np.uint8))
 
 
 def test_colours_are_scaled_and_the_rest_of_the_square_is_padded():
-    preprocess = Preprocess(4, True, (0.5, 1, 2), (-1, 0, 1), (7, 8, 9))
+    preprocess = Preprocess(4, 4, 4, (0.5, 1, 2), (-1, 0, 1), (7, 8, 9))
     canvas, size = preprocess.apply(np.full((2, 4, 3), 10, np.uint8))
     assert size == (4, 2)
     assert canvas.dtype == np.float32
@@ -60,7 +74,7 @@ def test_it_is_what_tensorflow_gives_to_the_last_bit(shape):
     import tensorflow as tf
 
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    preprocess = PLAIN._replace(side=64)
+    preprocess = PLAIN._replace(height=64, width=64, shortest=64)
     canvas, (width, height) = preprocess.apply(image)
     expected = tf.compat.v1.image.resize_images(
         tf.constant(image, tf.float32), (64, 64), preserve_aspect_ratio=True

@@ -1,0 +1,224 @@
+"""Loads a model as three stages: what it takes of an image, its network, and what that found."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lowlight.core.errors import DataError
+from lowlight.core.tensorflow import is_installed, plain_message
+from lowlight.detector.detections import Detections
+from lowlight.detector.engines import choose_engine
+from lowlight.detector.network import cached_network, keep_network, kept_folder
+
+# What TensorFlow raises on damaged files.
+_UNREADABLE = OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError
+_OUTPUTS = {"detection_boxes", "detection_classes", "detection_scores", "num_detections"}
+
+
+class Input(NamedTuple):
+    """What a model takes of one view."""
+
+    pixels: np.ndarray  # a batch of one
+    resized: tuple  # (width, height) of the view within it
+    size: tuple  # (width, height) of the view itself
+
+
+def load_stages(model, limits, engine, precision, device, batch_size):
+    """Returns a model's stages, with the arguments of `detector.Detector`; raises as that.
+
+    Args:
+        model: runs.Model.
+        limits: {"most_iou", "most"}, those that aren't to be the model's.
+    """
+    chosen = choose_engine(engine)
+    network = _find_network(model, always=chosen.name != "tensorflow")
+    if isinstance(network, _Whole):
+        _check_whole(model, engine, limits, precision)
+        return network
+    theirs = network.suppression
+    most_each = max(theirs.most_each, limits.get("most", 0))
+    suppression = theirs._replace(most_each=most_each, **limits)
+    network = network._replace(suppression=suppression)
+    folder = kept_folder(model.path) if model.is_exported else None
+    return _Bare(network, chosen(network, folder, precision, device, batch_size))
+
+
+class _Bare:
+    """The network alone, with our own steps before and after it."""
+
+    def __init__(self, network, engine):
+        self._network, self._engine = network, engine
+        self.engine, self.parallel = engine.name, engine.parallel
+        self.batch = engine.batch
+        self.limits = network.suppression.most_iou, network.suppression.most
+
+    def prepare(self, pixels):
+        found, resized = self._network.preprocess.apply(pixels)
+        return Input(found[np.newaxis], resized, pixels.shape[1::-1])
+
+    def run(self, inputs):
+        pixels = [given.pixels for given in inputs]
+        found = self._engine.run(np.concatenate(pixels) if len(pixels) > 1 else pixels[0])
+        return list(zip(*found, strict=True))
+
+    def finish(self, raw, given, least):
+        boxes, classes, scores = self._network.choose(*raw, given.resized, least)
+        return Detections.from_unit_yxyx(boxes, classes + 1, scores, given.size)
+
+
+class _Whole:
+    """A model as TFOD runs it, for those that have no network of one shape, and checkpoints."""
+
+    engine, parallel, batch = "tensorflow", 1, 1
+    limits = 0.5, 100  # of merging several views; TFOD's own
+
+    def __init__(self, function, path):
+        """Takes a function of uint8 [1, H, W, 3] that returns TFOD's dict, and the model's path."""
+        self._function, self._path = function, path
+
+    def prepare(self, pixels):
+        return Input(pixels[np.newaxis], pixels.shape[1::-1], pixels.shape[1::-1])
+
+    def run(self, inputs):
+        return [self._run(given) for given in inputs]
+
+    def _run(self, given):
+        import tensorflow as tf
+
+        try:
+            found = self._function(tf.constant(given.pixels))
+        except tf.errors.OpError as error:
+            width, height = given.size
+            if "output dimensions must be positive" in str(error):
+                error_of_image = f"{width}x{height} pixels can't be resized for the model"
+                raise ValueError(error_of_image) from error
+            raise DataError(
+                f"{self._path}: fails on an image of {width}x{height} pixels "
+                f"({plain_message(error)}).\n  Try it on other images; export_model.py writes a "
+                "model that takes any."
+            ) from error
+        count = int(found["num_detections"][0])
+        names = "detection_boxes", "detection_classes", "detection_scores"
+        return tuple(found[name][0, :count].numpy() for name in names)
+
+    def finish(self, raw, given, least):
+        boxes, classes, scores = raw
+        return Detections.from_unit_yxyx(boxes, classes.astype(np.int64), scores, given.size)
+
+
+def _find_network(model, always):
+    """Returns a model's Network, or a _Whole.
+
+    A SavedModel's network is kept for the next start, which then is faster. A checkpoint is run
+    whole unless its network is `always` wanted: building it takes longer than it spares on a few
+    hundred images.
+    """
+    network = cached_network(model.path) if model.is_exported else None
+    if network is not None:
+        return network
+    if not is_installed("tensorflow"):
+        raise DataError(
+            f"{model.path}: holds no network that runs without TensorFlow.\n"
+            "  Export it anew with export_model.py --format=saved_model,onnx, or install "
+            "requirements.txt."
+        )
+    if not model.is_exported:
+        from lowlight.tfod import model as tfod
+
+        config = tfod.read_config(model.config_path)
+        module = tfod.detection_module(config, model.path)
+        if always:
+            from lowlight.detector.tracing import trace_network
+
+            network = trace_network(module, config, module.__call__)
+            if network is not None:
+                return network
+        return _Whole(module.__call__, model.path)
+    function = _load_signature(model.path)
+    network = _build_network(model, function)
+    if network is None:
+        return _Whole(function, model.path)
+    keep_network(network, model.path)
+    return network
+
+
+def _build_network(model, function):
+    """Returns the Network of an export from the config and checkpoint beside it, or None.
+
+    TFOD's exporter writes both. Those of another model than the SavedModel's give none.
+    """
+    if model.checkpoint is None or not model.config_path.is_file():
+        return None
+    from lowlight.detector.tracing import trace_network
+    from lowlight.tfod import model as tfod
+
+    try:
+        config = tfod.read_config(model.config_path)
+        module = tfod.detection_module(config, model.checkpoint)
+    except DataError:
+        return None
+    return trace_network(module, config, function)
+
+
+def _load_signature(path):
+    """Returns a SavedModel as a function of uint8 [1, H, W, 3] that returns TFOD's dict.
+
+    TFOD's exporter writes models of other inputs, too: floats, and images as PNG or JPEG.
+    """
+    import tensorflow as tf
+
+    try:
+        loaded = tf.saved_model.load(str(path))
+        signature = loaded.signatures["serving_default"]
+    except (*_UNREADABLE, tf.errors.OpError) as error:
+        raise DataError(
+            f"{path}: can't be loaded ({plain_message(error)}).\n  export_model.py writes it anew."
+        ) from error
+    specs = signature.structured_input_signature[1]
+    forms = {
+        tf.uint8: tf.identity,
+        tf.float32: lambda image: tf.cast(image, tf.float32),
+        tf.string: lambda image: tf.io.encode_png(image[0])[tf.newaxis],
+    }
+    is_one = len(specs) == 1 and set(forms) >= {spec.dtype for spec in specs.values()}
+    if not is_one or not set(signature.structured_outputs) >= _OUTPUTS:
+        raise DataError(
+            f"{path}: takes {', '.join(sorted(specs))} and gives "
+            f"{', '.join(sorted(signature.structured_outputs))}, which isn't TFOD's form: one "
+            f"image, and {', '.join(sorted(_OUTPUTS))}.\n"
+            "  export_model.py writes the form that is needed."
+        )
+
+    ((name, spec),) = specs.items()
+
+    def run(image, _kept=loaded):  # a signature alone doesn't keep its variables alive
+        return signature(**{name: forms[spec.dtype](image)})
+
+    if spec.dtype == tf.string:
+        _check_decodes(run, path)
+    return run
+
+
+def _check_decodes(run, path):
+    """Raises DataError where a SavedModel takes texts that aren't images."""
+    import tensorflow as tf
+
+    try:
+        run(tf.zeros([1, 64, 64, 3], tf.uint8))
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"{path}: takes records (tf.train.Example), not images.\n"
+            "  Export it with --input_type=image_tensor, or by export_model.py."
+        ) from error
+
+
+def _check_whole(model, engine, limits, precision):
+    """Raises DataError where a model that is run whole can't be run as wanted."""
+    is_plain = engine in ("tensorflow", "auto") and precision != "bfloat16"
+    if not is_plain or limits:
+        what = "a checkpoint" if not model.is_exported else "a model of this architecture"
+        raise DataError(
+            f"{model.path}: {what} is run whole, by TensorFlow, in float32, with its own limits.\n"
+            "  export_model.py makes an export of a checkpoint; otherwise leave out --engine, "
+            "--precision, --nms_iou and --max_detections."
+        )
