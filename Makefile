@@ -50,10 +50,12 @@ requirements: venv  ## Compiles requirements.in and requirements/*.in anew.
 	$(UV) --no-deps requirements/tfod.in -o requirements/tfod.txt
 	$(UV_FEWEST) -c requirements.txt requirements/gpu.in -o requirements/gpu.txt
 	$(UV_FEWEST) -c requirements.txt requirements/openvino.in -o requirements/openvino.txt
+	$(UV_FEWEST) -c requirements.txt requirements/onnx.in -o requirements/onnx.txt
+	$(UV_FEWEST) -c requirements.txt -c requirements/onnx.txt requirements/run.in -o requirements/run.txt
 	$(UV) -c requirements.txt requirements/video.in -o requirements/video.txt
 	$(UV_FEWEST) -c requirements.txt requirements/ray.in -o requirements/ray.txt
 	$(UV_FEWEST) -c requirements.txt -c requirements/openvino.txt -c requirements/ray.txt \
-		-c requirements/video.txt requirements/dev.in -o requirements/dev.txt
+		-c requirements/video.txt -c requirements/onnx.txt requirements/dev.in -o requirements/dev.txt
 
 # The demonstration: each file below is made by the command of its rule, when something it is made from
 # is newer. ---------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from lowlight.dataset.classes import read_label_map  # noqa: E402
+from lowlight.detector.engines import ENGINES  # noqa: E402
 from lowlight.inference import folder as inference  # noqa: E402
 from lowlight.inference import inputs  # noqa: E402
 
@@ -44,7 +45,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("images_folder_dir", None, "Photographs; by default pictures are made.")
 flags.DEFINE_string("model_dir", None, "An exported D1.", required=True)
 flags.DEFINE_string("label_map_path", None, "Its label map.", required=True)
-flags.DEFINE_enum("engine", "auto", ("tensorflow", "openvino", "auto"), "As run_inference.py's.")
+flags.DEFINE_enum("engine", "auto", (*ENGINES, "auto"), "As run_inference.py's.")
 flags.DEFINE_list("parts", list(PARTS), "What to time.")
 flags.DEFINE_integer("rounds", 3, "How often each side is timed.", 1)
 flags.DEFINE_boolean("original", False, "Detect in the original's manner, once; for this script.")
@@ -237,6 +238,8 @@ def engines():
     found = [("tensorflow", "float32")]
     if find_spec("openvino"):
         found += [("openvino", "float32"), ("openvino", "bfloat16")]
+    if find_spec("onnxruntime"):
+        found.append(("onnxruntime", "float32"))
     return found
 
 

@@ -9,7 +9,7 @@ from lowlight.core.files import existing_file
 from lowlight.core.json_texts import parse_json
 from lowlight.core.log import fingerprint
 from lowlight.dataset.classes import read_label_map
-from lowlight.detector.engines import PRECISIONS, choose_engine
+from lowlight.detector.engines import ENGINES, PRECISIONS, choose_engine
 from lowlight.images.reading import MAX_PIXELS, set_max_pixels
 
 flags.disclaim_key_flags()  # they belong to the command, whose --help shows them
@@ -24,7 +24,7 @@ def define_detector_flags(engine):
     Args:
         engine: the engine that a command takes where none is given.
     """
-    engines = "tensorflow", "openvino", _AUTO
+    engines = [*ENGINES, _AUTO]
     flags.DEFINE_enum("engine", engine, engines, "auto: OpenVINO if it is installed, and no GPU.")
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "auto: bfloat16 where that is fast.")
     flags.DEFINE_string("device", _AUTO, "cpu, gpu, gpu:1, ...; auto: all GPUs, or the CPU.")
