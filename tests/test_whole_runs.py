@@ -72,10 +72,10 @@ def test_a_run_of_tfods_own_program_is_continued_scored_and_exported(tmp_path, r
         "exporter_main_v2.py",
         of_config,
         f"--trained_checkpoint_dir={run_dir}",
-        f"--output_directory={tmp_path / 'exported'}",
+        f"--output_directory={tmp_path / 'by TFOD'}",
     )
-    run("evaluate.py", f"--model_dir={tmp_path / 'exported'}", "--noreport", "--bootstrap=0")
-    theirs = json.loads((tmp_path / "exported" / "eval" / "metrics.json").read_text())
+    run("evaluate.py", f"--model_dir={tmp_path / 'by TFOD'}", "--noreport", "--bootstrap=0")
+    theirs = json.loads((tmp_path / "by TFOD" / "eval" / "metrics.json").read_text())
     assert (theirs["step"], theirs["images"]) == (0, 11)
 
 
