@@ -12,7 +12,7 @@ def test_the_focal_loss_and_its_gradient_are_tfods(gamma, alpha):
     import tensorflow as tf
     from object_detection.core.losses import SigmoidFocalClassificationLoss
 
-    from lowlight.tfod.fast.losses import focal_loss
+    from lowlight.tfod.fast.computations import focal_loss
 
     rng = np.random.default_rng(0)
     logits = tf.constant([-60.0, -20.0, *rng.normal(0, 4, 25), 0.0, 20.0, 60.0], tf.float32)

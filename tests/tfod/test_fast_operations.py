@@ -33,7 +33,7 @@ def assert_same(function, stock, *shapes):
 def test_swish_with_its_mean():
     import tensorflow as tf
 
-    from lowlight.tfod.fast.features import swish, swish_and_mean
+    from lowlight.tfod.fast.computations import swish, swish_and_mean
 
     def stock(x):
         y = tf.nn.silu(x)
@@ -44,7 +44,7 @@ def test_swish_with_its_mean():
 
 
 def test_a_gated_feature_map():
-    from lowlight.tfod.fast.features import gated
+    from lowlight.tfod.fast.computations import gated
 
     assert_same(gated, lambda x, gate: x * gate, [2, 5, 7, 3], [2, 1, 1, 3])
 
@@ -52,7 +52,7 @@ def test_a_gated_feature_map():
 def test_a_convolution_with_a_single_tap():
     import tensorflow as tf
 
-    from lowlight.tfod.fast.convolutions import pointwise
+    from lowlight.tfod.fast.computations import pointwise
 
     assert_same(pointwise, lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"), [2, 5, 7, 3], [1, 1, 3, 4])
 
@@ -71,7 +71,7 @@ def test_a_convolution_with_a_single_tap():
 def test_a_wide_depthwise_filter_has_the_gradient_it_had(height, width, taps, stride, multiplier):
     import tensorflow as tf
 
-    from lowlight.tfod.fast.convolutions import filter_gradient
+    from lowlight.tfod.fast.computations import filter_gradient
 
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(2, height, width, 3)), tf.float32)
@@ -88,7 +88,7 @@ def test_a_wide_depthwise_filter_has_the_gradient_it_had(height, width, taps, st
 def test_fast_attention_is_the_matrix_product_it_was():
     import tensorflow as tf
 
-    from lowlight.tfod.fast.features import fast_attention
+    from lowlight.tfod.fast.computations import fast_attention
 
     maps = [tf.constant([[[[1.0, -2.0]]]]), tf.constant([[[[3.0, 4.0]]]])]
     found = fast_attention(maps, tf.constant([[3.0], [1.0]]))
@@ -100,7 +100,7 @@ def test_fast_upsampling_is_tfods_and_so_is_its_gradient(scale):
     import tensorflow as tf
     from object_detection.utils import ops
 
-    from lowlight.tfod.fast.features import nearest_neighbor_upsampling
+    from lowlight.tfod.fast.computations import nearest_neighbor_upsampling
 
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(2, 3, 5, 4)), tf.float32)

@@ -8,16 +8,17 @@ from object_detection.utils.bifpn_utils import BiFPNCombineLayer
 from tensorflow.compat import v2  # what Keras calls tf
 
 from lowlight.core.tensorflow import prepare_xla
-from lowlight.tfod.fast.convolutions import pointwise, with_fast_gradient
-from lowlight.tfod.fast.features import (
+from lowlight.tfod.fast.computations import (
     fast_attention,
+    focal_loss,
     gated,
     nearest_neighbor_upsampling,
+    pointwise,
     swish,
     swish_and_mean,
+    with_fast_gradient,
 )
 from lowlight.tfod.fast.images import with_fast_images
-from lowlight.tfod.fast.losses import focal_loss
 from lowlight.tfod.randomness import replaced
 
 _SWISHES = "simple_swish", "silu", "swish"
@@ -147,7 +148,7 @@ def _with_pointwise(convolve):
 
 
 def _with_fast_focal_loss(compute):
-    """Returns a focal loss's `_compute_loss` that takes `losses.focal_loss` where it can."""
+    """Returns a focal loss's `_compute_loss` that takes `focal_loss` where it can."""
 
     def compute_loss(self, prediction_tensor, target_tensor, weights, class_indices=None):
         if class_indices is not None or not self._gamma or self._gamma < 1:

@@ -1,0 +1,193 @@
+"""What a TFOD model is made of, computed the same in less time on a CPU."""
+
+import tensorflow as tf
+
+# oneDNN's filter gradient of a depthwise convolution takes several times as long with more columns.
+_FAST_COLUMNS = 3
+
+
+def pointwise(x, kernel):
+    """Returns the convolution of [N, H, W, C] with a [1, 1, C, C'] filter, as a matrix product.
+
+    oneDNN's product takes some tenths less time than its convolution, the gradients' too.
+    """
+    _, height, width, channels = x.shape
+    kernel = tf.reshape(kernel, [channels, kernel.shape[-1]])
+    product = tf.matmul(tf.reshape(x, [-1, channels]), kernel)
+    return tf.reshape(product, [-1, height, width, kernel.shape[-1]])
+
+
+def with_fast_gradient(convolve):
+    """Returns a tf.nn.depthwise_conv2d whose filter's gradient is made of narrow filters'."""
+
+    def depthwise_conv2d(x, kernel, strides, padding, data_format=None, dilations=None, name=None):
+        kernel = tf.convert_to_tensor(kernel)
+        plain = (
+            kernel.shape[1] <= _FAST_COLUMNS
+            or padding != "SAME"
+            or data_format not in (None, "NHWC")
+            or any(rate != 1 for rate in dilations or ())
+            or not x.shape[1:].is_fully_defined()
+        )
+        if plain:
+            return convolve(x, kernel, strides, padding, data_format, dilations, name)
+
+        @tf.custom_gradient
+        def with_gradient(x, kernel):
+            def gradient(dy):
+                dx = tf.nn.depthwise_conv2d_backprop_input(
+                    tf.shape(x), kernel, dy, strides, padding
+                )
+                # In bfloat16 this takes several times as long.
+                wide_x, wide_dy = tf.cast(x, tf.float32), tf.cast(dy, tf.float32)
+                dw = filter_gradient(wide_x, kernel.shape, wide_dy, strides)
+                return dx, tf.cast(dw, kernel.dtype)
+
+            return convolve(x, kernel, strides, padding, data_format, dilations, name), gradient
+
+        return with_gradient(x, kernel)
+
+    return depthwise_conv2d
+
+
+def filter_gradient(x, shape, dy, strides):
+    """Returns the gradient of a depthwise convolution with padding SAME by its filter.
+
+    Args:
+        x: [N, H, W, C]; shape: the filter's, [R, S, C, M]; dy: [N, H', W', C * M].
+        strides: [1, s, s, 1].
+    """
+    rows, columns, *channels = shape
+    padding = (_same_padding(x.shape[axis], shape[axis - 1], strides[axis]) for axis in (1, 2))
+    x = tf.pad(x, [[0, 0], *padding, [0, 0]])
+    reach, parts = (dy.shape[2] - 1) * strides[2], []
+    for first in range(0, columns, _FAST_COLUMNS):
+        width = min(_FAST_COLUMNS, columns - first)
+        met = x[:, :, first : first + reach + width]  # the columns that these taps meet
+        part = tf.nn.depthwise_conv2d_backprop_filter(
+            met, [rows, width, *channels], dy, strides, "VALID"
+        )
+        parts.append(part)
+    return tf.concat(parts, 1)
+
+
+def _same_padding(size, taps, stride):
+    """Returns what padding SAME adds before and after."""
+    total = max((-(-size // stride) - 1) * stride + taps - size, 0)
+    return total // 2, total - total // 2
+
+
+def fast_attention(inputs, weights):
+    """Adds up feature maps by normalized weights, as EfficientDet's fast attention does.
+
+    Source: EfficientDet (arxiv.org/abs/1911.09070), section 3.3. TFOD stacks the maps and
+    multiplies matrices of a single column.
+
+    Args:
+        inputs: n tensors of one shape.
+        weights: [n, 1].
+    """
+    weights = tf.nn.relu(tf.convert_to_tensor(weights))
+    weights = tf.unstack(tf.squeeze(weights / (tf.reduce_sum(weights) + 1e-4), -1))
+    return tf.add_n([x * weight for x, weight in zip(inputs, weights, strict=True)])
+
+
+def nearest_neighbor_upsampling(x, scale=None, height_scale=None, width_scale=None, name=None):
+    """Returns [B, H, W, C] feature maps with each pixel repeated; the arguments are TFOD's.
+
+    TFOD stacks and reshapes, for TPUs; the gradient of that copies several times.
+    """
+    is_known = x.shape[1:3].is_fully_defined()
+    height, width = x.shape[1:3] if is_known else tf.unstack(tf.shape(x)[1:3])
+    size = [height * (height_scale or scale), width * (width_scale or scale)]
+    return tf.compat.v1.image.resize_nearest_neighbor(x, size, name=name)
+
+
+@tf.custom_gradient
+def swish(x):
+    """Returns x * sigmoid(x); its gradient is one pass over memory, compiled by XLA."""
+
+    def gradient(dy):
+        return _swish_gradient(dy, x)
+
+    return x * tf.sigmoid(x), gradient
+
+
+@tf.custom_gradient
+def swish_and_mean(x):
+    """Returns swish of [N, H, W, C] and its mean over H and W, [N, C].
+
+    Both gradients are one pass over memory, compiled by XLA. All of the shape is static.
+    """
+    y = x * tf.sigmoid(x)
+    size = x.shape[1] * x.shape[2]
+
+    def gradient(dy, dmean):
+        return _swish_gradient(dy, x, dmean[:, tf.newaxis, tf.newaxis] / size)
+
+    return (y, tf.squeeze(_spatial_mean(y), [1, 2])), gradient
+
+
+@tf.custom_gradient
+def gated(x, gate):
+    """Returns [N, H, W, C] times [N, 1, 1, C], as in squeeze and excitation; shapes are static."""
+
+    def gradient(dy):
+        return _product(dy, gate), _spatial_mean(dy * x) * (x.shape[1] * x.shape[2])
+
+    return _product(x, gate), gradient
+
+
+@tf.function(jit_compile=True)
+def _product(x, y):
+    return x * y
+
+
+@tf.function(jit_compile=True)
+def _swish_gradient(dy, x, more=0.0):
+    """Returns the gradient of x by that of swish(x), which is dy + more."""
+    wide = tf.cast(x, tf.float32)
+    sigmoid = tf.sigmoid(wide)
+    dy = tf.cast(dy, tf.float32) + tf.cast(more, tf.float32)
+    return tf.cast(dy * (sigmoid * (1 + wide * (1 - sigmoid))), x.dtype)
+
+
+def _spatial_mean(x):
+    """Returns the mean over H and W of [N, H, W, C], [N, 1, 1, C], with oneDNN's pooling."""
+    return tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID")
+
+
+def focal_loss(logits, targets, weights, gamma, alpha):
+    """Returns the sigmoid focal loss of each logit, of the logits' shape.
+
+    Source: RetinaNet (arxiv.org/abs/1708.02002), equation 5. TFOD takes general powers, and their
+    gradient anew: with m for 1 - p_t, this shares m ** (gamma - 1) between loss and gradient.
+
+    Args:
+        logits, targets: [B, N, C]; targets from 0 to 1.
+        weights: [B, N, C] or [B, N, 1]. Targets and weights get no gradient.
+        gamma: 1 or more.
+        alpha: the weight of positives; None weighs both alike.
+    """
+
+    @tf.custom_gradient
+    def loss(logits):
+        p = tf.sigmoid(logits)
+        m = p + targets * (1 - 2 * p)
+        entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+        factor = weights if alpha is None else weights * (1 - alpha + (2 * alpha - 1) * targets)
+        factor = factor * _power(m, gamma - 1)
+
+        def gradient(upstream):
+            of_m = gamma * p * (1 - p) * (1 - 2 * targets)
+            return upstream * factor * (of_m * entropy + m * (p - targets))
+
+        return factor * m * entropy, gradient
+
+    return loss(logits)
+
+
+def _power(x, exponent):
+    """Returns x ** exponent, of x from 0 up."""
+    easy = {0: tf.ones_like, 0.5: tf.sqrt, 1: tf.identity}
+    return easy[exponent](x) if exponent in easy else tf.pow(x, exponent)
