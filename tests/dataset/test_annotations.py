@@ -150,7 +150,7 @@ def test_annotations_without_image_are_named_and_refused(exdark):
         gather(exdark)
     assert str(caught.value) == (
         f"{exdark}/ExDark_Annno: no image in {exdark}/images for Bicycle/2015_00001.jpg.txt.\n"
-        "  Convert the missing images, or give --allow_missing to leave these annotations out."
+        "  Convert the missing images, or give --allow_missing to leave these out."
     )
 
 
@@ -191,7 +191,7 @@ def test_a_box_wholly_outside_is_refused_with_its_line(exdark, box):
         gather(exdark)
     assert str(caught.value) == (
         f"{path}:2: the box ({box.replace(' ', ', ')}) (left, top, width, height) lies wholly "
-        "outside its image of 36x24 pixels.\n  Correct or remove the line."
+        "outside its image of 36x24 pixels.\n  Correct or remove it."
     )
 
 

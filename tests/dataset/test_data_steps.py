@@ -333,7 +333,7 @@ def test_convert_images_names_a_bad_image_and_converts_the_others(
         ),
         "an annotation without image": (
             remove(CAT_IMAGE),
-            *("ExDark_Annno", "no image in ", "--allow_missing to leave these annotations out."),
+            *("ExDark_Annno", "no image in ", "--allow_missing to leave these out."),
         ),
         "a text file named .jpg": (
             write(CAT_IMAGE, b"Cat"),
@@ -360,7 +360,7 @@ def test_convert_images_names_a_bad_image_and_converts_the_others(
         ),
         "a box wholly outside": (
             change(BOAT, "-2 6", "36 6"),
-            *(f"{BOAT}:2", "the box (36, 6, 20, 10) ", "Correct or remove the line."),
+            *(f"{BOAT}:2", "the box (36, 6, 20, 10) ", "Correct or remove it."),
         ),
         "no text": (write(CAT, b"\xff\xd8"), CAT, "not a text file", "Replace or remove it."),
         "an empty file": (

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+import numpy as np
+
 from lowlight.core.errors import DataError, join_errors, name_some
 from lowlight.core.files import existing_dir, existing_file
 from lowlight.core.sources import is_stray, list_files, name_key
@@ -65,6 +67,16 @@ class Notes:
         if count:
             self._found[oddity][name] = {"count": count, **values}
 
+    def add_missing(self, oddity, names, allow_missing, source, images_dir) -> None:
+        """Notes what a source says of images that aren't there; raises DataError unless allowed."""
+        if names and not allow_missing:
+            raise DataError(
+                f"{source}: no image in {images_dir} for {name_some(names)}.\n"
+                "  Convert the missing images, or give --allow_missing to leave these out."
+            )
+        for name in names:
+            self.add(oddity, name)
+
     def __getitem__(self, oddity: Oddity) -> dict:
         """Returns {name: count} of what was met."""
         return {name: values["count"] for name, values in self._found[oddity].items()}
@@ -119,13 +131,13 @@ def gather_annotations(annotations, images_dir, image_list=None, allow_missing=F
     for file in files:
         found = file.name.lower().endswith(".txt") and not is_stray(file.name)
         (texts if found else strays).append(file)
-    images = images_by_stem(existing_dir(images_dir, "images_dir"))
+    images = images_by_stem(images_dir)
     facts = _read_facts(image_list)
     by_stem = _by_stem(texts, annotations)
-    missing = _check_pairs(by_stem, images, annotations, images_dir, allow_missing)
+    _check_annotated(by_stem, images, annotations, images_dir)
+    missing = [file.name for stem, file in by_stem.items() if stem not in images]
     notes = Notes()
-    for name in missing:
-        notes.add(Oddity.WITHOUT_IMAGE, name)
+    notes.add_missing(Oddity.WITHOUT_IMAGE, missing, allow_missing, annotations, images_dir)
     for file in strays:
         notes.add(Oddity.STRAY, file.name)
     found, errors = Gathered([], [], notes), []
@@ -147,16 +159,20 @@ def images_by_stem(images_dir):
     """Returns {`name_key` of the stem: path} of the converted images, sorted.
 
     Raises:
-        DataError: two images with one such stem.
+        DataError: no such folder, no image in it, or two images with one such stem.
     """
     images = {}
-    for path in list_jpegs(images_dir):
+    for path in list_jpegs(existing_dir(images_dir, "images_dir")):
         other = images.setdefault(name_key(path.stem), path)
         if other is not path:
             raise DataError(
                 f"{path}: the name differs from {other.name} only in case or in an accent's form.\n"
                 "  Rename or remove one of them and its annotation."
             )
+    if not images:
+        raise DataError(
+            f"{images_dir}: holds no .jpg image.\n  Run convert_images.py, or check --images_dir."
+        )
     return images
 
 
@@ -179,8 +195,12 @@ def _add_image(found, path, file, name, facts):
         )
     width, height = image_size(path)
     boxes = parse_bbgt(file.read(), file.place)
-    rows = [_box_row(path.name, width, height, box, f"{file.place}:{box.line}") for box in boxes]
-    outside = [_overhang(row, box) for row, box in zip(rows, boxes, strict=True)]
+    edges = [clip_box(box.pixel_ltwh, (width, height), f"{file.place}:{box.line}") for box in boxes]
+    rows = [
+        AnnotationRow(path.name, width, height, box.name, *inside)
+        for box, (_, inside) in zip(boxes, edges, strict=True)
+    ]
+    outside = [np.abs(np.subtract(whole, inside)).max() for whole, inside in edges]
     clipped = sum(pixels > 0 for pixels in outside)
     by = f", by {max(outside, default=0)} px at most"
     found.notes.add(Oddity.BOXES_CLIPPED, file.name, clipped, by=by)
@@ -194,20 +214,23 @@ def _add_image(found, path, file, name, facts):
     found.images.append(ImageRow(path.name, source, width, height, *facts, len(rows)))
 
 
-def _box_row(filename, width, height, box, place):
-    xyxy = clip_pixel_xyxy(pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh), width, height)
-    if xyxy[0] >= xyxy[2] or xyxy[1] >= xyxy[3]:
+def clip_box(pixel_ltwh, size, place):
+    """Returns a box and the part of it that lies in its image, both pixel_xyxy.
+
+    Args:
+        size: the image's (width, height); place: how a message names the box.
+
+    Raises:
+        DataError: the box lies wholly outside.
+    """
+    whole = pixel_ltwh_to_pixel_xyxy(pixel_ltwh)
+    inside = clip_pixel_xyxy(whole, *size)
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
         raise DataError(
-            f"{place}: the box {box.pixel_ltwh} (left, top, width, height) lies wholly outside its "
-            f"image of {width}x{height} pixels.\n  Correct or remove the line."
+            f"{place}: the box {pixel_ltwh} (left, top, width, height) lies wholly outside its "
+            f"image of {size[0]}x{size[1]} pixels.\n  Correct or remove it."
         )
-    return AnnotationRow(filename, width, height, box.name, *xyxy)
-
-
-def _overhang(row, box):
-    """Returns by how many pixels a box reached outside its image, on the side where most."""
-    whole = pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)
-    return max(abs(edge - clipped) for edge, clipped in zip(whole, row[4:], strict=True))
+    return whole, inside
 
 
 def _read_facts(image_list):
@@ -239,22 +262,11 @@ def _by_stem(texts, annotations):
     return by_stem
 
 
-def _check_pairs(by_stem, images, annotations, images_dir, allow_missing):
-    """Raises DataError for what has no partner; returns the annotations that may lack an image."""
-    if not images:
-        raise DataError(
-            f"{images_dir}: holds no .jpg image.\n  Run convert_images.py, or check --images_dir."
-        )
+def _check_annotated(by_stem, images, annotations, images_dir):
+    """Raises DataError for images without annotation."""
     alone = [path.name for stem, path in images.items() if stem not in by_stem]
     if alone:
         raise DataError(
             f"{images_dir}: no annotation in {annotations} for {name_some(alone)}.\n"
             "  Add the annotation (a bbGt file without boxes will do) or remove the image."
         )
-    missing = [file.name for stem, file in by_stem.items() if stem not in images]
-    if missing and not allow_missing:
-        raise DataError(
-            f"{annotations}: no image in {images_dir} for {name_some(missing)}.\n"
-            "  Convert the missing images, or give --allow_missing to leave these annotations out."
-        )
-    return missing

@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
-from lowlight.core.errors import DataError, join_errors, name_some
-from lowlight.core.files import existing_dir, existing_file
+from lowlight.core.errors import DataError, join_errors
+from lowlight.core.files import existing_file
 from lowlight.dataset.annotations import (
     Notes,
     Oddity,
+    clip_box,
     count_repeats,
     image_stem,
     images_by_stem,
@@ -14,7 +15,7 @@ from lowlight.dataset.annotations import (
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco import parse_coco
 from lowlight.dataset.tables import AnnotationRow, ImageRow, converted_images
-from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy, round_pixel_xyxy
+from lowlight.images.boxes import round_pixel_xyxy
 from lowlight.images.reading import image_size, open_image, orientation_of
 
 
@@ -58,21 +59,10 @@ def import_coco(coco_path, images_dir, allow_missing=False, flatten=False, keep_
             f"{path}: all of its {len(coco.boxes)} boxes are crowds (iscrowd 1), which are left "
             "out.\n  CVAT writes so of masks. Where each is around one object, give --keep_crowds."
         )
-    paths = images_by_stem(existing_dir(images_dir, "images_dir"))
-    if not paths:
-        raise DataError(
-            f"{images_dir}: holds no .jpg image.\n  Run convert_images.py, or check --images_dir."
-        )
-    items = _by_stem(coco, flatten)
+    paths, items = images_by_stem(images_dir), _by_stem(coco, flatten)
     missing = [coco.images[number].file_name for stem, number in items.items() if stem not in paths]
-    if missing and not allow_missing:
-        raise DataError(
-            f"{path}: no image in {images_dir} for {name_some(missing)}.\n"
-            "  Convert the missing images, or give --allow_missing to leave them out."
-        )
     classes, notes = _choose_classes(coco)
-    for name in missing:
-        notes.add(Oddity.WITHOUT_FILE, name)
+    notes.add_missing(Oddity.WITHOUT_FILE, missing, allow_missing, path, images_dir)
     for stem, image in paths.items():
         if stem not in items:
             notes.add(Oddity.UNNAMED, image.name)
@@ -184,8 +174,8 @@ def _fit_boxes(notes, boxes, filename, size, categories):
     """Returns the AnnotationRows of an image's boxes; notes what was done to them."""
     single = [box for box in boxes if not box.crowd]
     kept = [box for box in single if min(box.pixel_ltwh[2:]) > 0]
-    wholes = [pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh) for box in kept]
-    insides = [_inside(box, whole, size) for box, whole in zip(kept, wholes, strict=True)]
+    clipped = [clip_box(box.pixel_ltwh, size, box.place) for box in kept]
+    wholes, insides = zip(*clipped, strict=True) if clipped else ((), ())
     edges = [round_pixel_xyxy(inside) for inside in insides]
     rows = [
         AnnotationRow(filename, *size, categories[box.category_id], *xyxy)
@@ -205,14 +195,3 @@ def _fit_boxes(notes, boxes, filename, size, categories):
 
 def _count_different(some, others):
     return sum(one != other for one, other in zip(some, others, strict=True))
-
-
-def _inside(box, whole, size):
-    """Returns the part of a box, pixel_xyxy, that lies in its image."""
-    inside = clip_pixel_xyxy(whole, *size)
-    if inside[0] >= inside[2] or inside[1] >= inside[3]:
-        raise DataError(
-            f"{box.place}: the box {box.pixel_ltwh} (left, top, width, height) lies wholly "
-            f"outside its image of {size[0]}x{size[1]} pixels.\n  Correct or remove it."
-        )
-    return inside
