@@ -22,6 +22,7 @@ from lowlight.inference.folder import Job, detect_files
 from lowlight.inference.inputs import find_images
 from lowlight.inference.output_paths import LOG
 from lowlight.inference.pictures import Pictures
+from lowlight.inference.results import format_csv
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
 FOUND = Detections(
@@ -306,3 +307,10 @@ def test_the_animation_shows_each_picture(folder, tmp_path):
         run(folder, tmp_path, pictures=Pictures(gif=True))
     with Image.open(tmp_path / "out" / "detections.gif") as animation:
         assert animation.n_frames >= 5
+
+
+def test_a_name_with_a_carriage_return_is_read_back_from_the_table():
+    found = [{"class": "Cat", "class_id": 6, "score": 0.5, "box": [1, 2, 3, 4]}]
+    text = format_csv([{"file": "a\r.jpg", "detections": found}])
+    row = next(csv.DictReader(io.StringIO(text, newline="")))
+    assert (row["file"], row["class"], row["xmax"]) == ("a\r.jpg", "Cat", "3")

@@ -93,9 +93,14 @@ def rows_of(entry):
 
 
 def format_rows(rows):
-    """Returns rows as csv text."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
+    """Returns rows as csv text, with all texts quoted where a name holds a carriage return.
+
+    The csv module leaves that one bare, and no reader takes it so.
+    """
+    rows, stream = list(rows), io.StringIO()
+    is_odd = any("\r" in str(field) for row in rows for field in row)
+    quoting = csv.QUOTE_NONNUMERIC if is_odd else csv.QUOTE_MINIMAL
+    csv.writer(stream, lineterminator="\n", quoting=quoting).writerows(rows)
     return stream.getvalue()
 
 
