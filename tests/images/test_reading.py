@@ -276,6 +276,12 @@ def test_damaged_exif_data_are_no_damage(form, exif):
     assert read_rgb(data, "a", upright=True).size == (24, 16)
 
 
+def test_heic_is_told_by_its_bytes_and_another_film_is_not_taken_for_it():
+    for brand, message in ((b"heic", "HEIC needs Pillow's plug-in"), (b"isom", "not an image")):
+        with pytest.raises(DataError, match=rf"^a\.jpg: {message}"):
+            open_image(b"\0\0\0\x18ftyp" + brand + bytes(40), "a.jpg")
+
+
 def test_a_pngs_texts_have_no_say_in_its_pixels():
     texts = PngImagePlugin.PngInfo()
     for packed in (False, True):

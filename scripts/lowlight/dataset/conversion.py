@@ -236,9 +236,11 @@ def _check_names(images, flatten):
         name = converted_name(file.name, flatten)
         other = by_name.setdefault(name_key(name), file)
         if other is not file:
-            remedy = "Rename or remove one" if flatten else "Rename one, or give --flatten"
-            folders = "" if flatten else f" ({converted_name(file.name, True)})"
+            flat, other_flat = (converted_name(one.name, True) for one in (file, other))
+            remedy = "Rename or remove one"
+            if name_key(flat) != name_key(other_flat):
+                remedy = f"Rename one, or give --flatten ({flat})"
             raise DataError(
                 f"{file.place}: has the same stem as {other.name}, and both would become {name}.\n"
-                f"  {remedy}{folders}; nothing was written."
+                f"  {remedy}; nothing was written."
             )

@@ -27,6 +27,7 @@ _FORMATS = "JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "AVIF"
 _LARGE = 16_000_000  # pixels; larger images are decoded one at a time, to bound the memory
 _ONE_LARGE = multiprocessing.get_context("fork").RLock()  # forks share it
 _PNG = b"\x89PNG\r\n\x1a\n"
+_HEIC_BRANDS = b"heic", b"heix", b"hevc", b"mif1"
 _XMP = b"XML:com.adobe.xmp\0\0"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -109,7 +110,8 @@ def _keep_stored(image):
 
 def _heif(data, place):
     """Returns the name of the format where data are HEIC's, and teaches Pillow to read it."""
-    if data[4:8] != b"ftyp" or data[8:12] in (b"avif", b"avis"):
+    brands = data[8:64] if data[4:8] == b"ftyp" else b""
+    if b"avif" in brands or not any(brand in brands for brand in _HEIC_BRANDS):
         return ()
     try:
         importlib.import_module("pillow_heif").register_heif_opener()
