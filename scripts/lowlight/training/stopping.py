@@ -59,7 +59,8 @@ class Fetcher:
         """Takes an iterable of batches, and the TrainingSignals that end a wait."""
         self._wanted, self._fetched = queue.SimpleQueue(), queue.SimpleQueue()
         self._signals = signals
-        threading.Thread(target=self._fetch, args=(iter(batches),), daemon=True).start()
+        self._thread = threading.Thread(target=self._fetch, args=(iter(batches),), daemon=True)
+        self._thread.start()
 
     def _fetch(self, iterator):
         while self._wanted.get():
@@ -85,5 +86,6 @@ class Fetcher:
                 return None
 
     def close(self):
-        """Ends the thread, unless it waits for a batch."""
+        """Ends the thread, and with it the iterator, unless it waits for a batch."""
         self._wanted.put(False)
+        self._thread.join(_PATIENCE)
