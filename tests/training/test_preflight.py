@@ -503,3 +503,10 @@ def test_a_config_that_cannot_be_read_is_told_where_and_what(tmp_path, text, mes
     (tmp_path / "x.config").write_bytes(text)
     with pytest.raises(DataError, match=f"x.config{message}|x.config: {message}"):
         tfod.read_config(tmp_path / "x.config")
+
+
+def test_a_byte_order_mark_before_a_config_is_none_of_it(tmp_path):
+    from lowlight.tfod import model as tfod
+
+    (tmp_path / "x.config").write_text("\ufefftrain_config { batch_size: 3 }", "utf-8")
+    assert tfod.read_config(tmp_path / "x.config").train_config.batch_size == 3

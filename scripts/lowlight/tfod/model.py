@@ -37,10 +37,11 @@ def read_config(path):
     """
     data = existing_file(path, "Check --pipeline_config_path.").read_bytes()
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path}: not a text file in UTF-8 ({error}).\n  configs/ holds configs that work."
+            f"{path}: not a text file in UTF-8 ({error}).\n"
+            "  Save it as UTF-8; configs/ holds configs that work."
         ) from error
     try:
         # Sample configs of TFOD hold extensions that only Google has; `check_config` sees the rest.
@@ -52,7 +53,7 @@ def read_config(path):
         detail = re.sub(r"^.*': (?=Enum type)", "", detail)  # the line once more
         raise DataError(
             f"{place}: {detail}{_nearest_name(detail)}\n"
-            "  Correct the config; configs/ holds one that works."
+            "  Correct the config, with plain quotes and / in paths; configs/ holds one that works."
         ) from error
 
 

@@ -168,7 +168,7 @@ def read_shapes(prefix, path=None):
     Raises:
         DataError: there is none, or it is damaged.
     """
-    if not Path(f"{prefix}.index").is_file():
+    if Path(f"{prefix}.meta").is_file() or not Path(f"{prefix}.index").is_file():
         raise DataError(
             f"{path}: no checkpoint {prefix}.index to start from (fine_tune_checkpoint).\n"
             f"  {_how_to_name(prefix) or zoo.how_to_get_checkpoint(prefix)}"
@@ -181,7 +181,7 @@ def read_shapes(prefix, path=None):
 
 def _how_to_name(given):
     """Returns the remedy for what isn't a checkpoint's prefix, but leads to one; else ""."""
-    given = Path(given)
+    given = Path(str(given).replace("\\", "/"))
     folders = [given, given / "checkpoint", given.parent / "checkpoint"]
     near = [given.with_name(re.sub(r"\.(index|data-\d+-of-\d+)$", "", given.name))]
     near += [path.with_suffix("") for folder in folders for path in folder.glob("*.index")]
