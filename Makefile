@@ -93,7 +93,7 @@ $(SAMPLE)/describe.html: $(SAMPLE)/.records scripts/describe_data.py configs/sam
 	$(PY) scripts/describe_data.py --data_dir=$(SAMPLE) --config=configs/sample.config --output=$@
 	@touch $@
 
-# A run of other records or another config is begun anew; one that was interrupted is gone on with.
+# A run of other records or another config starts over; one that was interrupted is continued.
 $(RUN)/.trained: $(SAMPLE)/.records configs/sample.config
 	@for input in $^; do test $(RUN)/pipeline.config -nt $$input || rm -rf $(RUN); done
 	$(PY) scripts/train.py --pipeline_config_path=configs/sample.config --model_dir=$(RUN) \

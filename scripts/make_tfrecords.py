@@ -7,7 +7,7 @@ than ExDark's: a name a line, in the order of the ids from 1. --split=random put
 of the images into train and the rest into test, and the same share of each class, lighting and
 location; near-duplicate photographs come into the same part. --split=official takes ExDark's own
 train, val and test; a path is that of a split.csv. These two stay as they are, and near-duplicates
-that lie in several parts are told. --shards deals each part to several files, and --verify reads
+that lie in several parts are listed. --shards deals each part to several files, and --verify reads
 the records back. All files appear together, when all are whole.
 """
 

@@ -59,3 +59,11 @@ def test_prose_keeps_to_100_columns(page):
 
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 220
+
+
+def test_the_modules_that_the_docs_name_are_those_of_the_house():
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|", (ROOT / "docs/development.md").read_text(), re.M)
+    packages = {name: set(re.findall(r"`(\w+)`", text)) for name, text in rows}
+    for name, named in packages.items():
+        folder = ROOT / "scripts" / "lowlight" / name
+        assert named == {path.stem for path in folder.glob("*.py")} - {"__init__"}, name

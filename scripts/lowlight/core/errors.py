@@ -17,7 +17,7 @@ class DataError(Exception):
 
 
 def join_errors(errors, rest=""):
-    """Returns one DataError that names several, so that all can be mended in one go.
+    """Returns one DataError that names several, so that all can be corrected in one go.
 
     Args:
         errors: at least one DataError; the first 20 are shown and the others counted.

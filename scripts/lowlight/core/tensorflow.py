@@ -18,7 +18,7 @@ def prepare_tensorflow() -> None:
     Keras 2 is what TFOD's layers are, and spares the import of Keras 3. TensorFlow's C++ side then
     logs errors only; without an NVIDIA driver not even those, which all say that there is no GPU.
     A TF_CPP_MIN_LOG_LEVEL that is set already stays. What TensorFlow 2.21 logs while it is imported
-    doesn't heed it, and is dropped unless the level is 0.
+    ignores it, and is dropped unless the level is 0.
     """
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     has_gpu_driver = Path("/proc/driver/nvidia/version").exists()

@@ -91,7 +91,7 @@ def parse_coco(data, place):
     Raises:
         DataError: not such a file; a key that is missing or of another type, an id twice, an image
             or category that isn't there, a size that isn't over 0, a box turned inside out. The
-            first errors of a kind are told together.
+            first errors of a kind are reported together.
     """
     whole = _load(data, place)
     images = _items(whole, "images", place, _image)

@@ -161,7 +161,7 @@ def find_leaks(groups, rows):
 def describe_duplicates(groups, leaks, most=3):
     """Returns lines for a summary: how many groups there are, and which lie in several parts."""
     where = f"{len(leaks)} of them in several parts" if leaks else "each in one part"
-    plural = "s" * (len(groups) != 1)
+    plural = "" if len(groups) == 1 else "s"
     count = sum(map(len, groups))
     lines = [f"near-duplicates: {len(groups)} group{plural} of {count} images, {where}"]
     for group in leaks[:most]:

@@ -26,7 +26,7 @@ class ConvertedRow(NamedTuple):
     orientation: int  # EXIF's, 1 where there is none
     source_sha256: str  # of its bytes in the source, in hexadecimal
     sha256: str  # of the RGB JPEG's
-    phash: str  # of the RGB JPEG, as `perceptual_hash.hash_image` gives it; "" where it is damaged
+    phash: str  # of the RGB JPEG, as `duplicates.hash_image` gives it; "" where it is damaged
 
 
 class ImageRow(NamedTuple):

@@ -68,7 +68,7 @@ class Detector:
             most_iou: of two boxes of a class that overlap more, the better remains; by default as
                 the model was trained to be used.
             most: detections in an image; by default as the model says.
-            tta, tile: look at an image several times, as `views.views_of` says.
+            tta, tile: look at an image several times, as `detections.views_of` says.
             batch_size: images, or views of them, that the network takes at a time; by default as
                 the engine says.
 

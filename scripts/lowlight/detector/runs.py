@@ -70,7 +70,7 @@ def latest_checkpoint(folder) -> str | None:
     counts. Without that file it is the checkpoint that is there, if it is the only one.
 
     Raises:
-        DataError: there are checkpoints, but none that is told to be the newest.
+        DataError: there are checkpoints, but none is marked as the newest.
     """
     folder = Path(folder)
     present = {path.stem for path in folder.glob("ckpt-*.index")}

@@ -71,7 +71,7 @@ def watch_checkpoints(run_dir: Path, timeout: float, poll: float = _POLL) -> Ite
 
 
 def _has_ended(run_dir):
-    """Says whether run.json tells of an end, which a training that continues takes back."""
+    """Says whether run.json holds an end, which a training that continues takes back."""
     try:
         return json.loads((run_dir / "run.json").read_text("utf-8"))["sessions"][-1]["ended"]
     except (OSError, ValueError, LookupError, TypeError):

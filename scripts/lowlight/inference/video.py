@@ -148,7 +148,7 @@ class Video:
         return max(round(self._length * self.rate), 1)
 
     def frames(self):
-        """Yields each Frame that can be decoded; what can't be is left out, and `damage` tells."""
+        """Yields each Frame that can be decoded; `damage` says what was left out."""
         number, sound, last = 0, [], None
         for packet in self._packets():
             if packet is not None and packet.stream.index != self._film.index:

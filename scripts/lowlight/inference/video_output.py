@@ -43,7 +43,7 @@ def sound_left_out(video) -> str:
 
 @contextlib.contextmanager
 def plain_errors(source):
-    """Turns what FFmpeg refuses to write, as odd sound, into a DataError that names the source."""
+    """Turns what FFmpeg refuses to write, such as unusual sound, into a DataError of the source."""
     try:
         yield
     except load_av().error.FFmpegError as error:

@@ -113,7 +113,8 @@ def _check_boxes_only(kind, model, path):
     if kind == "faster_rcnn":
         head = model.second_stage_box_predictor.mask_rcnn_box_predictor
         found += ["predict_instance_masks"] if head.predict_instance_masks else []
-        found += [f"number_of_stages: {model.number_of_stages}"] * (model.number_of_stages != 2)
+        if model.number_of_stages != 2:
+            found.append(f"number_of_stages: {model.number_of_stages}")
     if found:
         raise DataError(
             f"{path}: {found[0]} needs more than the boxes that the records hold.\n"

@@ -194,6 +194,6 @@ def normalized(module, image):
 
 
 def preprocessed(module, image):
-    """Returns an image, uint8 [H, W, 3], as a model's network takes it, and its shape therein."""
+    """Returns an image, uint8 [H, W, 3], as a model's network takes it, and its shape there."""
     images, shapes = module._model.preprocess(tf.constant(image[np.newaxis], tf.float32))
     return images.numpy()[0], shapes.numpy()[0]

@@ -1,7 +1,7 @@
 """What TFOD 2 (last released in 2022) needs to run on today's TensorFlow, one function a repair.
 
 `tfod` calls `apply` before it imports `object_detection`. Each repair first looks whether its
-cause is there, steps aside (returns False) where it is gone, and else mends it at run time
+cause is there, steps aside (returns False) where it is gone, and else repairs it at run time
 (returns True); nothing in site-packages is edited.
 """
 
@@ -31,7 +31,7 @@ def legacy_keras():
     """Makes tf.keras Keras 2.
 
     Broke with TensorFlow 2.16, whose tf.keras is Keras 3: TFOD's models are Keras 2 layers.
-    tf-keras keeps Keras 2 alive, for whoever sets TF_USE_LEGACY_KERAS before tf.keras is first
+    tf-keras keeps Keras 2 alive, where TF_USE_LEGACY_KERAS is set before tf.keras is first
     touched. Can go when TFOD is ported to Keras 3.
     """
     os.environ["TF_USE_LEGACY_KERAS"] = "1"

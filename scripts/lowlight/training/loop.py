@@ -195,7 +195,9 @@ class TrainingLoop:
         parts = {_WORDS.get(name, name.removeprefix("Loss/")): values[name] for name in names}
         order = [word for word in dict.fromkeys((*_WORDS.values(), *parts)) if word in parts]
         shown = [f"{word} {float(parts[word]):.4f}" for word in order]
-        text = f"loss {float(values[_TOTAL]):.4f}{' = ' * bool(shown)}{' + '.join(shown)}"
+        text = f"loss {float(values[_TOTAL]):.4f}"
+        if shown:
+            text += f" = {' + '.join(shown)}"
         text += f", lr {float(values['learning_rate']):.5f}"
         if self._shown is not None and self._shown.steps < self.totals.steps:
             rates = self.totals.rates(self._shown, self._batch_size)

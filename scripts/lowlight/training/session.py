@@ -43,14 +43,14 @@ class Session:
             config_path: the pipeline config's.
             config: TrainEvalPipelineConfig, as read from there.
             num_steps: the step to train to.
-            options: training.Options.
+            options: train.Options.
         """
         self.dir, self._config_path, self._options = run_dir, config_path, options
         self._given, self._num_steps = config, num_steps
         self._config = tfod_training.final_config(config, num_steps)
 
     def check(self, replicas):
-        """Checks what the training needs and tells it; raises DataError where it won't work."""
+        """Checks what the training needs and prints it; raises DataError where it won't work."""
         lines = preflight(
             self._given,
             self._config_path,
@@ -67,11 +67,11 @@ class Session:
 
         Args:
             strategy: tf.distribute strategy.
-            workers: workers.Workers of it.
+            workers: train.Workers of it.
             signals: stopping.TrainingSignals.
 
         Raises:
-            DataError, Interrupted: as `training.train_run`.
+            DataError, Interrupted: as `train.train_run`.
         """
         checkpoint, done = self._find_checkpoint(workers)
         record = RunRecord(self.dir)
@@ -141,7 +141,7 @@ class Session:
         """Returns (prefix or None, step) of the checkpoint that every worker continues from."""
         checkpoint = newest_whole_checkpoint(self.dir) if workers.is_chief else None
         done = checkpoint_step(checkpoint) if checkpoint else 0
-        chiefs = workers.from_chief(done)  # it has mended the folder by now, where that was needed
+        chiefs = workers.from_chief(done)  # it has put the folder right by now
         if not workers.is_chief:
             checkpoint = latest_checkpoint(self.dir)
             done = checkpoint_step(checkpoint) if checkpoint else 0
@@ -153,7 +153,7 @@ class Session:
         return checkpoint, done
 
     def _changes(self, checkpoint, record, data):
-        """Returns, as lines, what differs from the session before, and tells it.
+        """Returns, as lines, what differs from the session before, and prints it.
 
         Raises:
             DataError: the run's checkpoints are of another config.

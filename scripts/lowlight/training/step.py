@@ -33,7 +33,7 @@ def make_train_step(model, config, optimizer, strategy, mixed_precision=None, se
     Args:
         model: the detection model.
         config: TrainEvalPipelineConfig.
-        optimizer: as of `build_optimizer`.
+        optimizer: as of `tfod_training.build_optimizer`.
         strategy: the tf.distribute strategy that all of them were made under.
         mixed_precision: what `choose_precision` returned before the model was built. With
             "float16" the optimizer is the one with loss scaling.
