@@ -61,8 +61,8 @@ BAD_CONFIGS = {
         f'fine_tune_checkpoint: "checkpoint/{ZOO}/checkpoint/ckpt-0"\n  {START}',
         [
             "fine_tune_checkpoint",
-            f"curl -L http://download.tensorflow.org/models/object_detection/tf2/20200711/{ZOO}.tar.gz"
-            " | tar -xz -C checkpoint",
+            f"tf2/20200711/{ZOO}.tar.gz",
+            f"tar -xzf checkpoint/{ZOO}.tar.gz -C checkpoint",
         ],
     ),
     "no other checkpoint": (
@@ -242,7 +242,7 @@ def test_evaluation_names_records_that_are_not_there(data_dir):
 
     (data_dir / "saved_model.pb").write_bytes(b"")
     with pytest.raises(DataError, match=r"nowhere\*: no such record file"):
-        evaluate_model(data_dir, ["nowhere*"], data_dir / "label_map.txt")
+        evaluate_model(data_dir, records=["nowhere*"], label_map_path=data_dir / "label_map.txt")
 
 
 def picture(folder):
