@@ -132,13 +132,18 @@ def checkpoint_step(prefix, unknown=None):
 
     Args:
         prefix: the checkpoint's.
-        unknown: what to return for a checkpoint without a step; None raises.
+        unknown: what to return for a checkpoint without a step, and where TensorFlow, which reads
+            it, isn't installed; None raises.
 
     Raises:
         DataError: the checkpoint can't be read, or isn't one of TFOD's training loop.
     """
-    import tensorflow as tf  # here, since exports are found without it
-
+    try:
+        import tensorflow as tf  # here, since exports are found without it
+    except ImportError:
+        if unknown is None:
+            raise
+        return unknown
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         if unknown is not None and not reader.has_tensor(_STEP):
