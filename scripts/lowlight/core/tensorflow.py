@@ -46,6 +46,14 @@ def is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+_silenced = []  # standard error's descriptors, kept while `silent_stderr` drops what is written
+
+
+def real_stderr() -> int:
+    """Returns the descriptor of standard error, also within `silent_stderr`."""
+    return _silenced[0] if _silenced else 2
+
+
 @contextlib.contextmanager
 def silent_stderr():
     """Drops what is written to standard error meanwhile, by TensorFlow's C++ side too.
@@ -55,10 +63,12 @@ def silent_stderr():
     sys.stderr.flush()
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
+        _silenced.append(stderr)
         os.dup2(nothing, 2)
         yield
     finally:
         os.dup2(stderr, 2)
+        _silenced.remove(stderr)
         os.close(stderr)
         os.close(nothing)
 

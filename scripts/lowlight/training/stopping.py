@@ -9,6 +9,7 @@ import sys
 import threading
 
 from lowlight.core.errors import Interrupted, Signals
+from lowlight.core.tensorflow import real_stderr
 
 STOPPING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP  # what ends a training
 _PATIENCE = 2.0  # seconds that a training told to stop waits for its next batch
@@ -39,7 +40,7 @@ class TrainingSignals(Signals):
             self.at_end(str(interrupted))
         with contextlib.suppress(Exception):
             sys.stdout.flush()
-            print(f"\n{interrupted} {interrupted.again}", file=sys.stderr, flush=True)
+            os.write(real_stderr(), f"\n{interrupted} {interrupted.again}\n".encode())
         os._exit(128 + interrupted.number)
 
 
