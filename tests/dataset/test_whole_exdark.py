@@ -32,14 +32,14 @@ STRAYS = ".DS_Store", "Chair/2015_03019.png~", "Dog/._2015_05337.jpeg"
 
 @functools.cache
 def blank(form, mode, size, turned=False):
-    """Returns the bytes of a black image."""
+    """Returns the bytes of an image of one dark colour; an all black one would be named."""
     exif = Image.Exif()
     if turned:
         exif[0x0112] = 6
     stream = io.BytesIO()
-    Image.new(mode, size).save(
-        stream, form, exif=exif, **({"quality": 1} if form == "JPEG" else {})
-    )
+    colour = {"L": 60, "RGBA": (40, 60, 80, 255)}.get(mode, (40, 60, 80))
+    options = {"quality": 1} if form == "JPEG" else {}
+    Image.new(mode, size, colour).save(stream, form, exif=exif, **options)
     return stream.getvalue()
 
 

@@ -289,7 +289,7 @@ def test_images_that_cannot_be_read_are_named_and_the_others_are_done(inference,
     assert done.returncode == 1
     assert f"error: {pictures / 'broken.jpg'}: not an image" in done.stderr
     assert f"\n{pictures / 'cut.jpg'}: damaged or cut short" in done.stderr
-    assert f"\n{pictures / 'gone.jpg'}: No such file" in done.stderr
+    assert f"\n{pictures / 'gone.jpg'}: a link without a file" in done.stderr
     assert f"\n{pictures / 'thread.png'}: 1x3000 pixels can't be resized" in done.stderr
     assert "The other 3 images are done." in done.stderr
     assert "Traceback" not in done.stderr

@@ -14,19 +14,19 @@ _POLL = 5.0  # seconds between two looks
 _SAY_SO = 60.0  # seconds of waiting after which that is said, again and again
 
 
-def watch_run(run_dir, timeout: float, **options) -> None:
+def watch_run(model_dir, timeout: float, **options) -> None:
     """Scores a run's newest checkpoint, and then each new one until the training ends.
 
     Args:
-        run_dir: the run's folder.
+        model_dir: the folder that the checkpoints come to.
         timeout: as `watch_checkpoints` takes it; 0 scores the newest alone.
         options: as `evaluation.evaluate_model` takes them.
 
     Raises:
         DataError: no such folder, no checkpoint in it in time, or as `evaluate_model`.
     """
-    for _ in watch_checkpoints(existing_dir(run_dir, "model_dir"), timeout):
-        evaluate_model(run_dir, **options)
+    for _ in watch_checkpoints(existing_dir(model_dir, "model_dir"), timeout):
+        evaluate_model(model_dir, **options)
 
 
 def watch_checkpoints(run_dir: Path, timeout: float, poll: float = _POLL) -> Iterator[str]:
