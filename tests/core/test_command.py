@@ -196,3 +196,14 @@ def test_a_bug_keeps_its_traceback(run_main, statement):
 def test_a_flags_value_out_of_range_is_named(run_main, value):
     message = message_of(run_main("pass", f"--steps={value}"))
     assert message.startswith(f"error: flag --steps={value}: ")
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_step_ends_before_python_takes_itself_down(run_main, status):
+    told = "print, 'what was registered is done'"
+    late = "type('', (), {'__del__': lambda self: print('too late')})()"
+    run = run_main(
+        f"import atexit; globals()['late'] = {late}; atexit.register({told}); return {status}"
+    )
+    assert (run.returncode, run.stderr) == (status, "")
+    assert run.stdout == "what was registered is done\n"

@@ -1,5 +1,7 @@
 """Runs a script's main: flags in, DataError out as one plain message."""
 
+import atexit
+import contextlib
 import errno
 import functools
 import os
@@ -42,7 +44,8 @@ def run(main, takes_arguments=False):
     """
 
     def start(argv):
-        _exit_plainly(functools.partial(main, argv[1:]) if takes_arguments else main)
+        with _ended_at_once():
+            _exit_plainly(functools.partial(main, argv[1:]) if takes_arguments else main)
 
     app.run(start, flags_parser=lambda argv: _parse_flags(argv, takes_arguments))
 
@@ -80,6 +83,30 @@ def _parse_flags(argv, takes_arguments):
 def _flag_message(error):
     missing = re.match(r"flag --(\w+)=None: .* other than None", str(error))
     return f"missing flag --{missing[1]}" if missing else str(error)
+
+
+@contextlib.contextmanager
+def _ended_at_once():
+    """Ends the process with what sys.exit says, as soon as everything else registered is done.
+
+    A thread that TensorFlow leaves behind aborts the process if it comes back while Python (before
+    3.14) takes itself down.
+    """
+    statuses = []
+
+    def end():
+        if statuses:
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(statuses[0])
+
+    atexit.register(end)  # the first registered is the last called
+    try:
+        yield
+    except SystemExit as status:
+        statuses.append(status.code or 0)
+        raise
 
 
 def _exit_plainly(main):

@@ -87,6 +87,9 @@ class Fetcher:
                 return None
 
     def close(self):
-        """Ends the thread, and with it the iterator, unless it waits for a batch."""
+        """Ends the thread, and with it the iterator. Not to be called while it waits for a batch.
+
+        A thread that still was inside TensorFlow when Python ends would abort the process.
+        """
         self._wanted.put(False)
-        self._thread.join(_PATIENCE)
+        self._thread.join()
