@@ -105,7 +105,7 @@ def test_a_run_is_scored_with_the_averages_of_its_weights_where_its_config_says_
 
 
 def test_each_loop_goes_on_with_what_the_other_began(run_dir):
-    from lowlight.detector.runs import checkpoint_step, latest_checkpoint
+    from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
 
     assert checkpoint_step(latest_checkpoint(run_dir)) == 7
     assert sorted(losses_of(run_dir)) == [1, 2, 3, 4, 5, 6, 7]
@@ -122,7 +122,7 @@ def test_a_schedule_begun_anew_stays_so_when_the_same_command_goes_on(run_dir):
 
 
 def test_an_evaluation_along_the_way_keeps_the_best_and_shows_what_was_found(run_dir):
-    from lowlight.detector.runs import checkpoint_step, latest_checkpoint
+    from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
 
     evaluations = json.loads((run_dir / "run.json").read_text())["evaluations"]
     assert [one["step"] for one in evaluations] == [3, 4]
@@ -224,7 +224,7 @@ def test_a_training_told_to_stop_while_it_traces_its_first_step_ends_at_once(
 def test_a_killed_run_goes_on_without_its_damaged_newest_checkpoint_and_ends_well_when_told_to(
     tmp_path, run_script
 ):
-    from lowlight.detector.runs import checkpoint_step, latest_checkpoint
+    from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
 
     config, run_dir, log = write_tiny_data(tmp_path), tmp_path / "run", tmp_path / "log"
     flags = "--num_train_steps=100000", "--checkpoint_every_n=20", "--summarize_every_n=1000"

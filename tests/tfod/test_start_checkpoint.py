@@ -155,3 +155,12 @@ def test_classes_that_the_detector_lacks_and_bases_without_weights_are_refused(
         "cat.txt",
         "owl.txt",
     ]
+
+
+def test_of_a_run_that_was_moved_the_newest_checkpoint_is_the_base(tmp_path):
+    from lowlight.tfod.start_checkpoint import _checkpoint_in
+
+    for name in ("ckpt-1.index", "ckpt-2.index"):
+        (tmp_path / name).touch()
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/content/drive/run/ckpt-1"\n')
+    assert _checkpoint_in(tmp_path) == str(tmp_path / "ckpt-1")

@@ -77,7 +77,7 @@ class Run:
 
 def steps_kept(run_dir):
     """Returns the steps of a run's checkpoints."""
-    from lowlight.detector.runs import checkpoint_step
+    from lowlight.core.checkpoint_files import checkpoint_step
 
     return sorted(checkpoint_step(path.with_suffix("")) for path in run_dir.glob("ckpt-*.index"))
 

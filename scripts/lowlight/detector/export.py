@@ -4,11 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
+from lowlight.core.checkpoint_files import checkpoint_step
 from lowlight.core.errors import DataError
 from lowlight.core.files import output_dir
 from lowlight.detector.network import keep_network, kept_folder, onnx_path
 from lowlight.detector.onnx_export import check_installed, convert_network, whole_model
-from lowlight.detector.runs import CONFIG, Model, checkpoint_step, record_source
+from lowlight.detector.runs import CONFIG, Model, record_source
 from lowlight.detector.tracing import trace_network
 from lowlight.tfod import model as tfod
 

@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir
 
 CONFIG = "pipeline.config"
 BEST = "best"  # in a run's folder: its best checkpoint, in the form of a run
-_STEP = "step/.ATTRIBUTES/VARIABLE_VALUE"
-_STATE = re.compile(r'^\s*model_checkpoint_path:\s*"([^"]*)"', re.MULTILINE)
 _SOURCE = "assets.extra/checkpoint.json"  # in a SavedModel: what it was made from
 
 
@@ -63,32 +62,6 @@ class Model(NamedTuple):
         return int(found[1]) if found else None
 
 
-def latest_checkpoint(folder) -> str | None:
-    """Returns the prefix of a folder's newest checkpoint, None where it has none.
-
-    The folder may have been moved: of the path that its `checkpoint` file names the last part
-    counts. Without that file it is the checkpoint that is there, if it is the only one.
-
-    Raises:
-        DataError: there are checkpoints, but none is marked as the newest.
-    """
-    folder = Path(folder)
-    present = {path.stem for path in folder.glob("ckpt-*.index")}
-    state = folder / "checkpoint"
-    if state.is_file():
-        found = _STATE.search(state.read_text("utf-8", errors="replace"))
-        name = Path(found[1]).name if found else ""
-    else:
-        name = min(present) if len(present) == 1 else ""
-    if name and (folder / f"{name}.index").is_file():
-        return str(folder / name)
-    if present:
-        raise DataError(
-            f"{state}: doesn't name a checkpoint that is there.\n  {how_to_go_back(folder)}"
-        )
-    return None
-
-
 def record_source(saved_model, prefix, step: int):
     """Notes in a SavedModel from which checkpoint of which training step it was made."""
     path = Path(saved_model) / _SOURCE
@@ -108,52 +81,6 @@ def _read_source(saved_model):
 def _digest(prefix):
     """Returns the SHA-256 of a checkpoint's index, which holds a checksum of each weight."""
     return hashlib.sha256(Path(f"{prefix}.index").read_bytes()).hexdigest()
-
-
-def how_to_go_back(folder, unwanted=None):
-    """Returns the remedy that makes another checkpoint of a run its newest.
-
-    Args:
-        folder: the run's.
-        unwanted: prefix of the checkpoint that is not to be taken.
-    """
-    names = {path.stem for path in Path(folder).glob("ckpt-*.index")}
-    names = sorted(names - {Path(unwanted or "").name}, key=lambda name: (len(name), name))
-    if not names:
-        return "There is no other; remove the folder and begin anew."
-    return (
-        f"There {'are' if names[1:] else 'is'} {', '.join(names)}. To go on from {names[-1]}:\n"
-        f"    echo 'model_checkpoint_path: \"{names[-1]}\"' > {folder}/checkpoint"
-    )
-
-
-def checkpoint_step(prefix, unknown=None):
-    """Returns the training step at which a checkpoint was saved.
-
-    Args:
-        prefix: the checkpoint's.
-        unknown: what to return for a checkpoint without a step, and where TensorFlow, which reads
-            it, isn't installed; None raises.
-
-    Raises:
-        DataError: the checkpoint can't be read, or isn't one of TFOD's training loop.
-    """
-    try:
-        import tensorflow as tf  # here, since exports are found without it
-    except ImportError:
-        if unknown is None:
-            raise
-        return unknown
-    try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        if unknown is not None and not reader.has_tensor(_STEP):
-            return unknown
-        return int(reader.get_tensor(_STEP))
-    except (tf.errors.OpError, ValueError, KeyError, IndexError, RuntimeError) as error:
-        raise DataError(
-            f"{prefix}: damaged, or not a checkpoint of a training run.\n"
-            f"  {how_to_go_back(Path(prefix).parent, prefix)}"
-        ) from error
 
 
 def check_classes(model, names, label_map_path):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from google.protobuf import text_format
 
+from lowlight.core.checkpoint_files import latest_checkpoint
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_dir, output_dir, write_text
 from lowlight.core.tensorflow import plain_message
@@ -204,7 +205,7 @@ def _checkpoint_in(base):
     """Returns the prefix of an unpacked archive's checkpoint, or of a run's newest."""
     if (base / "checkpoint").is_dir():
         return zoo.checkpoint_in(base)
-    prefix = tf.train.latest_checkpoint(str(base))
+    prefix = latest_checkpoint(base)
     if prefix is None:
         raise DataError(f"{base}: no checkpoint.\n  Name a zoo archive's folder or a run.")
     return prefix

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from lowlight.core.checkpoint_files import how_to_go_back
 from lowlight.core.errors import DataError, Interrupted, signal
-from lowlight.detector.runs import how_to_go_back
 from lowlight.training.checkpoints import LOST_WORKER
 from lowlight.training.stopping import Fetcher
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import tensorflow as tf
 from google.protobuf import text_format
 
+from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
 from lowlight.core.errors import DataError, Interrupted
 from lowlight.core.files import write_text
 from lowlight.core.parallel import Progress
 from lowlight.dataset.classes import read_label_map
-from lowlight.detector.runs import CONFIG, checkpoint_step, latest_checkpoint
+from lowlight.detector.runs import CONFIG
 from lowlight.tfod import model as tfod
 from lowlight.tfod import training as tfod_training
 from lowlight.training.checkpoints import Checkpoints, newest_whole_checkpoint
