@@ -256,7 +256,7 @@ def test_a_killed_run_goes_on_without_its_damaged_newest_checkpoint_and_ends_wel
     assert f"warning: {newest}: " in printed
     assert f"step {step} to 100000" in printed
     reached = checkpoint_step(latest_checkpoint(run_dir))
-    assert f"(step {reached}). Run the same command again to go on." in printed
+    assert f"(step {reached}). Run the same command again to continue." in printed
     assert second.returncode == 1
     assert f"error: {run_dir}: is being trained already, by process {process.pid}" in second.stderr
     session = json.loads((run_dir / "run.json").read_text())["sessions"][-1]

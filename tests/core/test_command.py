@@ -171,7 +171,7 @@ def test_an_interrupted_run_ends_with_130_and_no_traceback(run_main):
 def test_a_run_that_kept_what_it_had_made_ends_with_the_signals_status(run_main, name, status):
     statement = "import signal; from lowlight.core.errors import Interrupted; "
     run = run_main(f"{statement}raise Interrupted(signal.{name}, 'Kept: ckpt-2.')")
-    message = f"\ninterrupted by {name}. Kept: ckpt-2. Run the same command again to go on.\n"
+    message = f"\ninterrupted by {name}. Kept: ckpt-2. Run the same command again to continue.\n"
     assert (run.returncode, run.stdout, run.stderr) == (status, "", message)
 
 

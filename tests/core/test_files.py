@@ -4,7 +4,7 @@ import tempfile
 
 import pytest
 
-from lowlight.core.errors import DataError, join_errors, name_some
+from lowlight.core.errors import DataError, format_count, join_errors, name_some
 from lowlight.core.files import (
     existing_dir,
     existing_file,
@@ -199,3 +199,14 @@ def test_errors_are_told_together_up_to_twenty():
 )
 def test_five_names_are_shown_and_the_others_counted(names, text):
     assert name_some(names) == text
+
+
+def test_a_count_of_one_is_singular():
+    counts = (0, "box"), (1, "box"), (2, "box"), (1, "image"), (2, "image")
+    assert [format_count(*count) for count in counts] == [
+        "0 boxes",
+        "1 box",
+        "2 boxes",
+        "1 image",
+        "2 images",
+    ]

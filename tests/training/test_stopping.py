@@ -43,7 +43,7 @@ def test_a_signal_before_the_first_step_ends_the_process_whatever_catches_errors
     reason = f"interrupted by {signal.Signals(number).name}."
     assert process.returncode == status
     assert out == f"record: {reason}\n"
-    assert err == f"\n{reason} Run the same command again to go on.\n"
+    assert err == f"\n{reason} Run the same command again to continue.\n"
 
 
 def test_a_hangup_that_is_ignored_as_under_nohup_stays_so():

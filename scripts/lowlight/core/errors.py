@@ -36,13 +36,20 @@ def name_some(names, most=5):
     return ", ".join(names[:most]) + more
 
 
+def format_count(number: int, what: str) -> str:
+    """Returns how many there are of something: "1 box", "2 boxes"."""
+    if number == 1:
+        return f"{number} {what}"
+    return f"{number} {what}{'es' if what.endswith('x') else 's'}"
+
+
 class Interrupted(BaseException):  # noqa: N818 - as KeyboardInterrupt, it is no error
     """A step that was told to stop, and has kept what it had made.
 
     No Exception, so that what takes any error of TensorFlow's for a bad model doesn't take this.
     """
 
-    def __init__(self, number, kept="", again="Run the same command again to go on."):
+    def __init__(self, number, kept="", again="Run the same command again to continue."):
         """Takes the signal's number, a sentence about what was kept, and one about what to do."""
         super().__init__(f"interrupted by {signal.Signals(number).name}.{kept and ' '}{kept}")
         self.number, self.again = number, again

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from lowlight.core.errors import format_count
 from lowlight.core.parallel import Progress, map_in_processes
 from lowlight.dataset.tables import converted_images
 from lowlight.images.reading import grey_thumbnail, read_jpeg
@@ -161,9 +162,8 @@ def find_leaks(groups, rows):
 def describe_duplicates(groups, leaks, most=3):
     """Returns lines for a summary: how many groups there are, and which lie in several parts."""
     where = f"{len(leaks)} of them in several parts" if leaks else "each in one part"
-    plural = "" if len(groups) == 1 else "s"
     count = sum(map(len, groups))
-    lines = [f"near-duplicates: {len(groups)} group{plural} of {count} images, {where}"]
+    lines = [f"near-duplicates: {format_count(len(groups), 'group')} of {count} images, {where}"]
     for group in leaks[:most]:
         lines.append("  " + ", ".join(f"{name} ({split})" for name, split in group.items()))
     if len(leaks) > most:

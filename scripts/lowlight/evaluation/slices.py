@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lowlight.core.errors import format_count
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS
 from lowlight.evaluation.matching import AREAS, Matches, Ranked, match, pair_boxes
 from lowlight.evaluation.metrics import accumulate, lie_in_areas, tally_classes
@@ -134,9 +135,8 @@ class Slice(NamedTuple):
         """Says why the numbers mean nothing, "" where they do."""
         if not self.boxes:
             return "no boxes"
-        images = f"{self.images} image" + ("s" if self.images != 1 else "")
-        boxes = f"{self.boxes} box" + ("es" if self.boxes != 1 else "")
-        few = [text for text, n in ((images, self.images), (boxes, self.boxes)) if n < LEAST]
+        counts = (self.images, "image"), (self.boxes, "box")
+        few = [format_count(number, what) for number, what in counts if number < LEAST]
         return f"too little data: {' with '.join(few)}" if few else ""
 
     def intervals(self):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from lowlight.core.errors import DataError, name_some
+from lowlight.core.errors import DataError, format_count, name_some
 from lowlight.core.tensorflow import plain_message
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.record_checks import count_and_check, record_files
@@ -53,12 +53,12 @@ def preflight(
     size, settings = checkpoint_size(model, train), model_of(config, config_path)
     warnings += check_memory(model, settings, train, config_path)
     _try_records(config, config_path, model)
-    labels, files = config.train_input_reader.label_map_path, _count(counts.files, "file")
+    labels, files = config.train_input_reader.label_map_path, format_count(counts.files, "file")
     rows = {
         "records": f"{counts.images:,} images, {counts.boxes:,} boxes in {files}, whole",
         "classes": f"{settings.num_classes}, as in {labels}",
         "start": start,
-        "batch": f"{train.batch_size} on {_count(replicas, 'device')}",
+        "batch": f"{train.batch_size} on {format_count(replicas, 'device')}",
         "schedule": _describe_schedule(train, num_steps),
         "disk": check_disk(size, model_dir, num_steps, checkpoint_every_n),
     }
@@ -96,10 +96,6 @@ def _check_records(config, path, check_images):
     decode = functools.partial(tf.io.decode_image, expand_animations=False)
     names = read_label_map(reader.label_map_path)
     return count_and_check(files, names, decode if check_images else None)
-
-
-def _count(number, what):
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _describe_schedule(train, num_steps):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
-from lowlight.core.errors import DataError, Interrupted
+from lowlight.core.errors import DataError, Interrupted, format_count
 from lowlight.core.files import write_text
 from lowlight.core.parallel import Progress
 from lowlight.dataset.classes import read_label_map
@@ -81,7 +81,7 @@ class Session:
         batch_size, replicas = self._config.train_config.batch_size, strategy.num_replicas_in_sync
         print(
             f"training {self.dir}: step {done} to {self._num_steps}, batch {batch_size}, "
-            f"{replicas} device{'s' if replicas > 1 else ''}"
+            + format_count(replicas, "device")
         )
         if done >= self._num_steps:
             print(f"nothing to do: {checkpoint} is at step {done}")
