@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from lowlight.images.boxes import (
+    clip_corners,
     clip_pixel_xyxy,
+    clip_unit_yxyx_near_edges,
     iou,
     ltwh_iou_with_crowds,
     ltwh_to_xyxy,
@@ -71,6 +73,22 @@ def test_a_box_is_clipped_to_the_image(box, clipped):
 def test_a_box_that_only_touches_the_image_has_no_area_in_it(box):
     xmin, ymin, xmax, ymax = clip_pixel_xyxy(box, 40, 30)
     assert (xmax - xmin) * (ymax - ymin) == 0
+
+
+def test_corners_are_clipped_to_an_extent_in_their_own_order_of_axes():
+    boxes = np.float32([(-2, 5, 41, 20), (4, -1, 24, 45)])
+    clipped = clip_corners(boxes, (40, 30))
+    np.testing.assert_array_equal(clipped, [(0, 5, 40, 20), (4, 0, 24, 30)])
+    assert clipped.dtype == np.float32
+    np.testing.assert_array_equal(
+        xyxy_to_yxyx(clipped), clip_corners(xyxy_to_yxyx(boxes), (30, 40))
+    )
+
+
+def test_an_edge_is_clipped_where_it_is_hardly_outside():
+    boxes = np.float32([(-0.01, -0.02, 1.01, 1.02)])
+    clipped = clip_unit_yxyx_near_edges(boxes, 100, 100, 1.01)
+    np.testing.assert_array_equal(clipped, np.float32([(0, -0.02, 1, 1.02)]))
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def format_coco(entries, classes, chosen):
             number,
             image_ids[box.filename],
             class_ids[box.class_name],
-            pixel_xyxy_to_pixel_ltwh(box[4:]),
+            pixel_xyxy_to_pixel_ltwh(box.pixel_xyxy),
         )
         for number, box in enumerate(all_boxes, 1)
         if box.filename in chosen

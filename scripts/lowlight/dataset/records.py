@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.tfrecords import Example, find_frames, read_frame
+from lowlight.images.boxes import clip_unit_yxyx_near_edges
 from lowlight.images.reading import open_image
 
 _EDGES = "ymin", "xmin", "ymax", "xmax"
@@ -78,15 +79,13 @@ def parse_record(serialized, place, ids):
     encoded = _one(features, "image/encoded", place)
     width, height = _read_size(features, encoded, place)
     unit_yxyx = np.array(edges, np.float32).T.reshape(-1, 4)
-    outside = np.maximum(-unit_yxyx, unit_yxyx - 1) * np.float32([height, width, height, width])
-    clipped = np.where(outside <= _NOISE, unit_yxyx.clip(0, 1), unit_yxyx)
     return Record(
         place,
         _text(features, "image/filename", place),
         encoded,
         width,
         height,
-        clipped,
+        clip_unit_yxyx_near_edges(unit_yxyx, width, height, _NOISE),
         np.array(classes, np.int64),
         tuple(_labels(features, place)),
         np.array(areas, np.float32) if len(areas) == count else None,

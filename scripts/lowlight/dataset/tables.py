@@ -55,6 +55,11 @@ class AnnotationRow(NamedTuple):
     xmax: int
     ymax: int
 
+    @property
+    def pixel_xyxy(self) -> tuple[int, int, int, int]:
+        """The box alone."""
+        return self.xmin, self.ymin, self.xmax, self.ymax
+
 
 class SplitRow(NamedTuple):
     """A row of split.csv."""

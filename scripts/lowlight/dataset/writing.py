@@ -16,7 +16,7 @@ from lowlight.core.tfrecords import SUM, Example, find_frames, masked_crc, read_
 from lowlight.dataset.classes import SPLITS, format_label_map
 from lowlight.dataset.records import parse_record
 from lowlight.dataset.tables import SplitRow, format_table
-from lowlight.images.boxes import pixel_xyxy_to_unit_yxyx
+from lowlight.images.boxes import pixel_xyxy_to_unit_yxyx, unit_yxyx_to_pixel_xyxy
 from lowlight.images.reading import read_image
 
 
@@ -34,7 +34,7 @@ def make_example(image, boxes, encoded, class_ids):
         (object_detection/data_decoders/tf_example_decoder.py): boxes as fractions of the image,
         each edge a list of its own.
     """
-    edges = [pixel_xyxy_to_unit_yxyx(box[4:], box.width, box.height) for box in boxes]
+    edges = [pixel_xyxy_to_unit_yxyx(box.pixel_xyxy, box.width, box.height) for box in boxes]
     names = [box.class_name for box in boxes]
     filename = image.filename.encode()
     features = {
@@ -204,8 +204,8 @@ def _difference(record, entry, images_dir, class_ids):
         return f"its image isn't that of {image.filename}"
     if record.classes.tolist() != [class_ids[box.class_name] for box in boxes]:
         return f"the classes of the boxes of {image.filename} differ"
-    pixels = record.unit_yxyx * np.float32([image.height, image.width] * 2)
-    expected = np.float32([(b.ymin, b.xmin, b.ymax, b.xmax) for b in boxes]).reshape(-1, 4)
+    pixels = unit_yxyx_to_pixel_xyxy(record.unit_yxyx, image.width, image.height)
+    expected = np.float32([box.pixel_xyxy for box in boxes]).reshape(-1, 4)
     if not np.abs(pixels - expected).max(initial=0) <= 0.01:  # nor where one is NaN
         return f"the boxes of {image.filename} differ"
     return ""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.images.boxes import iou, mirror_xyxy, unit_yxyx_to_pixel_xyxy
+from lowlight.images.boxes import clip_corners, iou, mirror_xyxy, unit_yxyx_to_pixel_xyxy
 
 
 class Detections(NamedTuple):
@@ -144,7 +144,7 @@ def merge_views(regions, found, size, most_iou, most):
         corner = np.float32([looks[0].left, looks[0].top] * 2)
         parts.append(fused._replace(boxes=fused.boxes + corner))
     merged = Detections(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-    merged = merged._replace(boxes=np.clip(merged.boxes, 0, np.float32([*size, *size])))
+    merged = merged._replace(boxes=clip_corners(merged.boxes, size))
     merged = merged.where(np.argsort(-merged.scores, kind="stable"))
     return merged.where(_best(merged, most_iou)[:most] if len(regions) > 1 else slice(most))
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.images.boxes import iou
+from lowlight.images.boxes import clip_corners, iou
 
 
 class BoxDecoder(NamedTuple):
@@ -120,7 +120,7 @@ class _Kept:
     def _is_within(self):
         """Returns the boxes clipped to the window and which of all are detections."""
         boxes, classes, _ = self._all
-        clipped = np.clip(boxes, 0, self._window)
+        clipped = clip_corners(boxes, self._window[:2])
         sides = clipped[:, 2:] - clipped[:, :2]
         ranks = np.zeros(len(classes), np.int64)
         for number in np.unique(classes):

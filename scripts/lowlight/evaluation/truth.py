@@ -118,7 +118,13 @@ def read_truth_of_tables(data_dir, split=None):
     here = [entry for entry in entries if entry[0].filename in chosen]
     images = [(ids[i.filename], i.filename, i.width, i.height) for i, _ in here]
     boxes = [
-        (ids[b.filename], label_of[b.class_name], pixel_xyxy_to_pixel_ltwh(b[4:]), None, False)
+        (
+            ids[b.filename],
+            label_of[b.class_name],
+            pixel_xyxy_to_pixel_ltwh(b.pixel_xyxy),
+            None,
+            False,
+        )
         for _, bs in here
         for b in bs
     ]

@@ -21,7 +21,7 @@ from lowlight.evaluation.truth import (
     read_truth_of_tables,
     truth_of_records,
 )
-from lowlight.images.boxes import ltwh_to_xyxy
+from lowlight.images.boxes import clip_corners, ltwh_to_xyxy
 from lowlight.images.reading import open_reduced, read_image
 
 _SIDE = 256  # pixels at least of the picture that brightness is measured in
@@ -113,9 +113,8 @@ def measure_brightness(source, place, boxes):
     sums[1:, 1:] = grey.cumsum(axis=0).cumsum(axis=1)
     ltwh, width, height = boxes
     scale = np.array([grey.shape[1] / width, grey.shape[0] / height])
-    corners = ltwh_to_xyxy(ltwh)
-    first = np.clip(corners[:, :2] * scale, 0, grey.shape[::-1])
-    last = np.clip(corners[:, 2:] * scale, 0, grey.shape[::-1])
+    corners = clip_corners(ltwh_to_xyxy(ltwh) * np.tile(scale, 2), grey.shape[::-1])
+    first, last = corners[:, :2], corners[:, 2:]
     areas = np.prod(last - first, axis=1)
     corners = [(last, last, 1), (first, last, -1), (last, first, -1), (first, first, 1)]
     inside = sum(sign * _between(sums, xs[:, 0], ys[:, 1]) for xs, ys, sign in corners)

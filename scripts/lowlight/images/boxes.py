@@ -6,6 +6,7 @@ unit: as fractions of the image's width and height.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,6 +30,25 @@ def clip_pixel_xyxy(box, width, height):
     """
     xmin, ymin, xmax, ymax = box
     return max(xmin, 0), max(ymin, 0), min(xmax, width), min(ymax, height)
+
+
+def clip_corners(boxes: np.ndarray, extent: Sequence) -> np.ndarray:
+    """Returns the parts of boxes, [N, 4], that lie between 0 and the extent, in the boxes' unit.
+
+    The extent is (width, height) where boxes are xyxy, and (height, width) where they are yxyx.
+    """
+    return np.clip(boxes, 0, np.tile(extent, 2).astype(boxes.dtype))
+
+
+def clip_unit_yxyx_near_edges(
+    boxes: np.ndarray, width: int, height: int, most: float
+) -> np.ndarray:
+    """Returns boxes, [N, 4], whose edges are clipped where they lie up to `most` pixels outside.
+
+    An edge that lies farther outside stays, for its box is no rounding's fault.
+    """
+    outside = np.maximum(-boxes, boxes - 1) * np.float32([height, width, height, width])
+    return np.where(outside <= most, boxes.clip(0, 1), boxes)
 
 
 def round_pixel_xyxy(box):
