@@ -11,7 +11,7 @@ of the upright image. Without --address, Ray runs on this machine alone, or wher
 at the same paths; --output_dir is needed on this one only. A worker has a GPU, or two cores where
 there is no GPU. Workers that are killed lose nothing. An image that can't be read is named, the
 others are done, and the exit status is 1. The same command continues where it was interrupted,
-and does images anew that have changed since.
+and does images again that have changed since.
 """
 
 import os
@@ -24,85 +24,69 @@ from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import is_inside, locked, output_dir
 from lowlight.core.log import fingerprint
 from lowlight.core.parallel import Progress
-from lowlight.inference import inputs, video
-from lowlight.inference.flags import (
-    define_inference_flags,
-    facts_of,
-    find_flags_model,
-    inference_options,
-    names_and_thresholds,
-)
-from lowlight.inference.parts import DetectionParts, left_to_do
-from lowlight.inference.ray_cluster import HERE, connected, load_ray, share_cluster
-from lowlight.inference.ray_inference import Task, detect_in_workers
+from lowlight.inference import flags as inference_flags
+from lowlight.inference import ray_inference, video
+from lowlight.inference.folder import by_earlier_run, identity_of
+from lowlight.inference.inputs import find_images
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input_dir", None, "The images: folder, file, zip, ...", required=True)
 flags.DEFINE_string("output_dir", None, "Where part-*.parquet is written.", required=True)
-define_inference_flags()
+inference_flags.define_inference_flags()
 flags.DEFINE_string("address", None, "A Ray cluster's: auto, host:port; by default this machine.")
 flags.DEFINE_integer("workers", None, "Models at a time; one a GPU, or one for two cores.", 1)
 
 
 def main():
     """Checks the inputs, sees what is done, and has the rest done by Ray."""
-    load_ray()
+    ray_inference.load_ray()
+    from lowlight.inference.parts import DetectionParts, left_to_do  # needs what comes with Ray
+
+    files = find_files()
+    names, thresholds = inference_flags.names_and_thresholds()
+    options = inference_flags.inference_options(thresholds)
+    folder = output_dir(FLAGS.output_dir)
+    model = inference_flags.find_flags_model(names)
+    archive = os.path.abspath(FLAGS.input_dir) if zipfile.is_zipfile(FLAGS.input_dir) else None
+    task = ray_inference.Task(
+        model.absolute(), options, names, thresholds, archive, FLAGS.max_pixels
+    )
+    facts = inference_flags.facts_of(task.model, FLAGS.engine)
+    model_files = fingerprint(task.model.files())
+    with locked(folder, "written", "output_dir"):
+        identity = identity_of(facts, model_files, names, thresholds, FLAGS.input_dir)
+        parts = DetectionParts(folder, identity)
+        rest = left_to_do(files, parts)
+        errors = detect(rest, task, parts) if rest else []
+    earlier = by_earlier_run(len(files) - len(rest))
+    if errors:
+        others = len(parts.done())
+        raise join_errors(errors, f"The other {others} images are done{earlier}." if others else "")
+    print(f"{parts.count()} objects in {len(files)} images{earlier}: {folder}")
+
+
+def find_files():
+    """Returns [SourceFile] of the images; raises DataError where it is a video or the output."""
     if video.is_video(FLAGS.input_dir):
         raise DataError(f"{FLAGS.input_dir}: is a video.\n  Use run_inference.py.")
-    names, thresholds = names_and_thresholds()
-    files = inputs.find_images(FLAGS.input_dir, FLAGS.recursive, flag="input_dir")
+    files = find_images(FLAGS.input_dir, FLAGS.recursive, flag="input_dir")
     if is_inside(FLAGS.output_dir, FLAGS.input_dir):
         raise DataError(
             f"{FLAGS.output_dir}: lies in the folder of the images, which is left as it is.\n"
             "  Choose another --output_dir."
         )
-    options = inference_options(thresholds)
-    folder = output_dir(FLAGS.output_dir)
-    model = find_flags_model(names)
-    archive = FLAGS.input_dir if zipfile.is_zipfile(FLAGS.input_dir) else None
-    task = Task(
-        model=model.absolute(),
-        options=options,
-        names=names,
-        thresholds=thresholds,
-        archive=archive and os.path.abspath(archive),
-        max_pixels=FLAGS.max_pixels,
-    )
-    with locked(folder, "written", "output_dir"):
-        parts = DetectionParts(folder, identity(task))
-        rest = left_to_do(files, parts)
-        errors = detect(rest, task, parts) if rest else []
-        before = len(files) - len(rest)
-        earlier = f", {before} of them by an earlier run" if before else ""
-        if errors:
-            others = len(parts.done())
-            rest = f"The other {others} images are done{earlier}." if others else ""
-            raise join_errors(errors, rest)
-        print(f"{parts.count()} objects in {len(files)} images{earlier}: {folder}")
-
-
-def identity(task):
-    """Returns what the detections depend on, a JSON object."""
-    facts = facts_of(task.model, FLAGS.engine)
-    del facts["label_map"], facts["score_threshold"]
-    return facts | {
-        "model files": fingerprint(task.model.files()),
-        "label map": task.names,
-        "thresholds": task.thresholds,
-        "input folder": os.path.abspath(FLAGS.input_dir),
-        "archive": task.archive and fingerprint([task.archive]),
-    }
+    return files
 
 
 def detect(files, task, parts):
     """Returns the errors of those that can't be done."""
-    address = FLAGS.address or os.environ.get("RAY_ADDRESS") or HERE
-    with connected(address) as ray:
-        share = share_cluster(ray, FLAGS.workers, use_gpus=FLAGS.device != "cpu")
+    address = FLAGS.address or os.environ.get("RAY_ADDRESS") or ray_inference.HERE
+    with ray_inference.connected(address) as ray:
+        share = ray_inference.share_cluster(ray, FLAGS.workers, use_gpus=FLAGS.device != "cpu")
         model = f"{task.model.path} (step {task.model.step()})"
         print(f"model: {model}, run by workers: {share}", flush=True)
         with Progress(len(files), "image") as progress:
-            return detect_in_workers(ray, files, task, share, parts, progress)
+            return ray_inference.detect_in_workers(ray, files, task, share, parts, progress)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lowlight.inference.folder import Job
-from lowlight.inference.output_paths import output_name, small_name
+from lowlight.inference.pictures import output_name, small_name
 from lowlight.inference.results import write_files
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "</script><b>odd"}

@@ -20,9 +20,8 @@ from lowlight.images import reading
 from lowlight.inference import pictures
 from lowlight.inference.folder import Job, detect_files
 from lowlight.inference.inputs import find_images
-from lowlight.inference.output_paths import LOG
-from lowlight.inference.pictures import Pictures
-from lowlight.inference.results import format_csv
+from lowlight.inference.pictures import LOG, Pictures
+from lowlight.inference.results import COLUMNS, format_csv
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
 FOUND = Detections(
@@ -311,6 +310,6 @@ def test_the_animation_shows_each_picture(folder, tmp_path):
 
 def test_a_name_with_a_carriage_return_is_read_back_from_the_table():
     found = [{"class": "Cat", "class_id": 6, "score": 0.5, "box": [1, 2, 3, 4]}]
-    text = format_csv([{"file": "a\r.jpg", "detections": found}])
+    text = format_csv([{"file": "a\r.jpg", "detections": found}], ["file", *COLUMNS])
     row = next(csv.DictReader(io.StringIO(text, newline="")))
     assert (row["file"], row["class"], row["xmax"]) == ("a\r.jpg", "Cat", "3")

@@ -183,35 +183,35 @@ def test_a_model_of_other_classes_is_refused(folders, saved_model, run_script, t
 
 
 def test_without_ray_the_command_that_installs_it_is_told(monkeypatch):
-    from lowlight.inference import ray_cluster
+    from lowlight.inference import ray_inference
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(DataError, match=r"pip install -r requirements/ray\.txt"):
-        ray_cluster.load_ray()
+        ray_inference.load_ray()
 
 
 def test_ray_reports_its_use_to_nobody(monkeypatch):
     pytest.importorskip("ray.data", reason=NEEDS_RAY)
     from ray._common.usage import usage_lib
 
-    from lowlight.inference import ray_cluster
+    from lowlight.inference import ray_inference
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")  # so that it is as it was afterwards
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")
     assert usage_lib.usage_stats_enabled()
-    ray_cluster.load_ray()
+    ray_inference.load_ray()
     assert not usage_lib.usage_stats_enabled()
 
 
 def test_a_cluster_that_does_not_answer_is_named():
     pytest.importorskip("ray.data", reason=NEEDS_RAY)
-    from lowlight.inference import ray_cluster
+    from lowlight.inference import ray_inference
 
     with (
         pytest.raises(
             DataError, match="--address=127.0.0.1:9: no Ray cluster can be used .* refused"
         ),
-        ray_cluster.connected("127.0.0.1:9"),
+        ray_inference.connected("127.0.0.1:9"),
     ):
         pass
 
@@ -222,7 +222,7 @@ def test_a_cluster_that_was_killed_is_not_waited_for_because_ray_noted_its_addre
     pytest.importorskip("ray.data", reason=NEEDS_RAY)
     from ray._private import services
 
-    from lowlight.inference import ray_cluster
+    from lowlight.inference import ray_inference
 
     monkeypatch.setattr(services, "find_gcs_addresses", set)  # another test's may run
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -232,7 +232,7 @@ def test_a_cluster_that_was_killed_is_not_waited_for_because_ray_noted_its_addre
 
     with (
         pytest.raises(DataError, match="--address=auto: no Ray cluster can be used .* refused"),
-        ray_cluster.connected("auto"),
+        ray_inference.connected("auto"),
     ):
         pass
 
@@ -253,13 +253,13 @@ SHARES = {
 
 @pytest.mark.parametrize(("nodes", "workers", "use_gpus", "share"), SHARES.values(), ids=SHARES)
 def test_cores_and_gpus_are_shared_out(nodes, workers, use_gpus, share):
-    from lowlight.inference.ray_cluster import share_out
+    from lowlight.inference.ray_inference import share_out
 
     assert tuple(share_out(nodes, workers, use_gpus)) == share
 
 
 def test_more_workers_than_there_is_room_for_are_refused():
-    from lowlight.inference.ray_cluster import share_out
+    from lowlight.inference.ray_inference import share_out
 
     with pytest.raises(DataError, match="--workers=3: too many for 2 cores"):
         share_out([(2, 0)], 3)
@@ -268,7 +268,7 @@ def test_more_workers_than_there_is_room_for_are_refused():
 
 
 def test_an_address_of_ray_client_is_refused_with_one_that_would_do():
-    from lowlight.inference.ray_cluster import connected
+    from lowlight.inference.ray_inference import connected
 
     with (
         pytest.raises(DataError, match="ray://head:10001: Ray Client can't.*\n.*host:6379"),

@@ -219,7 +219,7 @@ def test_a_folder_or_pattern_of_videos_says_how_they_are_given(film):
 @pytest.mark.parametrize(("rate", "expected"), [(1000, 25), (None, 25), (240, 240)])
 def test_a_rate_that_cannot_be_is_the_usual_one(film, monkeypatch, rate, expected):
     class Film:
-        average_rate, guessed_rate, disposition = None, rate, 0
+        average_rate, guessed_rate, disposition, time_base = None, rate, 0, None
 
     class Opened:
         streams = type("Streams", (), {"video": [Film], "audio": []})

@@ -181,7 +181,7 @@ def test_a_signal_leaves_whole_files(tmp_path, number):
     assert len(json_of(tmp_path / "out")["frames"]) == len(frames)
     assert stop.value.number == number
     assert f"The first {len(frames)} frames are done and kept in" in str(stop.value)
-    assert "begin anew" in stop.value.again
+    assert "begin from the start" in stop.value.again
 
 
 def test_a_second_ctrl_c_leaves_the_files_as_they_were_and_says_so(tmp_path):
@@ -196,7 +196,7 @@ def test_a_second_ctrl_c_leaves_the_files_as_they_were_and_says_so(tmp_path):
     with pytest.raises(Interrupted) as stop:
         detect(path, tmp_path / "out", Impatient(signal.SIGINT))
     assert "No frame of this run was kept." in str(stop.value)
-    assert "begin anew" in stop.value.again
+    assert "begin from the start" in stop.value.again
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -1,6 +1,7 @@
 """The flags of inference: by which model and how it runs, and from which scores objects count."""
 
 import difflib
+from collections.abc import Callable
 
 from absl import flags
 
@@ -18,12 +19,8 @@ _AUTO = "auto"
 _LEAST_TILE = 64  # pixels
 
 
-def define_detector_flags(engine):
-    """Defines them.
-
-    Args:
-        engine: the engine that a command takes where none is given.
-    """
+def define_detector_flags(engine: str) -> None:
+    """Defines how the model runs; `engine` is the one that is taken where none is given."""
     engines = [*ENGINES, _AUTO]
     flags.DEFINE_enum("engine", engine, engines, "auto: OpenVINO if it is installed, and no GPU.")
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "auto: bfloat16 where that is fast.")
@@ -44,8 +41,28 @@ def define_detector_flags(engine):
     )
 
 
-def detector_options():
-    """Returns what the flags ask for, as `detector.Detector` takes it.
+def define_inference_flags() -> None:
+    """Defines which model is taken and what counts, and the flags of `define_detector_flags`."""
+    flags.DEFINE_string(
+        "model_dir", None, "An exported model, a run, or a folder of runs.", required=True
+    )
+    flags.DEFINE_string("label_map_path", None, "The label map of the training.", required=True)
+    flags.DEFINE_string(
+        "score_threshold",
+        "0.3",
+        "Lowest score of a detection (0.3 as in the original), or a JSON file {class name: score}, "
+        "or the metrics.json of an evaluation, for the best of each class.",
+    )
+    flags.DEFINE_list("classes", None, "Names of the classes to look for; by default all.")
+    flags.DEFINE_integer("max_detections", None, "Most detections in an image; the model's.", 1)
+    flags.DEFINE_float("nms_iou", None, "Most overlap of two boxes of a class; the model's.", 0, 1)
+    flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Most pixels of an image.", 1)
+    flags.DEFINE_boolean("recursive", False, "Search the folder's folders too.")
+    define_detector_flags(engine=_AUTO)
+
+
+def detector_options() -> dict:
+    """Returns what `define_detector_flags` asks for, as `detector.Detector` takes it.
 
     Raises:
         DataError: --batch_size is neither a number nor auto.
@@ -54,17 +71,84 @@ def detector_options():
     batch = given.batch_size
     if batch != _AUTO and not (batch.isdecimal() and int(batch)):
         raise DataError(f"--batch_size={batch}: neither a number from 1 nor auto.\n  Correct it.")
-    return {
-        "engine": given.engine,
+    options = {name: given[name].value for name in ("engine", "precision", "device", "tta", "tile")}
+    return options | {"batch_size": None if batch == _AUTO else int(batch)}
+
+
+def inference_options(thresholds: dict[int, float]) -> dict:
+    """As `detector_options`, for all flags; other scores than `thresholds` aren't looked for."""
+    given = flags.FLAGS
+    limits = {"most": given.max_detections, "most_iou": given.nms_iou}
+    return {**detector_options(), **limits, "least_score": min(thresholds.values())}
+
+
+def names_and_thresholds() -> tuple[dict[int, str], dict[int, float]]:
+    """Returns ({class id: name}, {class id: lowest score}); raises DataError as their readers."""
+    given = flags.FLAGS
+    names = read_label_map(given.label_map_path)
+    return names, read_thresholds(given.score_threshold, names, given.classes)
+
+
+def find_flags_model(names: dict[int, str]):
+    """Returns the runs.Model that is asked for.
+
+    Raises:
+        DataError: there is none, or its classes aren't the label map's.
+    """
+    from lowlight.detector.runs import check_classes, find_model
+
+    model = find_model(flags.FLAGS.model_dir)
+    check_classes(model, names, flags.FLAGS.label_map_path)
+    return model
+
+
+def facts_of(model, engine: str) -> dict:
+    """Returns how detections are made by a runs.Model that `engine` runs, a JSON object."""
+    given = flags.FLAGS
+    facts = {
+        "model": str(model.path),
+        "label_map": given.label_map_path,
+        "score_threshold": _number_or_path(given.score_threshold),
+        "step": model.step(),
+        "engine": engine,
         "precision": given.precision,
-        "device": given.device,
-        "batch_size": None if batch == _AUTO else int(batch),
-        "tta": given.tta,
-        "tile": given.tile,
     }
+    names = "classes", "max_detections", "nms_iou", "tile"
+    others = {name: given[name].value for name in names} | {"tta": given.tta or None}
+    return facts | {name: value for name, value in others.items() if value is not None}
 
 
-def read_thresholds(value, names, chosen=None):
+def job_maker(says_model: bool, **options) -> Callable:
+    """Returns the make_job that `folder.detect_on_images` takes, for what the flags ask for.
+
+    Args:
+        says_model: print which model is taken.
+        options: of folder.Job: pictures, format, quiet.
+
+    Raises:
+        DataError: no such engine here, or as `names_and_thresholds`.
+    """
+    choose_engine(flags.FLAGS.engine)
+    set_max_pixels(flags.FLAGS.max_pixels)
+    names, thresholds = names_and_thresholds()
+
+    def make_job(save_dir):
+        from lowlight.detector.detector import Detector
+        from lowlight.inference.folder import Job
+
+        detector = Detector(find_flags_model(names), **inference_options(thresholds))
+        model, engine = detector.model, detector.engine
+        if says_model:
+            print(f"model: {model.path} (step {model.step()}), run by {engine}", flush=True)
+        about = {"model_files": fingerprint(model.files()), "facts": facts_of(model, engine)}
+        return Job(detector, names, thresholds, save_dir, **about, **options)
+
+    return make_job
+
+
+def read_thresholds(
+    value: str, names: dict[int, str], chosen: list[str] | None = None
+) -> dict[int, float]:
     """Returns the lowest score of each class that is looked for, {class id: score}.
 
     Args:
@@ -80,10 +164,10 @@ def read_thresholds(value, names, chosen=None):
     ids = {name: number for number, name in names.items()}
     for name in chosen or ():
         _check_class(name, ids, "--classes")
-    try:
-        scores = dict.fromkeys(ids, float(value))
-        place = f"--score_threshold={value}"
-    except ValueError:
+    number = _number_or_path(value)
+    if isinstance(number, float):
+        scores, place = dict.fromkeys(ids, number), f"--score_threshold={value}"
+    else:
         scores, place = _read_scores(value), value
     for name, score in scores.items():
         _check_class(name, ids, place)
@@ -95,6 +179,13 @@ def read_thresholds(value, names, chosen=None):
             f"--classes: {value} has a score for none of them.\n  Add one, or choose others."
         )
     return found
+
+
+def _number_or_path(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _read_scores(path):
@@ -128,120 +219,7 @@ def _check_class(name, ids, place):
         return
     near = difflib.get_close_matches(name.lower(), [known.lower() for known in ids], 1)
     near = [known for known in ids if known.lower() in near]
+    meant = f"Is {near[0]!r} meant? " if near else ""
     raise DataError(
-        f"{place}: no class {name!r} in the label map.\n"
-        + (f"  Is {near[0]!r} meant? " if near else "  ")
-        + f"Known: {', '.join(ids)}."
+        f"{place}: no class {name!r} in the label map.\n  {meant}Known: {', '.join(ids)}."
     )
-
-
-def define_inference_flags():
-    """Defines them, those of `define_detector_flags` too."""
-    flags.DEFINE_string(
-        "model_dir", None, "An exported model, a run, or a folder of runs.", required=True
-    )
-    flags.DEFINE_string("label_map_path", None, "The label map of the training.", required=True)
-    flags.DEFINE_string(
-        "score_threshold",
-        "0.3",
-        "Lowest score of a detection (0.3 as in the original), or a JSON file {class name: score}, "
-        "or the metrics.json of an evaluation, for the best of each class.",
-    )
-    flags.DEFINE_list("classes", None, "Names of the classes to look for; by default all.")
-    flags.DEFINE_integer("max_detections", None, "Most detections in an image; the model's.", 1)
-    flags.DEFINE_float("nms_iou", None, "Most overlap of two boxes of a class; the model's.", 0, 1)
-    flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Most pixels of an image.", 1)
-    flags.DEFINE_boolean("recursive", False, "Search the folder's folders too.")
-    define_detector_flags(engine="auto")
-
-
-def names_and_thresholds():
-    """Returns ({class id: name}, {class id: lowest score}); raises DataError as their readers."""
-    given = flags.FLAGS
-    names = read_label_map(given.label_map_path)
-    return names, read_thresholds(given.score_threshold, names, given.classes)
-
-
-def find_flags_model(names):
-    """Returns the runs.Model that is asked for.
-
-    Raises:
-        DataError: there is none, or its classes aren't the label map's.
-    """
-    from lowlight.detector.runs import check_classes, find_model
-
-    model = find_model(flags.FLAGS.model_dir)
-    check_classes(model, names, flags.FLAGS.label_map_path)
-    return model
-
-
-def inference_options(thresholds):
-    """Returns what the flags ask for, as `detector.Detector` takes it; raises DataError."""
-    given = flags.FLAGS
-    limits = {"most": given.max_detections, "most_iou": given.nms_iou}
-    return {**detector_options(), **limits, "least_score": min(thresholds.values())}
-
-
-def facts_of(model, engine):
-    """Returns how detections are made, a JSON object.
-
-    Args:
-        model: runs.Model.
-        engine: the name of what runs it.
-    """
-    given = flags.FLAGS
-    facts = {
-        "model": str(model.path),
-        "label_map": given.label_map_path,
-        "score_threshold": _number(given.score_threshold),
-        "step": model.step(),
-        "engine": engine,
-        "precision": given.precision,
-    }
-    names = "classes", "max_detections", "nms_iou", "tile"
-    others = {name: given[name].value for name in names} | {"tta": given.tta or None}
-    return facts | {name: value for name, value in others.items() if value is not None}
-
-
-def job_maker(says_model: bool, **options):
-    """Returns the make_job that `folder.detect_on_images` takes, for what the flags ask for.
-
-    Args:
-        says_model: print which model is taken.
-        options: of folder.Job: pictures, format, quiet.
-
-    Raises:
-        DataError: no such engine here, or as `names_and_thresholds`.
-    """
-    choose_engine(flags.FLAGS.engine)
-    set_max_pixels(flags.FLAGS.max_pixels)
-    names, thresholds = names_and_thresholds()
-
-    def make_job(save_dir):
-        from lowlight.detector.detector import Detector
-        from lowlight.inference.folder import Job
-
-        detector = Detector(find_flags_model(names), **inference_options(thresholds))
-        model = detector.model
-        if says_model:
-            print(
-                f"model: {model.path} (step {model.step()}), run by {detector.engine}", flush=True
-            )
-        return Job(
-            detector,
-            names,
-            thresholds,
-            save_dir,
-            model_files=fingerprint(model.files()),
-            facts=facts_of(model, detector.engine),
-            **options,
-        )
-
-    return make_job
-
-
-def _number(text):
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -1,12 +1,13 @@
 """Finds objects in many images, several steps at a time, and keeps what was found."""
 
 import contextlib
-import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,29 +15,43 @@ from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import locked
 from lowlight.core.log import DetectionLog, fingerprint, fingerprint_of
 from lowlight.core.parallel import Progress, cores, map_in_threads
+from lowlight.core.sources import SourceFile
+from lowlight.detector.detections import Detections
 from lowlight.images.reading import is_large
 from lowlight.inference.inputs import find_images, opened_upright
-from lowlight.inference.output_paths import LOG, output_name, prepare_save_path
-from lowlight.inference.pictures import Pictures, Saver, write_gif
+from lowlight.inference.pictures import (
+    LOG,
+    Pictures,
+    output_name,
+    prepare_save_path,
+    save_pictures,
+    write_gif,
+)
 from lowlight.inference.results import PARTS, entry_of, print_entry, write_files
 
 _MOST_THREADS = 16  # a step; more hold more images than they gain
-_AHEAD = 2  # images a thread that wait for it: enough for no thread to wait, and few in memory
+AHEAD = 2  # images a thread that wait for it: enough for no thread to wait, and few in memory
 
 
 @dataclass(frozen=True)
 class Job:
     """What is to be done with each image."""
 
-    detector: object  # detector.Detector
-    names: dict  # {class id: name}
-    thresholds: dict  # {class id: lowest score}; other classes are left out
+    detector: Any  # detector.Detector
+    names: dict[int, str]  # {class id: name}
+    thresholds: dict[int, float]  # {class id: lowest score}; other classes are left out
     save_dir: Path | None = None  # an existing folder; None prints what is found
     model_files: str = ""  # the `fingerprint` of the model's
     facts: dict = field(default_factory=dict)  # what detections.json begins with
     pictures: Pictures = Pictures()
     format: str = "json"  # or "coco", which adds coco_results.json
     quiet: bool = False  # show no progress
+
+    def choose(self, raw: list, prepared: Any) -> Detections:
+        """Returns what a detector found, of the chosen classes that score enough."""
+        found = self.detector.finish(raw, prepared)
+        limits = [self.thresholds.get(number, np.inf) for number in found.classes.tolist()]
+        return found.where(found.scores >= np.array(limits, np.float32))
 
 
 def detect_on_images(
@@ -59,34 +74,21 @@ def detect_on_images(
     files = find_images(source, recursive)
     save_dir = prepare_save_path(save_path, files, source) if save_path else None
     count, before = detect_files(files, make_job(save_dir), source)
-    earlier = f", {before} of them by an earlier run" if before else ""
-    return f"{count} objects in {len(files)} images{earlier}", save_dir
+    return f"{count} objects in {len(files)} images{by_earlier_run(before)}", save_dir
 
 
-class Item:
-    """An image on its way; at its end it holds an `entry`, or an `error`.
-
-    The entry is `entry_of`'s, with the file's size and time of change under "seen". A large image
-    isn't held on its way, but read again to be drawn on.
-    """
-
-    def __init__(self, file):
-        self.file, self.error = file, None
-        self.image = self.size = self.prepared = self.raw = self.entry = None
+def by_earlier_run(count: int) -> str:
+    """Returns what a sentence about images ends with where an earlier run had done some."""
+    return f", {count} of them by an earlier run" if count else ""
 
 
-def detect_files(files: list, job: Job, source: str = "") -> tuple[int, int]:
+def detect_files(files: list[SourceFile], job: Job, source: str = "") -> tuple[int, int]:
     """Detects on each image, in its upright form, and keeps or prints what was found.
 
     Decoding, the network, and drawing and writing run at the same time in threads of their own.
     With a `save_dir`, an interrupted run continues: its log names the images that are done, from
     the same source by the same model with the same settings, and unchanged since. A run that came
-    to its end leaves no log; the next begins anew.
-
-    Args:
-        files: [SourceFile] of `inputs.find_images`.
-        job: Job.
-        source: where they are from.
+    to its end leaves no log; the next begins from the start.
 
     Returns:
         (number of detections, number of images that an earlier run had done).
@@ -96,48 +98,47 @@ def detect_files(files: list, job: Job, source: str = "") -> tuple[int, int]:
             process writes the folder.
     """
     if job.save_dir is None:
-        with Progress(len(files), "image", quiet=job.quiet) as progress:
-            counts, errors = _run(files, job, None, print_entry, progress)
-        _raise(errors, len(counts))
-        return sum(counts), 0
-    saver = Saver(job.save_dir, job.names, job.pictures)
-    path, done, errors = job.save_dir / LOG, False, []
-    lock = locked(job.save_dir, "written", "save_path")
-    with lock, DetectionLog(path, _identity(job, files, source)) as log:
-        known = {file.name for file in files if _is_done(file, log.images, job.save_dir)}
-        rest = [file for file in files if file.name not in known]
+        before, (entries, errors) = 0, _run(files, job, print_entry)
+    else:
+        before, entries, errors = _run_and_keep(files, job, source)
+    if errors:
+        others = len(entries)
+        rest = "The other image is done." if others == 1 else f"The other {others} images are done."
+        raise join_errors(errors, rest if others else "")
+    return sum(len(entry[PARTS]) for entry in entries), before
+
+
+def _run_and_keep(files, job, source):
+    """Returns (number of images that were done before, all entries, errors)."""
+    identity = identity_of(job.facts, job.model_files, job.names, job.thresholds, source)
+    members = [[file.name, file.crc] for file in files if file.crc is not None]
+    identity |= {"pictures": asdict(job.pictures), "members": fingerprint_of(members)}
+    path = job.save_dir / LOG
+    with locked(job.save_dir, "written", "save_path"), DetectionLog(path, identity) as log:
+        rest = [file for file in files if not _is_done(file, log.images, job.save_dir)]
+        before = len(files) - len(rest)
         try:
-            with Progress(len(files), "image", len(known), quiet=job.quiet) as progress:
-                _, errors = _run(rest, job, saver, log.add, progress)
-            done = True
+            _, errors = _run(rest, job, log.add, before)
         finally:  # also after Ctrl-C: what is done is kept, and the log to continue with
             entries = [log.images[f.name] for f in files if f.name in log.images]
             write_files(job.save_dir, entries, job)
-        if done:
-            path.unlink()
+        path.unlink()
         if job.pictures.gif:
             write_gif(job.save_dir, files)
-    _raise(errors, len(entries))
-    return sum(len(entry["detections"]) for entry in entries), len(known)
+    return before, entries, errors
 
 
-def _raise(errors, others):
-    if errors:
-        rest = "The other image is done." if others == 1 else f"The other {others} images are done."
-        raise join_errors(errors, rest if others else "")
-
-
-def _identity(job, files, source):
-    """Returns what a log's detections depend on, a JSON value."""
-    members = [[file.name, file.crc] for file in files if file.crc is not None]
-    return {
-        "facts": job.facts,
-        "model files": job.model_files,
-        "thresholds": sorted(job.thresholds.items()),
-        "names": sorted(job.names.items()),
-        "pictures": asdict(job.pictures),
-        "source": source and os.path.abspath(source),
-        "archive": members and [fingerprint([source]), fingerprint_of(members)],
+def identity_of(
+    facts: dict, model_files: str, names: dict, thresholds: dict, source: str
+) -> dict[str, Any]:
+    """Returns what detections depend on, a JSON object; files count by what they hold."""
+    others = {k: v for k, v in facts.items() if k not in ("label_map", "score_threshold")}
+    return others | {
+        "model files": model_files,
+        "label map": names,
+        "thresholds": thresholds,
+        "input folder": os.path.abspath(source),
+        "archive": fingerprint([source]) if zipfile.is_zipfile(source) else None,
     }
 
 
@@ -147,7 +148,7 @@ def _is_done(file, entries, save_dir):
     return is_same and (save_dir / output_name(file.name)).is_file()
 
 
-def seen(file) -> list | None:
+def seen(file: SourceFile) -> list[int] | None:
     """Returns an input's size and time of change, None of an archive's member."""
     with contextlib.suppress(OSError):
         status = Path(file.place).stat()
@@ -155,28 +156,35 @@ def seen(file) -> list | None:
     return None
 
 
-def _run(files, job, saver, add, progress):
-    """Runs all steps on all files; returns (numbers of detections, errors)."""
-    counts, errors = [], []
-    with contextlib.closing(detect_each(files, job, saver)) as items:
+def _run(files, job, add, before=0):
+    """Runs all steps on all files, hands each entry to `add`, and returns (entries, errors)."""
+    entries, errors = [], []
+    progress = Progress(before + len(files), "image", before, quiet=job.quiet)
+    with progress, contextlib.closing(detect_each(files, job)) as items:
         for item in items:
             if item.error is None:
                 add(item.entry)
-                counts.append(len(item.entry[PARTS]))
+                entries.append(item.entry)
             else:
                 errors.append(item.error)
             progress.update()
-    return counts, errors
+    return entries, errors
 
 
-def detect_each(files: list, job: Job, saver: Saver | None = None) -> Iterator[Item]:
-    """Yields the Item of each file, in the files' order, as soon as it is done.
+class Item:
+    """An image on its way; at its end it holds an `entry`, or an `error`.
 
-    Args:
-        files: [SourceFile].
-        job: Job.
-        saver: pictures.Saver, which writes the pictures; None writes none.
+    The entry is `entry_of`'s, with the file's size and time of change under "seen". A large image
+    isn't held on its way, but read again to be drawn on.
     """
+
+    def __init__(self, file: SourceFile):
+        self.file, self.error = file, None
+        self.image = self.size = self.prepared = self.raw = self.entry = None
+
+
+def detect_each(files: Iterable[SourceFile], job: Job) -> Iterator[Item]:
+    """Yields the Item of each file, in the files' order, as soon as it is done and drawn."""
     detector = job.detector
 
     def load(item):
@@ -193,24 +201,24 @@ def detect_each(files: list, job: Job, saver: Saver | None = None) -> Iterator[I
         return items
 
     def finish(item):
-        found = choose(detector.finish(item.raw, item.prepared), job.thresholds)
+        found = job.choose(item.raw, item.prepared)
         item.entry = entry_of({"file": item.file.name}, item.size, found, job.names)
         item.entry["seen"] = seen(item.file)
-        if saver is not None:
+        if job.save_dir is not None:
             held = contextlib.nullcontext(item.image) if item.image else opened_upright(item.file)
             with held as image:
-                _save(saver, image, item.file, found)
+                save_pictures(job, image, found, item.file)
         item.image = item.prepared = item.raw = None
 
     jobs = min(cores(), _MOST_THREADS)
-    items = map_in_threads(_guarded(load), map(Item, files), jobs, ahead=_AHEAD)
+    items = map_in_threads(_guarded(load), map(Item, files), jobs, ahead=AHEAD)
     groups = in_groups(items, detector.batch_size)
-    groups = map_in_threads(run, groups, detector.parallel, ahead=_AHEAD)
+    groups = map_in_threads(run, groups, detector.parallel, ahead=AHEAD)
     items = itertools.chain.from_iterable(groups)
-    yield from map_in_threads(_guarded(finish), items, jobs, ahead=_AHEAD)
+    yield from map_in_threads(_guarded(finish), items, jobs, ahead=AHEAD)
 
 
-def in_groups(items, size):
+def in_groups(items: Iterator, size: int) -> Iterator[list]:
     """Yields lists of so many items, at the end of fewer."""
     while group := list(itertools.islice(items, size)):
         yield group
@@ -248,23 +256,3 @@ def _guarded(step):
 
 def _cannot_be_resized(item, error):
     return DataError(f"{item.file.place}: {error}.\n  Crop or remove it.")
-
-
-def _save(saver, image, file, found):
-    """Writes an image's pictures; raises DataError where an encoder can't, as with a huge image."""
-    try:
-        saver.save(image, found, file.name)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
-            raise  # of the disk, which no other image would be written to either
-        why = getattr(error, "strerror", None) or error or "no reason given"
-        raise DataError(
-            f"{file.place}: its picture can't be written ({type(error).__name__}: {why}).\n"
-            "  Convert it to another format, make it smaller, or give it a shorter name."
-        ) from error
-
-
-def choose(found, thresholds):
-    """Returns the Detections of the chosen classes that score enough, of thresholds by class id."""
-    limits = [thresholds.get(number, np.inf) for number in found.classes.tolist()]
-    return found.where(found.scores >= np.array(limits, np.float32))

@@ -5,7 +5,7 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -15,10 +15,15 @@ from lowlight.core.sources import SourceFile, file_on_disk, is_stray, list_files
 from lowlight.images.reading import EXTENSIONS, alone_if_large, open_image, read_rgb
 from lowlight.inference.video import is_video_name
 
-STANDARD_INPUT = "-"
+_STANDARD_INPUT = "-"
 
 
-def find_images(source, recursive=False, lines=None, flag="images_folder_dir"):
+def find_images(
+    source: Path | str,
+    recursive: bool = False,
+    lines: Iterable[str] | None = None,
+    flag: str = "images_folder_dir",
+) -> list[SourceFile]:
     """Lists the images that a command names.
 
     Args:
@@ -29,19 +34,25 @@ def find_images(source, recursive=False, lines=None, flag="images_folder_dir"):
         flag: the flag that names the source, for the messages.
 
     Returns:
-        [SourceFile], sorted, in a list's order for "-". A file's name is its path in the folder, in
-        the archive, or below the deepest folder that all of a pattern's or list's files lie in.
+        At least one file, sorted, in a list's order for "-". A file's name is its path in the
+        folder, in the archive, or below the deepest folder that all of a pattern's or list's files
+        lie in.
 
     Raises:
         DataError: no such source, or no image in it; names that aren't text; two images of one
             name.
     """
-    if source == STANDARD_INPUT:
+    path = Path(source)
+    if source == _STANDARD_INPUT:
         found = _of_list(sys.stdin if lines is None else lines)
-    elif Path(source).is_dir():
-        found = _of_folder(Path(source), recursive, flag)
-    elif Path(source).exists():
-        found = _of_file(Path(source), flag)
+    elif path.is_dir() and not recursive:
+        paths = sorted(p for p in path.iterdir() if _is_named(p) and not p.is_dir())
+        found = [file_on_disk(p, p.name) for p in paths]
+    elif path.is_dir() or (path.exists() and path.suffix.lower() == ".zip"):
+        files = list_files(path, flag)
+        found = [file for file in files if _is_named(file.name) and not is_stray(file.name)]
+    elif path.exists():
+        found = [file_on_disk(path, path.name)]
     elif glob.has_magic(str(source)):
         found = _of_paths(sorted(p for p in glob.glob(str(source), recursive=True) if _is_named(p)))
     else:
@@ -49,7 +60,7 @@ def find_images(source, recursive=False, lines=None, flag="images_folder_dir"):
     if not found:
         raise _no_image(source, recursive, flag)
     _check_names(found)
-    if source != STANDARD_INPUT and not Path(source).is_file() and (left := _videos_near(source)):
+    if source != _STANDARD_INPUT and not path.is_file() and (left := _videos_near(source)):
         note = f"videos left out: {len(left)} ({name_some(left)}). Give each by itself."
         print(note, file=sys.stderr)
     return found
@@ -77,25 +88,10 @@ def read_upright(file: SourceFile) -> Image.Image:
         return image
 
 
-def _is_named(name):
+def _is_named(path):
     """Says whether a file's name is that of an image that isn't a stray one."""
-    name = os.fspath(name)
-    return Path(name).suffix.lower() in EXTENSIONS and not is_stray(Path(name).name)
-
-
-def _of_folder(folder, recursive, flag):
-    if recursive:
-        files = list_files(folder, flag)
-        return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
-    paths = sorted(p for p in folder.iterdir() if _is_named(p.name) and not p.is_dir())
-    return [file_on_disk(path, path.name) for path in paths]
-
-
-def _of_file(path, flag):
-    if path.suffix.lower() == ".zip":
-        files = list_files(path, flag)
-        return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
-    return [file_on_disk(path, path.name)]
+    path = Path(path)
+    return path.suffix.lower() in EXTENSIONS and not is_stray(path.name)
 
 
 def _of_list(lines):
@@ -107,24 +103,20 @@ def _of_list(lines):
     return _of_paths([name for name in names if name.strip()])
 
 
-def _of_paths(names):
+def _of_paths(paths):
     """Returns files by their paths, named below the deepest folder that holds them all."""
-    if not names:
-        return []
-    paths = [Path(name) for name in names]
-    top = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
-    return [
-        file_on_disk(path, Path(os.path.relpath(os.path.abspath(path), top)).as_posix())
-        for path in paths
-    ]
+    full = [os.path.abspath(path) for path in paths]
+    top = os.path.commonpath([os.path.dirname(path) for path in full]) if full else ""
+    names = [Path(os.path.relpath(path, top)).as_posix() for path in full]
+    return [file_on_disk(Path(path), name) for path, name in zip(paths, names, strict=True)]
 
 
 def _no_image(source, recursive, flag):
-    kinds = ", ".join(sorted(kind[1:] for kind in EXTENSIONS))
-    if source == STANDARD_INPUT:
+    if source == _STANDARD_INPUT:
         return DataError(
             "standard input: names no image.\n  Give paths, one a line: find photos | ..."
         )
+    kinds = ", ".join(sorted(kind[1:] for kind in EXTENSIONS))
     where = ""
     if Path(source).is_dir() and not recursive:
         where = "; its folders aren't searched without --recursive"

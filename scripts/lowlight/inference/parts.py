@@ -5,7 +5,10 @@
 gives a row an image. The lists of a row are equally long, one value a detection, best score first.
 """
 
+import contextlib
 import json
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,33 +18,34 @@ import pyarrow.parquet as pq
 from lowlight.core.command import print_notes
 from lowlight.core.errors import DataError
 from lowlight.core.files import whole_file
+from lowlight.core.sources import SourceFile
 from lowlight.inference.folder import seen
 from lowlight.inference.results import PARTS
 
-SCHEMA = pa.schema(
-    [
-        ("file", pa.string()),  # the image's path in the input folder
-        ("width", pa.int32()),  # of the upright image, in pixels
-        ("height", pa.int32()),
-        ("size", pa.int64()),  # of the file, in bytes; null of an archive's member
-        ("mtime_ns", pa.int64()),  # its last change, in nanoseconds since 1970; null likewise
-        ("class", pa.list_(pa.string())),
-        ("class_id", pa.list_(pa.int32())),  # from 1
-        ("score", pa.list_(pa.float64())),  # 0 to 1
-        ("xmin", pa.list_(pa.float64())),  # pixels of the upright image, as the other edges
-        ("ymin", pa.list_(pa.float64())),
-        ("xmax", pa.list_(pa.float64())),
-        ("ymax", pa.list_(pa.float64())),
-    ]
-)
-_EDGES = "xmin", "ymin", "xmax", "ymax"
+_FACTS = {
+    "file": pa.string(),  # the image's path in the input folder
+    "width": pa.int32(),  # of the upright image, in pixels
+    "height": pa.int32(),
+    "size": pa.int64(),  # of the file, in bytes; null of an archive's member
+    "mtime_ns": pa.int64(),  # its last change, in nanoseconds since 1970; null likewise
+}
+_LISTS = {
+    "class": pa.string(),
+    "class_id": pa.int32(),  # from 1
+    "score": pa.float64(),  # 0 to 1
+    "xmin": pa.float64(),  # pixels of the upright image, as the other edges
+    "ymin": pa.float64(),
+    "xmax": pa.float64(),
+    "ymax": pa.float64(),
+}
+SCHEMA = pa.schema(_FACTS | {name: pa.list_(kind) for name, kind in _LISTS.items()})
 _KEPT = ["file", "size", "mtime_ns", "class_id"]  # columns that are held in memory
 _IDENTITY = b"lowlight"  # where a file's metadata say how its rows were made
-_REMEDY = "Choose another --output_dir, or remove the part-*.parquet in this one."
+_PART_IMAGES, _PART_SECONDS = 1000, 60.0  # of a part: what comes first ends it
 
 
-def table_of(entries):
-    """Returns a pyarrow Table of SCHEMA, a row an image.
+def table_of(entries: Iterable[dict]) -> pa.Table:
+    """Returns a table of SCHEMA, a row an image.
 
     Args:
         entries: as of `results.entry_of`, with "seen": [size, time of change] or None.
@@ -51,11 +55,18 @@ def table_of(entries):
 
 def _row(entry):
     size, mtime_ns = entry["seen"] or (None, None)
-    found = entry[PARTS]
+    found = [(one["class"], one["class_id"], one["score"], *one["box"]) for one in entry[PARTS]]
+    lists = zip(*found, strict=True) if found else [[] for _ in _LISTS]
     row = {key: entry[key] for key in ("file", "width", "height")}
-    row |= {"size": size, "mtime_ns": mtime_ns}
-    row |= {key: [one[key] for one in found] for key in ("class", "class_id", "score")}
-    return row | {edge: [one["box"][k] for one in found] for k, edge in enumerate(_EDGES)}
+    return row | {"size": size, "mtime_ns": mtime_ns} | dict(zip(_LISTS, lists, strict=True))
+
+
+def result_of(entries: Iterable[dict], errors: dict[str, str], worker: str) -> pa.Table:
+    """Returns what a worker says: `table_of` entries, rows of `file` and `error`, and its name."""
+    rows = [{"file": file, "error": error} for file, error in errors.items()]
+    wrong = pa.Table.from_pylist(rows, SCHEMA.append(pa.field("error", pa.string())))
+    table = pa.concat_tables([table_of(entries), wrong], promote_options="default")
+    return table.append_column("worker", pa.array([worker] * len(table), pa.string()))
 
 
 class DetectionParts:
@@ -66,7 +77,7 @@ class DetectionParts:
     count as not done.
     """
 
-    def __init__(self, folder, identity):
+    def __init__(self, folder: Path | str, identity: dict):
         """Reads which images are done.
 
         Args:
@@ -85,41 +96,39 @@ class DetectionParts:
                 path.rename(path.with_name(f".{path.name}.broken"))
             else:
                 self._parts[path] = table
-        self._next = max((_number(path) for path in self._parts), default=-1) + 1
+        numbers = [path.stem.removeprefix("part-") for path in self._parts]
+        self._next = max((int(n) for n in numbers if n.isdecimal()), default=-1) + 1
 
     def _read(self, path):
         """Returns a part's columns that are needed here, None of a file that isn't whole."""
         data = pa.py_buffer(path.read_bytes())
         try:
             file = pq.ParquetFile(data)
-            self._check_identity(path, file.schema_arrow.metadata or {})
+            theirs = json.loads((file.schema_arrow.metadata or {}).get(_IDENTITY, b"{}"))
+            names = theirs.keys() | self._identity.keys()
+            other = sorted(name for name in names if theirs.get(name) != self._identity.get(name))
+            if other:
+                raise DataError(
+                    f"{path}: made with another {', '.join(other)}.\n"
+                    "  Choose another --output_dir, or remove the part-*.parquet in this one."
+                )
             return file.read(_KEPT)
         except (pa.ArrowException, OSError):
             return None
 
-    def _check_identity(self, path, metadata):
-        theirs = json.loads(metadata.get(_IDENTITY, b"{}"))
-        names = theirs.keys() | self._identity.keys()
-        other = sorted(name for name in names if theirs.get(name) != self._identity.get(name))
-        if other:
-            raise DataError(f"{path}: made with another {', '.join(other)}.\n  {_REMEDY}")
-
-    def done(self):
+    def done(self) -> dict[str, list[int] | None]:
         """Returns {name of an image: [size, time of change], None of an archive's member}."""
-        done = {}
-        for table in self._parts.values():
-            columns = (table[name].to_pylist() for name in ("file", "size", "mtime_ns"))
-            for name, *state in zip(*columns, strict=True):
-                done[name] = None if state == [None, None] else state
-        return done
+        tables = (table.select(["file", "size", "mtime_ns"]) for table in self._parts.values())
+        rows = (row.values() for table in tables for row in table.to_pylist())
+        return {name: None if size is None else [size, time_ns] for name, size, time_ns in rows}
 
-    def count(self):
+    def count(self) -> int:
         """Returns the number of detections in all parts."""
         lengths = [pc.list_value_length(table["class_id"]) for table in self._parts.values()]
         return sum(pc.sum(each).as_py() or 0 for each in lengths)
 
-    def remove(self, names):
-        """Takes images out, so that they can be done anew."""
+    def remove(self, names: Iterable[str]) -> None:
+        """Takes images out, so that they can be done again."""
         unwanted = pa.array(sorted(names), pa.string())
         for path, table in list(self._parts.items()):
             kept = pc.invert(pc.is_in(table["file"], value_set=unwanted))
@@ -131,8 +140,8 @@ class DetectionParts:
                 path.unlink()
                 del self._parts[path]
 
-    def add(self, table):
-        """Writes a Table of SCHEMA as the next part, its rows sorted by file."""
+    def add(self, table: pa.Table) -> None:
+        """Writes a table of SCHEMA as the next part, its rows sorted by file."""
         self._write(self._folder / f"part-{self._next:05}.parquet", table.sort_by("file"))
         self._next += 1
 
@@ -142,13 +151,34 @@ class DetectionParts:
             pq.write_table(table.replace_schema_metadata(metadata), partial)
         self._parts[path] = table.select(_KEPT)
 
+    @contextlib.contextmanager
+    def collected(self) -> Iterator[Callable]:
+        """Yields a function that takes tables, which become parts when they are enough.
 
-def _number(path):
-    digits = path.stem.removeprefix("part-")
-    return int(digits) if digits.isdecimal() else -1
+        What is left becomes one at the end, also when the block is interrupted.
+        """
+        tables, began = [], time.monotonic()
+
+        def add(table):
+            tables.append(table)
+            is_due = time.monotonic() - began > _PART_SECONDS
+            if is_due or sum(map(len, tables)) >= _PART_IMAGES:
+                write()
+
+        def write():
+            nonlocal tables, began
+            # Interrupted in here, images are done again; emptied after it, kept twice.
+            full, tables, began = tables, [], time.monotonic()
+            if any(map(len, full)):
+                self.add(pa.concat_tables(full))
+
+        try:
+            yield add
+        finally:
+            write()
 
 
-def left_to_do(files: list, parts: DetectionParts) -> list:
+def left_to_do(files: list[SourceFile], parts: DetectionParts) -> list[SourceFile]:
     """Returns the files that parts don't hold; takes out of them what has changed or is gone."""
     for name in parts.broken:
         print(f"  {name}: not whole, put aside as .{name}.broken; its images are done again")
@@ -156,5 +186,5 @@ def left_to_do(files: list, parts: DetectionParts) -> list:
     stale = [name for name in done if name not in states or states[name] != done[name]]
     print_notes([("changed or gone since, taken out", len(stale), stale)])
     parts.remove(stale)
-    done = done.keys() - set(stale)
-    return [file for file in files if file.name not in done]
+    kept = done.keys() - set(stale)
+    return [file for file in files if file.name not in kept]

@@ -1,17 +1,60 @@
-"""Writes pictures of what was found: drawn images, crops, and a page's small pictures."""
+"""Where each picture of what was found lies, that none is written over another, and its writing."""
 
+import contextlib
+import errno
+import hashlib
+import math
+import os
+import re
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 from PIL import Image
 
-from lowlight.core.files import whole_file
+from lowlight.core.errors import DataError, name_some
+from lowlight.core.files import LOCK, is_inside, output_dir, whole_file
+from lowlight.core.sources import SourceFile
+from lowlight.detector.detections import Detections
+from lowlight.images.boxes import clip_pixel_xyxy
 from lowlight.images.drawing import brightened, brightness_of, draw_detections, encode_thumbnail
-from lowlight.inference.output_paths import ANIMATION, crop_name, output_name, small_name
 
+JSON, CSV, COCO = "detections.json", "detections.csv", "coco_results.json"
+PAGE, LOG = "index.html", ".detections.jsonl"
+_ANIMATION, _GALLERY, _CROPS = "detections.gif", "gallery", "crops"
+# Names that an input's picture can't have: what else is written to the top of the folder.
+_OWN = frozenset((JSON, CSV, COCO, PAGE, LOG, LOCK, _ANIMATION, _GALLERY, _CROPS))
+_WRITABLE = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".mpo"))
+_MOST_BYTES = 255  # of a file's name
 _SMALL = 480  # pixels of a small picture's longer side
 _FRAMES, _SHOWN = 100, 1000  # of an animation: pictures, and milliseconds for each
+
+
+def output_name(name: str) -> str:
+    """Returns the name of an input's drawn picture: its own, or a JPEG's for forms only read."""
+    is_written = PurePosixPath(name).suffix.lower() in _WRITABLE
+    return name if is_written else _with_suffix(name, ".jpg")
+
+
+def small_name(name: str) -> str:
+    """Returns the name of an input's small picture."""
+    return f"{_GALLERY}/{_with_suffix(name, '.jpg')}"
+
+
+def crop_name(name: str, class_name: str, number: int) -> str:
+    """Returns the name of the picture of an input's n-th detection, which is of this class."""
+    folder = re.sub(r"[/\0]|^\.", "_", class_name)
+    return f"{_CROPS}/{folder}/{_with_suffix(name, f'_{number}.jpg')}"
+
+
+def _with_suffix(name, suffix):
+    """Returns a longer name; one that a file can't have is cut, and ends with a digest of it."""
+    folder, _, last = name.rpartition("/")
+    if len(os.fsencode(last + suffix)) > _MOST_BYTES:
+        digest = hashlib.sha256(os.fsencode(last)).hexdigest()[:12]
+        start = os.fsencode(last)[: _MOST_BYTES - len(suffix) - len(digest) - 1]
+        last = f"{start.decode('utf-8', 'ignore')}_{digest}"
+    return f"{folder}/{last}{suffix}" if folder else last + suffix
 
 
 @dataclass(frozen=True)
@@ -24,51 +67,61 @@ class Pictures:
     gif: bool = False  # detections.gif, which shows one drawn image after another
 
 
-class Saver:
-    """Writes below a folder, in the folders that the inputs lie in."""
+def save_pictures(job, image: Image.Image, found: Detections, file: SourceFile) -> None:
+    """Writes an image's pictures below the output folder, in the folders that the inputs lie in.
 
-    def __init__(self, save_dir, names: dict, pictures: Pictures):
-        """Takes an existing folder, {class id: name}, and what to write."""
-        self._dir, self._names, self._pictures = Path(save_dir), names, pictures
+    Args:
+        job: folder.Job.
+        image: RGB, which may be drawn on.
+        found: in its pixels.
+        file: the input.
 
-    def save(self, image, found, name: str):
-        """Writes everything of one image.
+    Raises:
+        DataError: an encoder can't write it, as with a huge image.
+        OSError: of the disk, which no other image would be written to either.
+    """
+    try:
+        _save_all(job, image, found, file.name)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
+            raise
+        why = getattr(error, "strerror", None) or error or "no reason given"
+        raise DataError(
+            f"{file.place}: its picture can't be written ({type(error).__name__}: {why}).\n"
+            "  Convert it to another format, make it smaller, or give it a shorter name."
+        ) from error
 
-        Args:
-            image: RGB Pillow image, which may be drawn on.
-            found: Detections in its pixels.
-            name: the input's.
-        """
-        if self._pictures.crops:
-            self._save_crops(image, found, name)
-        if self._pictures.gallery:
-            small = image.copy()
-            small.thumbnail((_SMALL, _SMALL), reducing_gap=2.0)
-            small = encode_thumbnail(small)
-            self._write(small_name(name), lambda path: path.write_bytes(small))
-        if self._pictures.brightened:
-            image = brightened(image, brightness_of(image))
-        draw_detections(image, found, self._names)
-        self._write(output_name(name), lambda path: _save_picture(image, path, name))
 
-    def _save_crops(self, image, found, name):
-        width, height = image.size
-        for count, (box, number) in enumerate(zip(found.boxes, found.classes, strict=True), 1):
-            left, top = (max(0, int(edge)) for edge in box[:2])
-            right, low = min(width, int(np.ceil(box[2]))), min(height, int(np.ceil(box[3])))
-            if right > left and low > top:
-                class_name = self._names.get(int(number), f"class {int(number)}")
-                crop = image.crop((left, top, right, low))
-                self._write(
-                    crop_name(name, class_name, count),
-                    lambda partial, crop=crop: crop.save(partial, "JPEG", quality=95),
-                )
+def _save_all(job, image, found, name):
+    if job.pictures.crops:
+        _save_crops(job, image, found, name)
+    if job.pictures.gallery:
+        small = image.copy()
+        small.thumbnail((_SMALL, _SMALL), reducing_gap=2.0)
+        with _new_file(job.save_dir / small_name(name)) as path:
+            path.write_bytes(encode_thumbnail(small))
+    if job.pictures.brightened:
+        image = brightened(image, brightness_of(image))
+    draw_detections(image, found, job.names)
+    with _new_file(job.save_dir / output_name(name)) as path:
+        _save_picture(image, path, name)
 
-    def _write(self, name, write):
-        path = self._dir / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path, durable=False) as partial:
-            write(partial)
+
+def _save_crops(job, image, found, name):
+    for count, (box, number) in enumerate(zip(found.boxes, found.classes, strict=True), 1):
+        left, top, right, low = clip_pixel_xyxy(box, *image.size)
+        if right > left and low > top:
+            class_name = job.names.get(int(number), f"class {int(number)}")
+            corners = math.floor(left), math.floor(top), math.ceil(right), math.ceil(low)
+            with _new_file(job.save_dir / crop_name(name, class_name, count)) as path:
+                image.crop(corners).save(path, "JPEG", quality=95)
+
+
+@contextlib.contextmanager
+def _new_file(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, durable=False) as partial:
+        yield partial
 
 
 def _save_picture(image, path, name):
@@ -80,23 +133,18 @@ def _save_picture(image, path, name):
     image.save(path, file_format, **options)
 
 
-def write_gif(save_dir, files):
-    """Writes detections.gif, which shows the drawn pictures one after another.
+def write_gif(save_dir: Path, files: list[SourceFile]) -> None:
+    """Writes detections.gif, which shows the inputs' drawn pictures one after another.
 
     They are made as small as fits into a square; of more than _FRAMES a part is shown, evenly
     chosen, because a GIF is held in memory until it is whole.
-
-    Args:
-        save_dir: the folder with the drawn pictures.
-        files: the inputs, [SourceFile].
     """
-    paths = [Path(save_dir) / output_name(file.name) for file in files]
+    paths = [save_dir / output_name(file.name) for file in files]
     paths = [path for path in paths if path.is_file()]
-    paths = paths[:: -(-len(paths) // _FRAMES)] if paths else []
     if not paths:
         return
-    first, *others = (_frame(path) for path in paths)
-    with whole_file(Path(save_dir) / ANIMATION) as partial:
+    first, *others = (_frame(path) for path in paths[:: -(-len(paths) // _FRAMES)])
+    with whole_file(save_dir / _ANIMATION) as partial:
         first.save(partial, "GIF", save_all=True, append_images=others, duration=_SHOWN, loop=0)
 
 
@@ -108,3 +156,67 @@ def _frame(path):
     small.thumbnail(canvas.size)
     canvas.paste(small, tuple((a - b) // 2 for a, b in zip(canvas.size, small.size, strict=True)))
     return canvas.quantize(128)
+
+
+def prepare_save_path(save_path: Path | str, files: list[SourceFile], source: Path | str) -> Path:
+    """Makes the output folder and checks, before any work, that nothing is written over anything.
+
+    Args:
+        save_path: the folder.
+        files: the inputs.
+        source: where they are from, as of `inputs.find_images`.
+
+    Raises:
+        DataError: the folder lies in the input folder, or a picture would be drawn over an input,
+            over another picture, or over what else is written.
+    """
+    folder = Path(save_path)
+    if is_inside(folder, source):
+        is_same = is_inside(source, folder)
+        harm = "drawn over the images" if is_same else "taken for images the next time"
+        raise DataError(
+            f"{folder}: lies in the folder of the images; the pictures would be {harm}.\n"
+            "  Choose another --save_path."
+        )
+    outputs = defaultdict(list)
+    for file in files:  # of an archive, that may hold ./a.jpg beside a.jpg
+        outputs[str(PurePosixPath(output_name(file.name)))].append(file.name)
+    _check_apart(outputs)
+    _check_inputs(folder, [*outputs, *(small_name(file.name) for file in files)], files, source)
+    return output_dir(folder)
+
+
+def _check_apart(outputs):
+    """Raises DataError where pictures, {name: its inputs}, would be written over each other."""
+    if twice := [" and ".join(names) for names in outputs.values() if len(names) > 1]:
+        raise DataError(
+            f"{name_some(twice)}: would be written to the same picture.\n  Rename one of them."
+        )
+    if own := sorted(name for name in outputs if name.split("/")[0] in _OWN):
+        raise DataError(
+            f"{name_some(own)}: would be written where the command writes its own "
+            f"{name_some(sorted({name.split('/')[0] for name in own}))}.\n"
+            "  Rename them, or leave them out."
+        )
+    parents = {str(parent) for name in outputs for parent in PurePosixPath(name).parents}
+    if both := sorted(parents & outputs.keys()):
+        raise DataError(
+            f"{name_some(both)}: would be a picture, and the folder of others.\n  Rename it."
+        )
+
+
+def _check_inputs(folder, outputs, files, source):
+    """Raises DataError where a link in the output folder leads to the inputs."""
+    there = {os.path.realpath(file.place) for file in files}
+    parted = [os.path.split(name) for name in outputs]
+    places = {p: os.path.realpath(folder / p) for p in sorted({parent for parent, _ in parted})}
+    if into := [parent for parent, place in places.items() if is_inside(place, source)]:
+        raise DataError(
+            f"{folder / into[0]}: leads into the folder of the images.\n"
+            "  Remove the link, or choose another --save_path."
+        )
+    over = [os.path.join(p, last) for p, last in parted if os.path.join(places[p], last) in there]
+    if over:
+        raise DataError(
+            f"{folder}: {name_some(over)} would be drawn over.\n  Choose another --save_path."
+        )

@@ -1,38 +1,162 @@
-"""Finds objects in images with a model in each of many workers, by Ray Data."""
+"""Finds objects in images with a model in each of many workers, by Ray Data.
+
+What needs PyArrow, which comes with Ray, is imported where Ray is known to be installed.
+"""
 
 import contextlib
 import logging
 import os
 import socket
-import time
 import traceback
 import warnings
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import pyarrow as pa
-
+import lowlight
 from lowlight.core.errors import DataError, name_some, noted_signals
-from lowlight.core.sources import file_on_disk
+from lowlight.core.parallel import Progress
+from lowlight.core.sources import SourceFile, file_on_disk
+from lowlight.core.tensorflow import silent_stderr
 from lowlight.images.reading import set_max_pixels
 from lowlight.inference.folder import Job, detect_each
 from lowlight.inference.inputs import find_images
-from lowlight.inference.parts import SCHEMA, table_of
 
+HERE = "local"  # the address of this machine alone
+_SECONDS = 10  # that a cluster has for its answer
+_CORES = 2  # of a worker without a GPU
+# Messages of Ray that nobody can act on, and the report of its use to its makers.
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 _MOST_IMAGES = 32  # given to a worker at a time; as many are repeated after it was killed
 _ROUNDS = 4  # and at least so many times, for all workers to end at about the same time
 _RETRIES = 3  # of images whose worker died, before they are tried one by one
 _MODEL, _BUG = "", "\0"  # names that no file has
-_ERROR = pa.field("error", pa.string())
-_PART_IMAGES, _PART_SECONDS = 1000, 60.0  # of a part: what comes first ends it
+
+
+class Share(NamedTuple):
+    """How many workers there are, and what each has of its machine."""
+
+    workers: int
+    cores: int
+    gpus: int
+
+    def __str__(self) -> str:
+        """Returns it as people say it."""
+        return f"{self.workers} of {self.cores} CPU cores" + (" and a GPU" if self.gpus else "")
+
+
+def load_ray():
+    """Returns the module ray, made quiet; raises DataError where it isn't installed."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise DataError(
+            f"Ray Data isn't installed ({error}).\n  pip install -r requirements/ray.txt"
+        ) from error
+    return ray
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator:
+    """Yields the module ray, connected to a cluster for the time of the block.
+
+    Args:
+        address: of a cluster; "auto" is that of this machine, HERE starts one on this machine
+            alone.
+
+    Raises:
+        DataError: Ray isn't installed, or no cluster is there.
+    """
+    if address.startswith("ray://"):
+        raise DataError(
+            f"--address={address}: Ray Client can't do this.\n"
+            "  Give the cluster's own address: auto, or host:6379, or use ray job submit."
+        )
+    ray = load_ray()
+    options = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address == HERE:
+        options["include_dashboard"] = False
+    else:  # other machines may not have this code
+        options["runtime_env"] = {"py_modules": [str(Path(lowlight.__file__).parent)]}
+    try:
+        with silent_stderr():  # it tells that RAY_BACKEND_LOG_LEVEL is set
+            _check_port(address)
+            ray.init(address, **options)
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DataError(
+            f"--address={address}: no Ray cluster can be used ({reason}).\n"
+            "  Start one with: ray start --head"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_port(address):
+    """Raises OSError where nobody listens at host:port; Ray itself would try for minutes.
+
+    "auto" is the address that Ray noted last, which a cluster that was killed leaves behind.
+    """
+    if address == "auto":
+        from ray._private.services import canonicalize_bootstrap_address
+
+        address = canonicalize_bootstrap_address(address)
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), _SECONDS).close()
+
+
+def share_cluster(ray, workers: int | None, use_gpus: bool) -> Share:
+    """Returns the Share of each worker in the cluster that is connected; as `share_out`."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
+    return share_out(nodes, workers, use_gpus)
+
+
+def share_out(
+    nodes: list[tuple[int, int]], workers: int | None = None, use_gpus: bool = True
+) -> Share:
+    """Returns the Share of each worker.
+
+    Where there are GPUs a worker has one; otherwise it has two cores, or what there is if fewer
+    workers are wanted or cores are few.
+
+    Args:
+        nodes: (cores, GPUs) of each machine.
+        workers: how many; None for as many as there is room for.
+        use_gpus: False runs on the CPUs of machines with GPUs, too.
+
+    Raises:
+        DataError: there is no room for so many.
+    """
+    gpus = sum(gpu for _, gpu in nodes) if use_gpus else 0
+    cores = sum(core for core, _ in nodes)
+    workers = workers or min(gpus, cores) or max(sum(core // _CORES for core, _ in nodes), 1)
+    for each in range(cores // workers, 0, -1):
+        rooms = [min(core // each, gpu) if gpus else core // each for core, gpu in nodes]
+        if sum(rooms) >= workers:
+            return Share(workers, each, int(gpus > 0))
+    there = f"{gpus} GPUs and {cores} cores" if gpus else f"{cores} cores"
+    raise DataError(f"--workers={workers}: too many for {there}.\n  Give a smaller number.")
 
 
 class Task(NamedTuple):
     """What each worker needs; paths are absolute, because it has another working folder."""
 
-    model: object  # runs.Model
+    model: Any  # runs.Model
     options: dict  # of detector.Detector
-    names: dict  # {class id: name}
-    thresholds: dict  # {class id: lowest score}
+    names: dict[int, str]  # {class id: name}
+    thresholds: dict[int, float]  # {class id: lowest score}
     archive: str | None  # the zip archive that holds the images, if one does
     max_pixels: int  # of an image
 
@@ -44,7 +168,7 @@ class Worker:
     other tables as well, and get the same of each.
     """
 
-    def __init__(self, task):
+    def __init__(self, task: Task):
         """Loads the model."""
         from lowlight.detector.detector import Detector
 
@@ -60,25 +184,19 @@ class Worker:
             self._error = str(error)
 
     def __call__(self, images):
-        """Takes a table of `file` and `place`; returns one of SCHEMA, `error` and `worker`."""
+        """Takes a table of `file` and `place`; returns one of `parts.result_of`."""
+        from lowlight.inference.parts import result_of
+
         if self._error:
-            return self._result([], {_MODEL: self._error})
+            return result_of([], {_MODEL: self._error}, self._name)
         try:
-            return self._detect(images)
+            files = [self._file(row) for row in images.to_pylist()]
+            items = list(detect_each(files, self._job))
+            found = [item.entry for item in items if item.error is None]
+            errors = {item.file.name: str(item.error) for item in items if item.error is not None}
+            return result_of(found, errors, self._name)
         except Exception:
-            return self._result([], {_BUG: traceback.format_exc()})
-
-    def _detect(self, images):
-        items = list(detect_each([self._file(row) for row in images.to_pylist()], self._job))
-        found = [item.entry for item in items if item.error is None]
-        wrong = {item.file.name: str(item.error) for item in items if item.error is not None}
-        return self._result(found, wrong)
-
-    def _result(self, entries, errors):
-        rows = [{"file": file, "error": error} for file, error in errors.items()]
-        tables = [table_of(entries), pa.Table.from_pylist(rows, SCHEMA.append(_ERROR))]
-        table = pa.concat_tables(tables, promote_options="default")
-        return table.append_column("worker", pa.array([self._name] * len(table), pa.string()))
+            return result_of([], {_BUG: traceback.format_exc()}, self._name)
 
     def _file(self, row):
         if self._members is not None:
@@ -86,23 +204,14 @@ class Worker:
         return file_on_disk(row["place"], row["file"])
 
 
-def detect_in_workers(ray, files, task, share, parts, progress):
-    """Detects on each image in the workers, and keeps what was found part by part.
+def detect_in_workers(
+    ray, files: list[SourceFile], task: Task, share: Share, parts, progress: Progress
+) -> list[DataError]:
+    """Detects on each image in the workers, keeps what was found in DetectionParts, returns errors.
 
     What workers had in hand when they were killed is done again by others, at last image by image,
     so that one that kills its worker keeps no other from being done. After Ctrl-C what has arrived
     is kept.
-
-    Args:
-        ray: the module, connected.
-        files: [SourceFile].
-        task: Task.
-        share: ray_cluster.Share.
-        parts: parts.DetectionParts.
-        progress: Progress, which counts images.
-
-    Returns:
-        [DataError] of the images that couldn't be done.
 
     Raises:
         DataError: the model can't be run.
@@ -110,17 +219,16 @@ def detect_in_workers(ray, files, task, share, parts, progress):
     """
     errors, missing, died = [], {file.name: file for file in files}, 0
     most = min(_MOST_IMAGES, -(-len(files) // (share.workers * _ROUNDS)))
-    with noted_signals(), _collected(parts) as add:
+    with noted_signals(), parts.collected() as add:
         for size in (most, 1):
             workers = set()
             for table in _stream(ray, list(missing.values()), task, share, size):
-                for name, error in _errors_of(table):
-                    if error is not None:
-                        errors.append(error)
+                errors += _errors_of(table)
+                for name in table["file"].to_pylist():
                     del missing[name]
                     progress.update()
                 workers.update(table["worker"].unique().to_pylist())
-                add(table.filter(table["error"].is_null()).select(SCHEMA.names))
+                add(table.filter(table["error"].is_null()).drop_columns(["error", "worker"]))
             died += max(len(workers) - share.workers, 0)
             if not missing:
                 break
@@ -137,48 +245,18 @@ def detect_in_workers(ray, files, task, share, parts, progress):
 
 
 def _errors_of(table):
-    """Yields (name, DataError or None) of each image; raises what isn't an image's fault."""
-    for row in table.select(["file", "error"]).to_pylist():
-        name, error = row["file"], row["error"]
-        if name == _BUG:
-            raise RuntimeError(f"in a worker:\n{error}")
-        if name == _MODEL:
-            raise DataError(error)
-        yield name, None if error is None else DataError(error)
+    """Returns [DataError] of images; raises what isn't an image's fault."""
+    rows = table.filter(table["error"].is_valid()).select(["file", "error"]).to_pylist()
+    for row in rows:
+        if row["file"] == _BUG:
+            raise RuntimeError(f"in a worker:\n{row['error']}")
+        if row["file"] == _MODEL:
+            raise DataError(row["error"])
+    return [DataError(row["error"]) for row in rows]
 
 
-@contextlib.contextmanager
-def _collected(parts):
-    """Yields a function that takes tables, which become parts when they are enough, or at the end.
-
-    At the end means also: when the block is interrupted.
-    """
-    tables, began = [], time.monotonic()
-
-    def add(table):
-        tables.append(table)
-        is_due = time.monotonic() - began > _PART_SECONDS
-        if is_due or sum(map(len, tables)) >= _PART_IMAGES:
-            write()
-
-    def write():
-        nonlocal tables, began
-        # Interrupted in here, images are done again; emptied after it, they might be kept twice.
-        full, tables, began = tables, [], time.monotonic()
-        if any(map(len, full)):
-            parts.add(pa.concat_tables(full))
-
-    try:
-        yield add
-    finally:
-        write()
-
-
-def _stream(ray, files, task, share, size):
-    """Yields tables of what the workers found, in the order in which they are done.
-
-    Each is given about `size` images at a time.
-    """
+def _stream(ray, files, task, share, size) -> Iterable:
+    """Returns tables of what workers found, as soon as they are done, of `size` images or fewer."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1  # the other images are done; these are missing

@@ -2,39 +2,39 @@
 
 import csv
 import io
-import itertools
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from lowlight.core.files import write_texts
 from lowlight.core.json_texts import format_coco_results
+from lowlight.detector.detections import Detections
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 from lowlight.images.drawing import colour_of
-from lowlight.inference.output_paths import COCO, CSV, JSON, PAGE, output_name, small_name
+from lowlight.inference.pictures import COCO, CSV, JSON, PAGE, output_name, small_name
 from lowlight.pages.rendering import render
 
 PARTS = "detections"
 COLUMNS = "class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"
 JSON_END = "\n]}\n"
-_FILE_FACTS = "file", "width", "height", PARTS
 
 
-def entry_of(place, size, found, names):
+def entry_of(place: dict, size: tuple[int, int], found: Detections, names: dict) -> dict:
     """Returns what detections.json says of one image.
 
     Args:
         place: what tells it from others: {"file": name}, or {"frame": number, "time": seconds}.
         size: (width, height).
-        found: Detections.
+        found: in pixels.
         names: {class id: name}.
     """
     return {**place, "width": size[0], "height": size[1], PARTS: found.to_json(names)}
 
 
-def print_entry(entry):
+def print_entry(entry: dict) -> None:
     """Prints an image's entry for people."""
     name = entry["file"] if "file" in entry else f"frame {entry['frame']}, {entry['time']:.3f} s"
     print(f"{name} ({entry['width']}x{entry['height']}):")
@@ -46,7 +46,7 @@ def print_entry(entry):
         print("  nothing")
 
 
-def write_files(save_dir: Path, entries: list, job) -> None:
+def write_files(save_dir: Path, entries: list[dict], job) -> None:
     """Writes detections.json, detections.csv and what else is asked for, all or none.
 
     Args:
@@ -54,73 +54,53 @@ def write_files(save_dir: Path, entries: list, job) -> None:
         entries: as of `entry_of`, with other facts that are left out.
         job: folder.Job, whose `facts` detections.json begins with.
     """
-    entries = [{key: entry[key] for key in _FILE_FACTS} for entry in entries]
+    entries = [{key: entry[key] for key in ("file", "width", "height", PARTS)} for entry in entries]
+    lines = ",\n".join(json.dumps(entry) for entry in entries)
     texts = {
-        save_dir / JSON: format_json(job.facts, entries),
-        save_dir / CSV: format_csv(entries),
+        save_dir / JSON: f"{format_head(job.facts, 'images')}\n{lines}{JSON_END}",
+        save_dir / CSV: format_csv(entries, ["file", *COLUMNS]),
     }
     if job.format == "coco":
-        texts[save_dir / COCO] = format_coco(entries)
+        texts[save_dir / COCO] = format_coco_results(_coco_rows(entries))
     if job.pictures.gallery:
-        texts[save_dir / PAGE] = format_page(entries, job)
+        texts[save_dir / PAGE] = _format_page(entries, job)
     write_texts(texts)
 
 
-def format_json(facts, entries):
-    """Returns detections.json's text, an image a line."""
-    lines = ",\n".join(json.dumps(entry) for entry in entries)
-    return f"{format_head(facts, 'images')}\n{lines}{JSON_END}"
-
-
-def format_head(facts, list_name):
+def format_head(facts: dict, list_name: str) -> str:
     """Returns what detections.json begins with, down to the list of this name; JSON_END ends it."""
     head = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in facts.items())
     return f"{{{head}{json.dumps(list_name)}: ["
 
 
-def format_csv(entries):
-    """Returns detections.csv's text, a row a detection, with the file and COLUMNS."""
-    rows = itertools.chain.from_iterable(map(rows_of, entries))
-    return format_rows([("file", *COLUMNS), *rows])
+def format_csv(entries: Iterable[dict], columns: Iterable[str] = ()) -> str:
+    """Returns lines of detections.csv: the columns if given, and a row a detection.
 
-
-def rows_of(entry):
-    """Returns an entry's rows of detections.csv: what tells the image from others, and COLUMNS."""
-    place = [entry[key] for key in ("file", "frame", "time") if key in entry]
-    return [
-        (*place, one["class"], one["class_id"], one["score"], *one["box"]) for one in entry[PARTS]
-    ]
-
-
-def format_rows(rows):
-    """Returns rows as csv text, with all texts quoted where a name holds a carriage return.
-
-    The csv module leaves that one bare, and no reader takes it so.
+    All texts are quoted where a name holds a carriage return: the csv module leaves that one bare,
+    and no reader takes it so.
     """
-    rows, stream = list(rows), io.StringIO()
+    rows = [list(columns)] if columns else []
+    for entry in entries:
+        place = [entry[key] for key in ("file", "frame", "time") if key in entry]
+        for one in entry[PARTS]:
+            rows.append([*place, one["class"], one["class_id"], one["score"], *one["box"]])
     is_odd = any("\r" in str(field) for row in rows for field in row)
     quoting = csv.QUOTE_NONNUMERIC if is_odd else csv.QUOTE_MINIMAL
+    stream = io.StringIO()
     csv.writer(stream, lineterminator="\n", quoting=quoting).writerows(rows)
     return stream.getvalue()
 
 
-def format_coco(entries):
-    """Returns a list of COCO results as text, one a line, with the file's name as image_id."""
-    rows = []
+def _coco_rows(entries) -> Iterator[tuple]:
+    """Yields what `format_coco_results` takes, with the file's name as the image's id."""
     for entry in entries:
         for one in entry[PARTS]:
             ltwh = [round(edge, 1) for edge in pixel_xyxy_to_pixel_ltwh(one["box"])]
-            rows.append((entry["file"], one["class_id"], ltwh, one["score"]))
-    return format_coco_results(rows)
+            yield entry["file"], one["class_id"], ltwh, one["score"]
 
 
-def format_page(entries: list, job) -> str:
-    """Returns index.html, which shows the pictures that lie beside it, by class and score.
-
-    Args:
-        entries: as detections.json has them.
-        job: folder.Job.
-    """
+def _format_page(entries, job):
+    """Returns index.html, which shows the pictures that lie beside it, by class and score."""
     found = [one for entry in entries for one in entry[PARTS]]
     counts = Counter(one["class_id"] for one in found)
     names = {number: f"class {number}" for number in counts} | job.names
@@ -141,18 +121,20 @@ def format_page(entries: list, job) -> str:
         lowest=math.floor(100 * lowest) / 100,
         found={
             "classes": {number: [names[number], colours[number]] for number in names},
-            "images": [
-                {
-                    "name": entry["file"],
-                    "picture": quote(output_name(entry["file"])),
-                    "small": quote(small_name(entry["file"])),
-                    "size": [entry["width"], entry["height"]],
-                    "found": [[one["class_id"], one["score"], *one["box"]] for one in entry[PARTS]],
-                }
-                for entry in entries
-            ],
+            "images": [_shown(entry) for entry in entries],
         },
     )
+
+
+def _shown(entry):
+    """Returns what the page's script takes of an image."""
+    return {
+        "name": entry["file"],
+        "picture": quote(output_name(entry["file"])),
+        "small": quote(small_name(entry["file"])),
+        "size": [entry["width"], entry["height"]],
+        "found": [[one["class_id"], one["score"], *one["box"]] for one in entry[PARTS]],
+    }
 
 
 def _run_name(path):

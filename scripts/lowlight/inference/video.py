@@ -3,20 +3,23 @@
 A phone that is held upright stores frames that lie on their side, and a matrix that says how to
 show them: FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX, as in MP4's track header (ISO/IEC 14496-12, tkhd).
 It is nine int32 in rows, a b u / c d v / x y w; a point (x, y) comes to (a x + c y, b x + d y).
+PyAV gives its angle, but not whether it mirrors.
 """
 
 import contextlib
 import importlib
 import re
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from lowlight.core.errors import DataError
 
-EXTENSIONS = frozenset(
+_EXTENSIONS = frozenset(
     (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
     + (".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".vob", ".mxf", ".m2v", ".dv")
 )
@@ -29,17 +32,18 @@ _MISSING_SECONDS, _MISSING_PART = 0.5, 0.02
 _WITH_LENGTH = "mp4", "matroska", "avi"  # of other formats FFmpeg guesses it
 
 
-def is_video(source):
+def is_video(source: Path | str) -> bool:
     """Says whether what a command is given is a video file, a camera or a stream."""
-    return _is_url(source) or _is_device(source) or _is_file(source)
+    is_file = is_video_name(source) and Path(source).is_file()
+    return is_file or _is_url(source) or _is_device(source)
 
 
-def is_video_name(name):
+def is_video_name(name: Path | str) -> bool:
     """Says whether a file's extension is that of a video, in either case."""
-    return PurePosixPath(name).suffix.lower() in EXTENSIONS
+    return PurePosixPath(name).suffix.lower() in _EXTENSIONS
 
 
-def name_of(source):
+def name_of(source: Path | str) -> str:
     """Returns what a video is called without its extension: "street" of "films/street.mp4"."""
     path = urlsplit(source).path if _is_url(source) else str(source)
     return PurePosixPath(path).stem or urlsplit(source).hostname or "video"
@@ -61,10 +65,10 @@ class Frame(NamedTuple):
 
     number: int  # from 0
     time: float  # seconds from the video's beginning, later than the frame before
-    picture: object  # av.VideoFrame
+    picture: Any  # av.VideoFrame
     sound: list  # the packets of sound that came before it
 
-    def to_rgb(self):
+    def to_rgb(self) -> np.ndarray:
         """Returns its upright pixels, RGB, uint8 [H, W, 3]."""
         matrix = self.picture.side_data.get("DISPLAYMATRIX")
         return apply_display_matrix(self.picture.to_ndarray(format="rgb24"), matrix)
@@ -86,68 +90,67 @@ def apply_display_matrix(pixels: np.ndarray, matrix: bytes | None) -> np.ndarray
 
 
 class Video:
-    """An open video: what it says of itself, and its frames, once."""
+    """An open video: what it says of itself, and its frames, once.
 
-    def __init__(self, source):
-        """Opens a video.
+    Attributes:
+        source: what was opened.
+        sound: av.AudioStream, the first that FFmpeg knows; None without.
+        sound_left: the packets of sound after the last frame, known then.
+        rate: frames a second.
+        is_live: whether it is a camera or a stream, which has no end.
+        time_base: the unit of its time stamps in seconds, a Fraction.
+    """
 
-        Args:
-            source: a file's path, a camera's ("/dev/video0"), or a URL.
+    def __init__(self, source: Path | str):
+        """Opens a file, a camera ("/dev/video0") or a URL.
 
         Raises:
             DataError: PyAV isn't installed; no such video, not a video, or one without pictures.
         """
         self.source, av = str(source), load_av()
         self._errors = av.error.FFmpegError
-        self._container = _open(av, self.source)
-        streams = self._container.streams
-        films = [s for s in streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-        if not films:
+        self._container = container = _open(av, self.source)
+        streams, attached = container.streams, av.stream.Disposition.attached_pic
+        self._film = next((s for s in streams.video if not s.disposition & attached), None)
+        if self._film is None:
             self.close()
             raise DataError(f"{self.source}: holds sound or text alone.\n  Give a video.")
-        self._film = films[0]
-        known = (stream for stream in streams.audio if stream.codec_context is not None)
-        self.sound = next(known, None)  # an av.AudioStream, the first that FFmpeg knows
+        self.sound = next((s for s in streams.audio if s.codec_context is not None), None)
+        self.sound_left, self.time_base = [], self._film.time_base
         rate = float(self._film.average_rate or self._film.guessed_rate or 0)
         self.rate = rate if 0 < rate <= _MOST_RATE else _USUAL_RATE
-        self.is_live = self._container.duration is None and not Path(self.source).is_file()
-        self._start = _seconds(av, self._container.start_time)
-        self._length = _seconds(av, self._container.duration)
-        if self._length and "matroska" in self._container.format.name:
+        self.is_live = container.duration is None and not Path(self.source).is_file()
+        start, length = container.start_time, container.duration
+        self._start = None if start is None else start / av.time_base
+        self._length = None if length is None else length / av.time_base
+        if self._length and "matroska" in container.format.name:
             self._length -= max(self._start or 0.0, 0.0)  # it counts from 0, not from the start
-        self._says_length = any(name in self._container.format.name for name in _WITH_LENGTH)
         self._reached, self._broken, self._failure = 0.0, 0, ""
-        self.sound_left = []  # the packets of sound after the last frame, known then
 
-    def __enter__(self):
+    def __enter__(self) -> "Video":
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Closes it."""
         self._container.close()
 
     @property
-    def time_base(self):
-        """The unit of its time stamps in seconds, a Fraction."""
-        return self._film.time_base
-
-    @property
-    def pixel_aspect(self):
-        """A stored pixel's width by its height, a Fraction; None where they are alike."""
+    def pixel_aspect(self) -> Fraction | None:
+        """A stored pixel's width by its height; None where they are alike."""
         aspect = self._film.sample_aspect_ratio
         return aspect if aspect and aspect != 1 else None
 
     @property
-    def count(self):
+    def count(self) -> int | None:
         """About how many frames it has, None where that isn't known."""
         if self._film.frames or self._length is None:
             return self._film.frames or None
         return max(round(self._length * self.rate), 1)
 
-    def frames(self):
+    def frames(self) -> Iterator[Frame]:
         """Yields each Frame that can be decoded; `damage` says what was left out."""
         number, sound, last = 0, [], None
         for packet in self._packets():
@@ -160,11 +163,12 @@ class Video:
                 number, sound = number + 1, []
         self.sound_left = sound
 
-    def damage(self):
+    def damage(self) -> str:
         """Returns what was wrong with a video whose frames have been read, "" for nothing."""
         if self.is_live:  # where single frames come damaged now and then
             return self._failure and f"broke off ({self._failure})"
-        length = self._length if self._length and self._says_length else 0
+        says_length = any(name in self._container.format.name for name in _WITH_LENGTH)
+        length = self._length if self._length and says_length else 0
         if length - self._reached > max(_MISSING_SECONDS, _MISSING_PART * length):
             return f"cut short: it ends at {self._reached:.1f} of {self._length:.1f} s"
         places = "one place" if self._broken == 1 else f"{self._broken} places"
@@ -175,9 +179,8 @@ class Video:
 
         Where reading fails, None comes last, for the pictures that the decoder still holds.
         """
-        streams = [self._film, *([self.sound] if self.sound else [])]
         try:
-            for packet in self._container.demux(streams):
+            for packet in self._container.demux([s for s in (self._film, self.sound) if s]):
                 self._shift(packet)
                 yield packet
         except self._errors as error:  # a file that is cut short, a camera that was unplugged
@@ -215,16 +218,8 @@ class Video:
         return time if time is not None and time > last else last + 1 / self.rate
 
 
-def _seconds(av, count):
-    return None if count is None else count / av.time_base
-
-
 def _is_url(source):
     return _URL.match(str(source)) is not None
-
-
-def _is_file(source):
-    return is_video_name(source) and Path(source).is_file()
 
 
 def _is_device(source):
@@ -247,7 +242,7 @@ def _open(av, source):
     try:
         return av.open(place, **options)
     except av.error.FFmpegError as error:
-        raise DataError(f"{source}: {_reason(av, error, source)}") from error
+        raise DataError(f"{source}: {_reason(error, source)}") from error
 
 
 def _strerror(error):
@@ -256,7 +251,7 @@ def _strerror(error):
     return f"no sign of it for {_TIMEOUT:.0f} s" if timed_out else error.strerror
 
 
-def _reason(av, error, source):
+def _reason(error, source):
     """Returns what to say of a video that can't be opened."""
     if _is_url(source):
         return f"no video comes from there ({_strerror(error)}).\n  Check the address."
@@ -264,5 +259,5 @@ def _reason(av, error, source):
         return f"{error.strerror}.\n  Check that it is there and may be read."
     return (
         f"not a video, or one that is damaged from its beginning ({error.strerror}).\n"
-        "  Fetch it again, or record it anew."
+        "  Fetch it again, or record it again."
     )

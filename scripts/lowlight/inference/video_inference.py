@@ -15,9 +15,9 @@ from lowlight.core.errors import DataError, Interrupted, noted_signals
 from lowlight.core.files import locked
 from lowlight.core.parallel import Progress, cores, map_in_threads
 from lowlight.images.drawing import brightened, brightness_of, draw_detections
-from lowlight.inference.folder import choose, in_groups
+from lowlight.inference.folder import AHEAD, Job, in_groups
 from lowlight.inference.results import PARTS, entry_of, print_entry
-from lowlight.inference.video import Video
+from lowlight.inference.video import Frame, Video
 from lowlight.inference.video_output import (
     prepare_video_path,
     sound_left_out,
@@ -25,106 +25,11 @@ from lowlight.inference.video_output import (
     video_files,
 )
 
-_AHEAD = 2  # as in folder.py
 _MOST_THREADS = 4  # a step: a frame of 4K takes 25 MB
 _MOST_IN_GROUP = 8  # frames, where only some of them go through the network
 # A new frame's part in the mean brightness, small enough that a brightened video doesn't flicker.
 _SLOWLY = 0.05
-_AGAIN = "Run the same command again to begin anew."
-
-
-class _Item:
-    """A frame on its way."""
-
-    def __init__(self, frame, is_looked_at):
-        self.frame, self.is_looked_at = frame, is_looked_at
-        self.pixels = self.size = self.brightness = self.picture = None
-        self.prepared = self.raw = self.found = None
-
-
-class _Pipeline:
-    """The steps from a video's frames to drawn ones."""
-
-    def __init__(self, video, job, every):
-        self._video, self._job, self._every = video, job, every
-        self._detector = job.detector
-        self._draws = job.save_dir is not None
-
-    def run(self, stack):
-        """Returns an iterator over finished _Items; `stack` ends its threads, the last first."""
-
-        def in_threads(step, items, jobs=None):
-            jobs = jobs or min(cores(), _MOST_THREADS)
-            steps = map_in_threads(step, items, jobs, ahead=_AHEAD)
-            return stack.enter_context(contextlib.closing(steps))
-
-        source = self._video.frames()
-        frames = in_threads(lambda _: next(source, None), itertools.repeat(None), 1)
-        frames = itertools.takewhile(lambda frame: frame is not None, frames)
-        items = (_Item(frame, frame.number % self._every == 0) for frame in frames)
-        items = in_threads(self._load, items)
-        size = self._detector.batch_size
-        if self._every > 1:
-            size = min(size * self._every, max(size, _MOST_IN_GROUP))
-        groups = in_threads(self._detect, in_groups(items, size), self._detector.parallel)
-        items = in_threads(self._finish, itertools.chain.from_iterable(groups))
-        return in_threads(self._draw, _carried_on(items)) if self._draws else items
-
-    def _load(self, item):
-        if self._draws or item.is_looked_at:
-            item.pixels = item.frame.to_rgb()
-            item.size = item.pixels.shape[1::-1]
-        item.frame = item.frame._replace(picture=None)
-        if item.is_looked_at:
-            with self._plain_errors(item):
-                item.prepared = self._detector.prepare(item.pixels)
-        return item
-
-    def _detect(self, items):
-        seen = [item for item in items if item.is_looked_at]
-        if seen:
-            with self._plain_errors(seen[0]):
-                raws = self._detector.run_many([item.prepared for item in seen])
-            for item, raw in zip(seen, raws, strict=True):
-                item.raw = raw
-        return items
-
-    def _finish(self, item):
-        if item.is_looked_at:
-            found = self._detector.finish(item.raw, item.prepared)
-            item.found = choose(found, self._job.thresholds)
-            item.raw = item.prepared = None
-        if self._draws and self._job.pictures.brightened:
-            item.brightness = brightness_of(Image.fromarray(item.pixels))
-        return item
-
-    def _draw(self, item):
-        image = Image.fromarray(item.pixels)
-        if item.brightness is not None:
-            image = brightened(image, item.brightness)
-        draw_detections(image, item.found, self._job.names)
-        item.picture, item.pixels = to_picture(np.asarray(image)), None
-        return item
-
-    @contextlib.contextmanager
-    def _plain_errors(self, item):
-        """Turns what a detector raises on an image that it can't take into a DataError."""
-        try:
-            yield
-        except ValueError as error:
-            place = f"{self._video.source}: frame {item.frame.number}"
-            raise DataError(f"{place}: {error}.\n  Crop the video.") from error
-
-
-def _carried_on(items):
-    """Yields the items; frames that weren't looked at show what was found before."""
-    found = brightness = None
-    for item in items:
-        found = item.found = item.found if item.is_looked_at else found
-        if item.brightness is not None:
-            before = item.brightness if brightness is None else brightness
-            brightness = item.brightness = before + _SLOWLY * (item.brightness - before)
-        yield item
+_AGAIN = "Run the same command again to begin from the start."
 
 
 @dataclass
@@ -164,7 +69,7 @@ def detect_on_video(
     return f"{counts.objects} objects in {counts.seen}{of} frames{sound}", save_dir
 
 
-def detect_frames(video, job, every=1):
+def detect_frames(video: Video, job: Job, every: int = 1) -> Counts:
     """Detects on a video's frames, and keeps or prints what was found.
 
     Decoding, the network, drawing, and encoding run at the same time in threads of their own; a
@@ -172,12 +77,9 @@ def detect_frames(video, job, every=1):
     a camera ends.
 
     Args:
-        video: an open video.Video.
-        job: folder.Job.
+        video: an open one.
+        job: what is to be done.
         every: look at each n-th frame; those between show the boxes of the one before.
-
-    Returns:
-        Counts.
 
     Raises:
         DataError: no frame can be read, or it is damaged; the frames that can be read are done.
@@ -185,24 +87,19 @@ def detect_frames(video, job, every=1):
         Interrupted: a signal came; what was done is kept.
     """
     try:
-        with noted_signals() as signals:
-            counts = _detect_and_keep(video, job, every, signals)
+        with noted_signals() as signals, contextlib.ExitStack() as stack:
+            files = None
+            if job.save_dir is not None:
+                stack.enter_context(locked(job.save_dir, "written", "save_path"))
+                facts = {"video": video.source, **job.facts}
+                facts |= {"every": every, "frame_rate": round(video.rate, 3)}
+                files = stack.enter_context(video_files(job.save_dir, video, facts))
+            counts = _run(video, job, every, files, signals)
     except Interrupted as stop:  # by a second Ctrl-C, which waits for no whole files
         kept = "No frame of this run was kept." if job.save_dir else ""
         raise Interrupted(stop.number, kept, _AGAIN) from stop
     _raise(video, job, counts)
     return counts
-
-
-def _detect_and_keep(video, job, every, signals):
-    """Returns the Counts of what was done."""
-    if job.save_dir is None:
-        return _run(video, job, every, None, signals)
-    facts = {"video": video.source, **job.facts}
-    facts |= {"every": every, "frame_rate": round(video.rate, 3)}
-    lock = locked(job.save_dir, "written", "save_path")
-    with lock, video_files(job.save_dir, video, facts) as files:
-        return _run(video, job, every, files, signals)
 
 
 def _run(video, job, every, files, signals):
@@ -238,10 +135,103 @@ def _keep(item, job, files, counts):
 
 
 def _raise(video, job, counts):
-    kept = f"The first {counts.frames} frames are done" if counts.signal else ""
     where = f" and kept in {job.save_dir}" if job.save_dir else ""
     if counts.signal and not (video.is_live and counts.signal == signal.SIGINT):
-        raise Interrupted(counts.signal, f"{kept}{where}.", _AGAIN)
+        kept = f"The first {counts.frames} frames are done{where}."
+        raise Interrupted(counts.signal, kept, _AGAIN)
     if not counts.signal and (damage := video.damage()):
         done = f"The {counts.frames} frames that can be read are done{where}."
         raise DataError(f"{video.source}: {damage}.\n  Fetch it again. {done}")
+
+
+class _Item:
+    """A frame on its way."""
+
+    def __init__(self, frame: Frame, is_looked_at: bool):
+        self.frame, self.is_looked_at = frame, is_looked_at
+        self.pixels = self.size = self.brightness = self.picture = None
+        self.prepared = self.raw = self.found = None
+
+
+class _Pipeline:
+    """The steps from a video's frames to drawn ones."""
+
+    def __init__(self, video: Video, job: Job, every: int):
+        self._video, self._job, self._every = video, job, every
+        self._detector = job.detector
+        self._draws = job.save_dir is not None
+
+    def run(self, stack):
+        """Returns an iterator over finished _Items; `stack` ends its threads, the last first."""
+
+        def in_threads(step, items, jobs=None):
+            jobs = jobs or min(cores(), _MOST_THREADS)
+            steps = map_in_threads(step, items, jobs, ahead=AHEAD)
+            return stack.enter_context(contextlib.closing(steps))
+
+        source = self._video.frames()
+        frames = in_threads(lambda _: next(source, None), itertools.repeat(None), 1)
+        frames = itertools.takewhile(lambda frame: frame is not None, frames)
+        items = (_Item(frame, frame.number % self._every == 0) for frame in frames)
+        items = in_threads(self._load, items)
+        size = self._detector.batch_size
+        if self._every > 1:
+            size = min(size * self._every, max(size, _MOST_IN_GROUP))
+        groups = in_threads(self._detect, in_groups(items, size), self._detector.parallel)
+        items = in_threads(self._finish, itertools.chain.from_iterable(groups))
+        return in_threads(self._draw, _carried_on(items)) if self._draws else items
+
+    def _load(self, item):
+        if self._draws or item.is_looked_at:
+            item.pixels = item.frame.to_rgb()
+            item.size = item.pixels.shape[1::-1]
+        item.frame = item.frame._replace(picture=None)
+        if item.is_looked_at:
+            with self._plain_errors(item):
+                item.prepared = self._detector.prepare(item.pixels)
+        return item
+
+    def _detect(self, items):
+        seen = [item for item in items if item.is_looked_at]
+        if seen:
+            with self._plain_errors(seen[0]):
+                raws = self._detector.run_many([item.prepared for item in seen])
+            for item, raw in zip(seen, raws, strict=True):
+                item.raw = raw
+        return items
+
+    def _finish(self, item):
+        if item.is_looked_at:
+            item.found = self._job.choose(item.raw, item.prepared)
+            item.raw = item.prepared = None
+        if self._draws and self._job.pictures.brightened:
+            item.brightness = brightness_of(Image.fromarray(item.pixels))
+        return item
+
+    def _draw(self, item):
+        image = Image.fromarray(item.pixels)
+        if item.brightness is not None:
+            image = brightened(image, item.brightness)
+        draw_detections(image, item.found, self._job.names)
+        item.picture, item.pixels = to_picture(np.asarray(image)), None
+        return item
+
+    @contextlib.contextmanager
+    def _plain_errors(self, item):
+        """Turns what a detector raises on an image that it can't take into a DataError."""
+        try:
+            yield
+        except ValueError as error:
+            place = f"{self._video.source}: frame {item.frame.number}"
+            raise DataError(f"{place}: {error}.\n  Crop the video.") from error
+
+
+def _carried_on(items):
+    """Yields the items; frames that weren't looked at show what was found before."""
+    found = brightness = None
+    for item in items:
+        found = item.found = item.found if item.is_looked_at else found
+        if item.brightness is not None:
+            before = item.brightness if brightness is None else brightness
+            brightness = item.brightness = before + _SLOWLY * (item.brightness - before)
+        yield item

@@ -2,16 +2,18 @@
 
 import contextlib
 import json
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import output_dir, whole_files
-from lowlight.inference.output_paths import CSV, JSON
-from lowlight.inference.results import COLUMNS, JSON_END, format_head, format_rows, rows_of
-from lowlight.inference.video import load_av, name_of
+from lowlight.inference.pictures import CSV, JSON
+from lowlight.inference.results import COLUMNS, JSON_END, format_csv, format_head
+from lowlight.inference.video import Frame, Video, load_av, name_of
 
 _ENCODERS = "libx264", "libopenh264", "mpeg4"
 _X264 = {"preset": "veryfast", "crf": "20"}
@@ -23,7 +25,24 @@ _SOUNDS = frozenset(("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"))
 _BT709, _LIMITED = 1, 1  # FFmpeg's numbers
 
 
-def to_picture(pixels):
+def prepare_video_path(save_path: Path | str, source: Path | str) -> Path:
+    """Makes the output folder and returns its Path.
+
+    Raises:
+        DataError: the annotated video would be written over the video, or a folder is in the way.
+    """
+    output = Path(save_path) / f"{name_of(source)}.mp4"
+    if output.is_dir():
+        raise DataError(f"{output}: a folder is in the way of the video.\n  Move it away.")
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise DataError(
+            f"{output}: the annotated video would be written over it.\n"
+            "  Choose another --save_path."
+        )
+    return output_dir(save_path)
+
+
+def to_picture(pixels: np.ndarray):
     """Returns RGB pixels, uint8 [H, W, 3], as the encoder takes them: an av.VideoFrame.
 
     It is yuv420p, whose sides are even: an odd one gets its last row or column twice.
@@ -35,43 +54,24 @@ def to_picture(pixels):
     return picture.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
 
 
-def sound_left_out(video) -> str:
+def sound_left_out(video: Video) -> str:
     """Returns the codec of a video's sound where the MP4 can't hold it as it is, "" otherwise."""
     codec = video.sound.codec_context.codec.canonical_name if video.sound else ""
     return "" if codec in _SOUNDS else codec
 
 
-@contextlib.contextmanager
-def plain_errors(source):
-    """Turns what FFmpeg refuses to write, such as unusual sound, into a DataError of the source."""
-    try:
-        yield
-    except load_av().error.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise  # the operating system's
-        raise DataError(
-            f"{source}: its pictures or sound can't be written as MP4 ({error.strerror}).\n"
-            "  Convert it to MP4 first, for example with ffmpeg."
-        ) from error
-
-
 class VideoWriter:
     """An MP4 file that is being written."""
 
-    def __init__(self, path, video, size):
-        """Opens the file.
-
-        Args:
-            path: the file, whatever its extension.
-            video: the video.Video that the frames are of.
-            size: (width, height) of its pictures, even.
+    def __init__(self, path: Path, video: Video, size: tuple[int, int]):
+        """Opens the file for the frames of a video; `size` is their (width, height), both even.
 
         Raises:
             OSError: it can't be written.
         """
-        self._av = load_av()
-        self._container = self._av.open(str(path), "w", format="mp4")
-        name = next(name for name in _ENCODERS if name in self._av.codecs_available)
+        av = load_av()
+        self._container = av.open(str(path), "w", format="mp4")
+        name = next(name for name in _ENCODERS if name in av.codecs_available)
         self._film = self._container.add_stream(
             name,
             rate=Fraction(video.rate).limit_denominator(1001),
@@ -96,129 +96,108 @@ class VideoWriter:
         if video.pixel_aspect:
             context.sample_aspect_ratio = video.pixel_aspect
 
-    def write(self, picture, seconds, sound=()):
-        """Adds a frame, and the sound that came before it.
+    def write(self, picture, frame: Frame) -> None:
+        """Adds a drawn frame, an av.VideoFrame, and the sound that came before it.
 
-        Args:
-            picture: av.VideoFrame of `to_picture`; one of another size is scaled.
-            seconds: when it is shown, later than the frame before.
-            sound: packets of sound.
+        Of another size than the first, it is scaled.
 
         Raises:
             OSError: the disk is full.
         """
-        self.write_sound(sound)
+        self.write_sound(frame.sound)
         if (picture.width, picture.height) != self._size:
             picture = picture.reformat(*self._size)
-        self._last = max(round(seconds / self._unit), self._last + 1)
+        self._last = max(round(frame.time / self._unit), self._last + 1)
         picture.pts, picture.time_base = self._last, self._unit
         self._container.mux(self._film.encode(picture))
 
-    def write_sound(self, packets):
+    def write_sound(self, packets: Iterable) -> None:
         """Adds packets of sound; one that isn't later than the one before is left out."""
         for packet in packets if self._sound is not None else ():
             if packet.dts is not None and packet.dts > self._last_sound:
                 self._last_sound, packet.stream = packet.dts, self._sound
                 self._container.mux(packet)
 
-    def close(self):
+    def finish(self) -> None:
         """Writes what the encoder still holds, and closes the file; raises as `write`."""
         try:
             self._container.mux(self._film.encode(None))
         finally:
             self._container.close()
 
-    def discard(self):
+    def discard(self) -> None:
         """Closes the file, which isn't whole."""
-        with contextlib.suppress(self._av.error.FFmpegError):
+        with contextlib.suppress(load_av().error.FFmpegError):
             self._container.close()
-
-
-def paths_of(save_dir, source):
-    """Returns the paths of the three files: the annotated video, the JSON and the table."""
-    return [Path(save_dir) / name for name in (f"{name_of(source)}.mp4", JSON, CSV)]
-
-
-def prepare_video_path(save_path, source):
-    """Makes the output folder and returns its Path.
-
-    Raises:
-        DataError: the annotated video would be written over the video, or a folder is in the way.
-    """
-    output = paths_of(save_path, source)[0]
-    if output.is_dir():
-        raise DataError(f"{output}: a folder is in the way of the video.\n  Move it away.")
-    if output.exists() and Path(source).exists() and output.samefile(source):
-        raise DataError(
-            f"{output}: the annotated video would be written over it.\n"
-            "  Choose another --save_path."
-        )
-    return output_dir(save_path)
 
 
 class VideoFiles:
     """The annotated video, detections.json and detections.csv while they are written."""
 
-    def __init__(self, partials, video, facts):
-        """Begins the files.
-
-        Args:
-            partials: the paths to write to, of the three.
-            video: the video.Video that is read.
-            facts: what detections.json begins with.
-        """
-        self._film_path, json_path, csv_path = partials
-        self._video, self._writer, self._is_first = video, None, True
-        self._json = open(json_path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
-        self._csv = open(csv_path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
+    def __init__(self, film_path: Path, json_file: IO, csv_file: IO, video: Video, facts: dict):
+        """Begins the files; `facts` are what detections.json begins with."""
+        self._film_path, self._json, self._csv = film_path, json_file, csv_file
+        self._video, self._writer, self._between = video, None, "\n"
         self._json.write(format_head(facts, "frames"))
-        self._csv.write(format_rows([("frame", "time", *COLUMNS)]))
+        self._csv.write(format_csv([], ["frame", "time", *COLUMNS]))
 
-    def add(self, entry):
+    def add(self, entry: dict) -> None:
         """Adds the entry of a frame, as of `results.entry_of`."""
-        self._json.write(("\n" if self._is_first else ",\n") + json.dumps(entry))
-        self._csv.write(format_rows(rows_of(entry)))
-        self._is_first = False
+        self._json.write(self._between + json.dumps(entry))
+        self._csv.write(format_csv([entry]))
+        self._between = ",\n"
 
-    def draw(self, picture, frame):
-        """Adds a drawn frame to the video.
-
-        Args:
-            picture: av.VideoFrame of `to_picture`.
-            frame: the video.Frame that it was.
-        """
-        with plain_errors(self._video.source):
+    def draw(self, picture, frame: Frame) -> None:
+        """Adds a drawn frame, an av.VideoFrame of `to_picture`, to the video."""
+        with self._plain_errors():
             if self._writer is None:
                 size = picture.width, picture.height
                 self._writer = VideoWriter(self._film_path, self._video, size)
-            self._writer.write(picture, frame.time, frame.sound)
+            self._writer.write(picture, frame)
 
-    def finish(self):
+    def finish(self) -> None:
         """Makes the files whole."""
         if self._writer is not None:
-            with plain_errors(self._video.source):
+            with self._plain_errors():
                 self._writer.write_sound(self._video.sound_left)
                 writer, self._writer = self._writer, None
-                writer.close()
+                writer.finish()
         self._json.write(JSON_END)
 
-    def close(self):
-        """Closes the files, whole or not."""
+    def close(self) -> None:
+        """Closes the video where it isn't whole."""
         if self._writer is not None:
             self._writer.discard()
-        for file in (self._json, self._csv):
-            file.close()
+
+    @contextlib.contextmanager
+    def _plain_errors(self):
+        """Turns what FFmpeg refuses to write, such as unusual sound, into a DataError."""
+        try:
+            yield
+        except load_av().error.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise  # the operating system's
+            raise DataError(
+                f"{self._video.source}: its pictures or sound can't be written as MP4 "
+                f"({error.strerror}).\n"
+                "  Convert it to MP4 first, for example with ffmpeg."
+            ) from error
 
 
 @contextlib.contextmanager
-def video_files(save_dir, video, facts):
+def video_files(save_dir: Path, video: Video, facts: dict) -> Iterator[VideoFiles]:
     """Yields VideoFiles, whose files have their names when the block has ended well.
 
     Raises:
         OSError: the disk is full; the files are as they were before.
     """
-    with whole_files(*paths_of(save_dir, video.source)) as partials:
-        files = VideoFiles(partials, video, facts)
-        with contextlib.closing(files):
-            yield files
-            files.finish()
+    paths = [save_dir / name for name in (f"{name_of(video.source)}.mp4", JSON, CSV)]
+    options = {"mode": "w", "encoding": "utf-8", "newline": "\n"}
+    with (
+        whole_files(*paths) as (film_path, *texts),
+        open(texts[0], **options) as json_file,
+        open(texts[1], **options) as csv_file,
+        contextlib.closing(VideoFiles(film_path, json_file, csv_file, video, facts)) as files,
+    ):
+        yield files
+        files.finish()

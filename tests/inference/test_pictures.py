@@ -7,7 +7,7 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.inference.inputs import find_images
-from lowlight.inference.output_paths import (
+from lowlight.inference.pictures import (
     crop_name,
     output_name,
     prepare_save_path,
