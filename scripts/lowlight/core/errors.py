@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 
 _MOST_SHOWN = 20
 
@@ -16,12 +17,10 @@ class DataError(Exception):
     """
 
 
-def join_errors(errors, rest=""):
-    """Returns one DataError that names several, so that all can be corrected in one go.
+def join_errors(errors: Sequence[DataError], rest: str = "") -> DataError:
+    """Returns one error that names the first 20 and counts the others, so that all get corrected.
 
-    Args:
-        errors: at least one DataError; the first 20 are shown and the others counted.
-        rest: a sentence about what is not wrong, or what to do next.
+    The rest is a sentence about what is not wrong, or what to do next.
     """
     lines = [str(error) for error in errors[:_MOST_SHOWN]]
     if len(errors) > _MOST_SHOWN:
@@ -29,7 +28,7 @@ def join_errors(errors, rest=""):
     return DataError("\n".join([*lines, rest] if rest else lines))
 
 
-def name_some(names, most=5):
+def name_some(names: Iterable[str], most: int = 5) -> str:
     """Returns the first names, divided by commas, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -49,7 +48,9 @@ class Interrupted(BaseException):  # noqa: N818 - as KeyboardInterrupt, it is no
     No Exception, so that what takes any error of TensorFlow's for a bad model doesn't take this.
     """
 
-    def __init__(self, number, kept="", again="Run the same command again to continue."):
+    def __init__(
+        self, number: int, kept: str = "", again: str = "Run the same command again to continue."
+    ):
         """Takes the signal's number, a sentence about what was kept, and one about what to do."""
         super().__init__(f"interrupted by {signal.Signals(number).name}.{kept and ' '}{kept}")
         self.number, self.again = number, again
@@ -67,7 +68,7 @@ class Signals:
         self.number = 0
         self.something_to_keep = False
 
-    def on_signal(self, number, frame):
+    def on_signal(self, number: int, frame: object) -> None:
         """Notes a signal or raises Interrupted, as the class says; for signal.signal."""
         del frame
         twice = self.number == number == signal.SIGINT
@@ -79,7 +80,9 @@ class Signals:
 
 
 @contextlib.contextmanager
-def noted_signals(signals=None, numbers=(signal.SIGINT, signal.SIGTERM)):
+def noted_signals(
+    signals: Signals | None = None, numbers: Iterable[int] = (signal.SIGINT, signal.SIGTERM)
+) -> Iterator[Signals]:
     """Yields a Signals, or the one given, that notes some signals for the time of the block.
 
     One that is ignored already, as SIGHUP is under nohup, stays so.

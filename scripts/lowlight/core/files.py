@@ -14,7 +14,10 @@ from pathlib import Path
 from lowlight.core.errors import DataError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"  # the project's own
+LOCK = ".lock"
 _LONG_NAME = 200  # bytes; file systems take 255
+_POLL = 0.5  # seconds between two looks at a lock that another process holds
+_NO_LOCKS = errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS  # of network file systems without locks
 
 
 @contextlib.contextmanager
@@ -23,8 +26,8 @@ def whole_files(*paths: Path, durable: bool = True) -> Iterator[list[Path]]:
 
     Until a path has its new file, whole, it is what it was before. They are renamed one after
     another when all are whole: an interruption between two renames, and only there, leaves some
-    new and the others old. The temporary files are made anew, and their names are the same each
-    time, so that what a killed run leaves behind is written over.
+    new and the others old. The temporary names are the same each time, so that what a killed run
+    leaves behind is written over.
 
     Args:
         paths: the final names; their folders must exist.
@@ -40,22 +43,21 @@ def whole_files(*paths: Path, durable: bool = True) -> Iterator[list[Path]]:
     try:
         for partial in partials:
             partial.unlink(missing_ok=True)
-            open(partial, "xb").close()  # noqa: SIM115 - a link would lead elsewhere
+            partial.touch(exist_ok=False)  # a link would lead elsewhere
         yield partials
-        if durable:
-            for partial in partials:
-                _flush(partial)
+        _flush(partials if durable else ())
         for partial, final in zip(partials, finals, strict=True):
             os.replace(partial, final)
-        if durable:
-            for folder in {final.parent for final in finals}:
-                _flush(folder)
+        _flush({final.parent for final in finals} if durable else ())
     except BaseException as error:
         for partial in partials:
             with contextlib.suppress(OSError):
                 partial.unlink()
         if isinstance(error, OSError):
-            _name_final(error, partials, finals)
+            unknown = finals[0] if len(finals) == 1 else finals[0].parent
+            named = dict(zip(map(str, partials), finals, strict=True)) | {None: unknown}
+            name = None if error.filename is None else str(error.filename)
+            error.filename = str(named.get(name, name))
         raise
 
 
@@ -67,30 +69,17 @@ def _partial(path):
     return path.with_name(f".{name}.partial")
 
 
-def _flush(path):
-    """Waits until a file, or a folder's list of files, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of a file system that can't
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def no_links(path: str, flags: int) -> int:
-    """Opens a file that isn't a link, as the `opener` of `open`."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
-
-
-def _name_final(error, partials, finals):
-    """Makes an OSError name the final file in place of the temporary one."""
-    if error.filename is None:
-        error.filename = str(finals[0] if len(finals) == 1 else finals[0].parent)
-    for partial, final in zip(partials, finals, strict=True):
-        if Path(error.filename) == partial:
-            error.filename = str(final)
+def _flush(paths):
+    """Waits until files, and folders' lists of files, are on the disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of a file system that can't
+                raise
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -132,8 +121,8 @@ def existing_file(path: str | Path, remedy: str) -> Path:
 
 def is_inside(path: str | Path, folder: str | Path) -> bool:
     """Returns whether a path is a folder, which is there, or lies in it."""
-    inside, top = Path(path).resolve(), Path(folder).resolve()
-    return top.is_dir() and top in (inside, *inside.parents)
+    top = Path(folder).resolve()
+    return top.is_dir() and Path(path).resolve().is_relative_to(top)
 
 
 def output_dir(path: str | Path) -> Path:
@@ -153,26 +142,23 @@ def output_dir(path: str | Path) -> Path:
     return path
 
 
-LOCK = ".lock"
-
-_POLL = 0.5  # seconds between two looks at a lock that another process holds
-# Network file systems that keep no locks say one of these.
-_NO_LOCKS = errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS
+def no_links(path: str, flags: int) -> int:
+    """Opens a file that isn't a link, as the `opener` of `open`."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 @contextlib.contextmanager
 def locked(
     folder: Path, doing: str = "trained", flag: str = "model_dir", waits: bool = False
 ) -> Iterator[None]:
-    """Holds a folder's lock for the time of the block; the file goes with it.
+    """Holds the lock of a folder, which exists, for the time of the block; the file goes with it.
 
     The operating system lets go of it when the process ends, however it ends, so a file that a
     killed one left locks nothing.
 
     Args:
-        folder: a run's, or another output folder, which exists.
-        doing: what is done with it, for the message.
-        flag: the flag that names it.
+        folder: a run's, or another output folder.
+        doing: what is done with it, and `flag`, which names it: for the message.
         waits: wait until another process lets go of it, and say so.
 
     Raises:
@@ -196,27 +182,26 @@ def _open_locked(path, doing, flag, waits):
         file = open(path, "a+", encoding="utf-8", opener=no_links)  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+            file.close()  # of a process that ended, and removed it, meanwhile
         except BlockingIOError as error:
             with file:
                 file.seek(0)
                 holder = file.read().strip() or "another"
-            if waits:
-                if not said:
-                    print(f"{path.parent}: is being {doing} by {holder}; waits for it", flush=True)
-                said = True
-                time.sleep(_POLL)
-                continue
-            raise DataError(
-                f"{path.parent}: is being {doing} already, by {holder}.\n"
-                f"  Wait for its end, stop it, or choose another --{flag}."
-            ) from error
+            if not waits:
+                raise DataError(
+                    f"{path.parent}: is being {doing} already, by {holder}.\n"
+                    f"  Wait for its end, stop it, or choose another --{flag}."
+                ) from error
+            if not said:
+                print(f"{path.parent}: is being {doing} by {holder}; waits for it", flush=True)
+            said = True
+            time.sleep(_POLL)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 file.close()
                 raise
             print(f"warning: {path.parent} can't be locked here; let one process alone write it.")
             return file
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()  # of a process that ended, and removed it, meanwhile

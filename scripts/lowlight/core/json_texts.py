@@ -5,22 +5,21 @@ The forms are those of https://cocodataset.org/#format-data and #format-results.
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from lowlight.core.errors import DataError
 
 _MOST_DIGITS = 18  # of a whole number that 64 bits hold
 
 
-def parse_json(data: bytes, place, remedy: str):
+def parse_json(data: bytes, place: object, remedy: str) -> Any:
     """Returns the value of a JSON text in UTF-8.
 
     A whole number of more than 18 digits becomes a float, as it has no place in 64 bits.
 
-    Args:
-        data: the file's bytes; place: how a message names the file; remedy: what to do.
-
     Raises:
-        DataError: no such text, or one that is cut short or nested deeper than Python reads.
+        DataError, beginning with the place: no such text, or one that is cut short or nested deeper
+        than Python reads.
     """
     try:
         return json.loads(data.decode("utf-8-sig"), parse_int=_parse_whole)
@@ -38,16 +37,16 @@ def coco_image(number: int, filename: str, width: int, height: int) -> dict:
 
 
 def coco_box(
-    number: int, image_id: int, category_id: int, pixel_ltwh: Sequence, area=None, crowd=False
+    number: int,
+    image_id: int,
+    category_id: int,
+    pixel_ltwh: Sequence,
+    area: float | None = None,
+    crowd: bool = False,
 ) -> dict:
-    """Returns an item of `annotations`.
+    """Returns an item of `annotations`; a crowd is one box around many objects.
 
-    Args:
-        number: its id.
-        image_id, category_id: ids of items of the other two lists.
-        pixel_ltwh: left, top, width and height.
-        area: square pixels; None for those of the box.
-        crowd: whether it is one box around many objects.
+    The area is in square pixels, None for the box's.
     """
     area = pixel_ltwh[2] * pixel_ltwh[3] if area is None else area
     return {
@@ -60,14 +59,8 @@ def coco_box(
     }
 
 
-def format_coco(images: Iterable[dict], boxes: Iterable[dict], classes: dict) -> str:
-    """Returns a COCO file of object detection as text.
-
-    Args:
-        images: of `coco_image`, with more keys if need be.
-        boxes: of `coco_box`.
-        classes: {id: name}.
-    """
+def format_coco(images: Iterable[dict], boxes: Iterable[dict], classes: dict[int, str]) -> str:
+    """Returns a COCO file of object detection as text: `coco_image`s, `coco_box`es, {id: name}."""
     categories = [{"id": number, "name": name} for number, name in classes.items()]
     whole = {"images": list(images), "annotations": list(boxes), "categories": categories}
     return json.dumps(whole, ensure_ascii=False) + "\n"
@@ -76,8 +69,7 @@ def format_coco(images: Iterable[dict], boxes: Iterable[dict], classes: dict) ->
 def format_coco_results(rows: Iterable[tuple]) -> str:
     """Returns detections in COCO's results form as text, one a line.
 
-    Args:
-        rows: (image id or name, category id, [left, top, width, height] in pixels, score).
+    A row is (image id or name, category id, [left, top, width, height] in pixels, score).
     """
     keys = "image_id", "category_id", "bbox", "score"
     return "[" + ",\n".join(json.dumps(dict(zip(keys, row, strict=True))) for row in rows) + "]\n"

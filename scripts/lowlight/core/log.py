@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Self
 
 from lowlight.core.files import no_links
 
@@ -12,26 +14,24 @@ LOG = "scored.jsonl"
 class DetectionLog:
     """An append-only file: a line that says what was run on what, then one for each image.
 
-    A log of another model, other records or another label map is begun anew. A line that was cut
+    A log of another model, other records or another label map is replaced. A line that was cut
     short, by a kill or a full disk, is cut off, and its image counts as not yet scored.
     """
 
-    def __init__(self, path, identity):
-        """Opens the log.
+    def __init__(self, path: Path | str, identity: Any):
+        """Opens the file, which may be missing.
 
-        Args:
-            path: the file, which may be missing.
-            identity: a JSON value that says what is run on what, such as `fingerprint` gives.
+        The identity is a JSON value that says what is run on what, such as `fingerprint` gives.
         """
         self._head = json.dumps({"identity": identity}) + "\n"
-        self.images, whole = self._read(Path(path))
+        self.images, whole = self._read(Path(path))  # {filename: its line's value}
         self._file = open(path, "r+b" if whole else "wb", opener=no_links)  # noqa: SIM115 - closed by __exit__
         self._file.truncate(whole)
         self._file.seek(whole)
         if not whole:
             self._write(self._head)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error):
@@ -39,23 +39,23 @@ class DetectionLog:
 
     def _read(self, path):
         """Returns ({filename: its line's value}, how many bytes of the file hold good)."""
+        images = {}
         if path.is_symlink() or not path.is_file():
-            return {}, 0
-        images, whole = {}, 0
+            return images, 0
         with open(path, "rb") as file:
-            for number, line in enumerate(file):
-                if number == 0:
-                    if line.decode(errors="replace") != self._head:
-                        break
-                else:
-                    value = _parse(line)
-                    if value is None:
-                        break
-                    images[value["file"]] = value
+            head = file.readline()
+            if head.decode(errors="replace") != self._head:
+                return images, 0
+            whole = len(head)
+            for line in file:
+                value = _parse(line)
+                if value is None:
+                    break
+                images[value["file"]] = value
                 whole += len(line)
         return images, whole
 
-    def add(self, value):
+    def add(self, value: dict) -> None:
         """Appends an image's line; `value` is a JSON object with its name under "file"."""
         self._write(json.dumps(value) + "\n")
         self.images[value["file"]] = value
@@ -75,16 +75,12 @@ def _parse(line):
     return value if is_whole else None
 
 
-def fingerprint(paths) -> str:
-    """Returns a text that changes when one of the files is written anew.
-
-    Args:
-        paths: of files; their names, sizes and times of change count.
-    """
+def fingerprint(paths: Iterable[Path | str]) -> str:
+    """Returns a text that changes with the files' names, sizes and times of change."""
     states = [(Path(path).name, Path(path).stat()) for path in paths]
     return fingerprint_of([(name, state.st_size, state.st_mtime_ns) for name, state in states])
 
 
-def fingerprint_of(value) -> str:
+def fingerprint_of(value: Any) -> str:
     """Returns a text that changes with a JSON value."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()

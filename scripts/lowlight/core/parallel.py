@@ -1,7 +1,6 @@
 """Does something with each of many items at a time, in order, and shows how far it is."""
 
 import ctypes
-import functools
 import itertools
 import multiprocessing
 import os
@@ -13,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Self, TextIO
 
 from tqdm import tqdm
 
@@ -23,7 +23,7 @@ _AHEAD = 16
 _CHUNKS_AHEAD = 8  # submitted a process
 _LEAST = 32  # items that are worth starting processes for
 _END_WITH_PARENT = 1  # PR_SET_PDEATHSIG, from <linux/prctl.h>
-_GIVEN = {}  # to a forked process, under "work"
+_INTERVAL = 10  # seconds between two lines of a log
 
 
 def cores() -> int:
@@ -31,16 +31,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
+def thread_limit() -> int:
+    """Returns OMP_NUM_THREADS, the customary limit of a process's threads, 0 where it isn't set.
+
+    Ray sets it to the cores that a worker has.
+    """
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() else 0
+
+
 def map_in_threads(
     function: Callable, items: Iterable, jobs: int | None = None, ahead: int = _AHEAD
 ) -> Iterator:
-    """Yields function(item) for each item, in the order of the items.
+    """Yields function(item) for each item, in the order of the items; raises what it raises.
 
     Pillow, hashlib and file reads let other threads run meanwhile. Only a few results are held at a
     time, however many items there are and however slowly they are taken.
 
     Args:
-        function: called in a thread; what it raises is raised here.
+        function: called in a thread.
         items: any iterable; it is read in the caller's thread.
         jobs: how many threads; by default one a core.
         ahead: how many items, finished or not, are held for each thread.
@@ -53,33 +62,24 @@ def map_in_threads(
             pool.shutdown(cancel_futures=True)
 
 
-def thread_limit() -> int:
-    """Returns OMP_NUM_THREADS, the customary limit of a process's threads, 0 where it isn't set.
-
-    Ray sets it to the cores that a worker has.
-    """
-    text = os.environ.get("OMP_NUM_THREADS", "")
-    return int(text) if text.isdecimal() else 0
-
-
 def map_in_processes(
     function: Callable, items: Iterable, jobs: int | None = None, chunk: int = 16
 ) -> Iterator:
-    """Yields function(item) for each item, in the order of the items.
+    """Yields function(item) for each item, in the order of the items; raises what it raises.
 
     For work that holds Python's lock much of the time, which threads would do in turn. The
-    processes are forks, which start in milliseconds and get function and items without pickling.
-    Few items, and those of a caller that can't be forked safely, are left to `map_in_threads`. The
-    processes end when their caller does, even where that was killed.
+    processes are forks, which start in milliseconds and get function and items without pickling;
+    results are pickled. Few items, and those of a caller that can't be forked safely, are left to
+    `map_in_threads`. The processes end when their caller does, even where that was killed.
 
     Args:
-        function: called in another process; what it returns or raises must be picklable.
+        function: called in another process.
         items: any iterable; it is read at once.
         jobs: how many processes; by default one a core.
         chunk: how many items a process takes at a time; fewer where they take longer.
 
     Raises:
-        DataError: a process was killed. Besides, whatever the function raises.
+        DataError: a process was killed.
     """
     items = list(items)
     jobs = jobs or cores()
@@ -89,10 +89,10 @@ def map_in_processes(
     context = multiprocessing.get_context("fork")
     chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
     stop = context.RawValue("b", 0)
-    given = functools.partial(_work, function, chunks, stop)
-    pool = ProcessPoolExecutor(min(jobs, len(chunks)), context, _begin, (given, os.getpid()))
+    given = function, chunks, stop, os.getpid()
+    pool = ProcessPoolExecutor(min(jobs, len(chunks)), context, _Fork.begin, given)
     try:
-        for results in _map_in_order(pool, _call, range(len(chunks)), jobs * _CHUNKS_AHEAD):
+        for results in _map_in_order(pool, _Fork.work, range(len(chunks)), jobs * _CHUNKS_AHEAD):
             yield from results
     except BrokenProcessPool as error:
         raise DataError(
@@ -125,23 +125,23 @@ def _can_fork():
     )
 
 
-def _begin(work, caller):
-    """Prepares a forked process: it ends when its caller does, and does `work` when called."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller, who stops this
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGTERM)
-    if os.getppid() != caller:  # it ended before that
-        os._exit(1)
-    _GIVEN["work"] = work
+class _Fork:
+    """What a forked process holds: the work, which needn't be picklable."""
 
+    @classmethod
+    def begin(cls, function, chunks, stop, caller):
+        """Prepares the process, which ends when its caller does."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller, who stops this
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGTERM)
+        if os.getppid() != caller:  # it ended before that
+            os._exit(1)
+        cls.function, cls.chunks, cls.stop = staticmethod(function), chunks, stop
 
-def _call(number):
-    """Does in a forked process what `_begin` was given, which needn't be picklable."""
-    return _GIVEN["work"](number)
-
-
-def _work(function, chunks, stop, number):
-    return [function(item) for item in chunks[number] if not stop.value]
+    @classmethod
+    def work(cls, number):
+        """Returns the results of a chunk."""
+        return [cls.function(item) for item in cls.chunks[number] if not cls.stop.value]
 
 
 class _Bar(tqdm):
@@ -153,35 +153,39 @@ class _Bar(tqdm):
 class Progress:
     """Counts to a total and shows count, rate, time left and a detail, on standard error.
 
-    On a terminal it is tqdm's bar. Elsewhere it is one line after the first item, one every
-    `interval` seconds and one at the end, so that a log stays readable and still shows life.
+    On a terminal it is tqdm's bar. Elsewhere it is one line after the first item, one every ten
+    seconds and one at the end, so that a log stays readable and still shows life.
     """
 
-    def __init__(self, total, unit, start=0, interval=10.0, stream=None, quiet=False):
-        """Counts from `start` to `total` things called `unit` ("step", "image").
+    def __init__(
+        self,
+        total: int | None,
+        unit: str,
+        start: int = 0,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+    ):
+        """Counts from `start`, what is done, to `total`, None where nobody knows, things.
 
         Args:
-            total: how many there are; None where nobody knows.
-            unit: what one is called.
-            start: how many are done.
-            interval: seconds between two lines of a log.
+            unit: what one is called ("step", "image").
             stream: where it is shown; by default standard error.
             quiet: count, and show nothing.
         """
         self._stream = stream or sys.stderr
         self._unit, self._start, self.count, self._total = unit, start, start, total
-        self._interval, self._quiet = interval, quiet
+        self._quiet = quiet
         self._began = self._shown = time.monotonic()
         self._bar = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error):
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, make_detail=None):
+    def update(self, make_detail: Callable[[], str] | None = None) -> None:
         """Counts one more; `make_detail()` gives the text shown beside it, called only if shown."""
         self.count += 1
         if self._quiet:
@@ -189,17 +193,16 @@ class Progress:
         if self._stream.isatty():
             self._update_bar(make_detail)
             return
-        now = time.monotonic()
-        first, last = self.count == self._start + 1, self._is_last()
-        if first or last or now - self._shown >= self._interval:
+        is_first = self.count == self._start + 1
+        is_due = time.monotonic() - self._shown >= _INTERVAL
+        if is_first or is_due or self.count == self._total:
             detail = f"  {make_detail()}" if make_detail is not None else ""
-            now = time.monotonic()
-            print(self._line(now) + detail, file=self._stream, flush=True)
-            self._shown = now
-            if first:
-                self._began = now  # the first includes what is done once: a trace, a start-up
+            self._shown = time.monotonic()
+            print(self._line() + detail, file=self._stream, flush=True)
+            if is_first:
+                self._began = self._shown  # the first includes what is done once: a start-up
 
-    def leave_out(self, seconds):
+    def leave_out(self, seconds: float) -> None:
         """Doesn't count seconds that went into something else when it tells the pace."""
         self._began += seconds
         if self._bar is not None:
@@ -218,24 +221,20 @@ class Progress:
                 file=self._stream,
                 dynamic_ncols=True,
             )
-        due = time.monotonic() - self._shown > self._bar.mininterval
-        if make_detail is not None and (is_first or due or self._is_last()):
+        is_due = time.monotonic() - self._shown > self._bar.mininterval
+        if make_detail is not None and (is_first or is_due or self.count == self._total):
             self._shown = time.monotonic()
             self._bar.set_postfix_str(make_detail(), refresh=is_first)
         if not is_first:
             self._bar.update()
 
-    def _is_last(self):
-        return self.count == self._total
-
-    def _line(self, now):
+    def _line(self):
         text = f"{self._unit} {self.count}" + (f"/{self._total}" if self._total else "")
-        done = self.count - self._start - 1
-        if done > 0 and now > self._began:
-            seconds = (now - self._began) / done
-            pace = f"{seconds:.2f} s/{self._unit}" if seconds >= 0.1 else f"{1 / seconds:.0f}/s"
-            text += f"  {pace}"
+        done, seconds = self.count - self._start - 1, self._shown - self._began
+        if done > 0 and seconds > 0:
+            pace = seconds / done
+            text += f"  {pace:.2f} s/{self._unit}" if pace >= 0.1 else f"  {1 / pace:.0f}/s"
             if self._total is not None:
                 left = max(self._total - self.count, 0)  # a video may hold more frames than it says
-                text += f"  left {tqdm.format_interval(seconds * left)}"
+                text += f"  left {tqdm.format_interval(pace * left)}"
         return text

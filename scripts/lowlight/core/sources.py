@@ -11,7 +11,7 @@ import sys
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -20,89 +20,6 @@ from lowlight.core.errors import DataError, join_errors
 # What expands to more than this was made to fill a memory, not to show an image.
 MAX_MEMBER_BYTES = 512 * 2**20
 _STEP = 4096  # bytes; bzip2 and LZMA expand all that they are given at once
-
-
-def open_archive(path, flag):
-    """Opens a zip archive and looks at every member's name, kind and size.
-
-    Args:
-        path: the archive; flag: the flag that names it, for the messages.
-
-    Returns:
-        (zipfile.ZipFile, its members that are no folders as zipfile.ZipInfo).
-
-    Raises:
-        DataError: not a whole zip archive; members that lead out of the archive, are links, or
-            expand beyond MAX_MEMBER_BYTES, all of them named.
-    """
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: not a whole zip archive ({error}).\n"
-            f"  Give --{flag} a folder or a zip archive, or fetch the archive again."
-        ) from error
-    harms = [(info, _harm_of(info)) for info in archive.infolist()]
-    errors = [
-        DataError(f"{path}: {info.orig_filename!r} {harm}.\n  Remove it from the archive.")
-        for info, harm in harms
-        if harm
-    ]
-    if errors:
-        raise join_errors(errors, "Nothing was read or written.")
-    return archive, [info for info in archive.infolist() if not info.is_dir()]
-
-
-def _harm_of(info):
-    """Returns what is wrong with a member, "" where nothing is."""
-    name = info.orig_filename  # before Python cuts it at a NUL
-    if "\\" in name or "\0" in name:
-        return "has a name with a backslash or NUL, which systems read differently"
-    if ".." in PurePosixPath(name).parts or name.startswith("/") or re.match("[A-Za-z]:", name):
-        return "leads out of the archive"
-    if stat.S_ISLNK(info.external_attr >> 16):
-        return "is a symbolic link"
-    if info.file_size > MAX_MEMBER_BYTES:
-        return f"expands to {_too_large(info.file_size)}"
-    return ""
-
-
-def _too_large(size):
-    most = f"{MAX_MEMBER_BYTES / 2**20:,.0f}"
-    return f"{size / 2**20:,.0f} MiB, more than the {most} of any image"
-
-
-def read_member(archive, info):
-    """Returns a member's bytes, and stops where it exceeds its declared size.
-
-    Raises:
-        DataError: a member that can't be read, or has another size than the archive declares.
-    """
-    beyond = copy.copy(info)
-    beyond.file_size = info.file_size + _STEP + 1  # at it zipfile stops and says nothing
-    place = f"{archive.filename}: {info.filename}"
-    try:
-        with archive.open(beyond) as member:
-            data = bytearray()
-            while len(data) <= info.file_size and (more := member.read(_STEP)):
-                data += more
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
-        raise _unreadable(place, error) from error
-    except OSError as error:
-        if error.errno:
-            raise  # The operating system's, not bzip2's.
-        raise _unreadable(place, error) from error
-    if len(data) != info.file_size:
-        held = "more" if len(data) > info.file_size else f"{len(data)}"
-        raise _unreadable(place, f"{info.file_size} bytes declared, {held} found")
-    return bytes(data)
-
-
-def _unreadable(place, reason):
-    return DataError(
-        f"{place}: can't be read ({reason}).\n"
-        "  Fetch the archive again, or unpack it and give the folder."
-    )
 
 
 class SourceFile(NamedTuple):
@@ -115,36 +32,38 @@ class SourceFile(NamedTuple):
     size: int = 0  # bytes, as the folder or the archive says
 
     @property
-    def folder(self):
+    def folder(self) -> str:
         """The name of the folder it lies in, "" at the top."""
         return posixpath.basename(posixpath.dirname(self.name))
 
 
 def list_files(source: str | Path, flag: str) -> list[SourceFile]:
-    """Lists the files below a folder or in a zip archive, sorted by name.
-
-    Args:
-        source: a folder or a .zip file.
-        flag: the flag that names it, for the messages.
+    """Lists the files below a folder or in a zip archive, which the flag names, sorted by name.
 
     Returns:
         At least one file. Several threads or forks may read at a time.
 
     Raises:
-        DataError: no such folder or archive, or there is no file in it; an archive that could do
-            harm, as `open_archive`.
+        DataError: no such folder or archive, or there is no file in it; not a whole archive, or
+            members that lead out of it, are links, or expand beyond MAX_MEMBER_BYTES, all named.
     """
     source = Path(source)
     if source.is_dir():
         paths = _paths_below(source, ())
         files = [file_on_disk(path, path.relative_to(source).as_posix()) for path in paths]
     elif source.is_file():
-        files = _in_archive(source, flag)
+        files = _list_members(source, flag)
     else:
         raise DataError(f"{source}: no such folder or zip archive.\n  Check --{flag}.")
     if not files:
         raise DataError(f"{source}: holds no file.\n  Check --{flag}.")
     return sorted(files, key=lambda file: file.name)
+
+
+def is_stray(name: str) -> bool:
+    """Says whether a file, by its path inside, is one that a system or an editor left."""
+    parts = [part for part in name.split("/") if part != "."]
+    return name.endswith("~") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
 
 
 def name_key(name: str) -> str:
@@ -153,6 +72,35 @@ def name_key(name: str) -> str:
     macOS hands out e and an accent where other systems have one letter.
     """
     return unicodedata.normalize("NFC", name).lower()
+
+
+def is_text(name: str) -> bool:
+    """Says whether a name can be written down as UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name
+
+
+# Folders. -----------------------------------------------------------------------------------------
+
+
+def _paths_below(folder: Path, above: tuple) -> Iterator[Path]:
+    """Yields the paths of what is no folder; links to the folders `above`, (device, inode), end."""
+    try:
+        status = folder.stat()
+        here = status.st_dev, status.st_ino
+        entries = [] if here in above else list(os.scandir(folder))
+    except OSError as error:
+        print(f"warning: {folder}: {error.strerror}; it is left out.", file=sys.stderr)
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if path.is_dir():
+            yield from _paths_below(path, (*above, here))
+        else:
+            yield path
 
 
 def file_on_disk(path: str | Path, name: str) -> SourceFile:
@@ -167,15 +115,6 @@ def file_on_disk(path: str | Path, name: str) -> SourceFile:
         return SourceFile(name, place, functools.partial(_read_plain, place), size=size)
     place = _printable(place)
     return SourceFile(_printable(name), place, functools.partial(_refuse_name, place))
-
-
-def is_text(name: str) -> bool:
-    """Says whether a name can be written down as UTF-8."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in name
 
 
 def _printable(name):
@@ -202,50 +141,56 @@ def _read_plain(path):
         raise DataError(f"{path}: {found}.\n  Check the file and its permissions.") from error
 
 
-def is_stray(name):
-    """Says whether a file is one that an operating system or an editor left.
-
-    Args:
-        name: its path inside the source, parts divided by "/".
-    """
-    parts = [part for part in name.split("/") if part != "."]
-    return name.endswith("~") or any(p.startswith(".") or p == "__MACOSX" for p in parts)
+# Archives. ----------------------------------------------------------------------------------------
 
 
-def _paths_below(folder, above):
-    """Yields the paths of all that is no folder, but links to a folder that they lie in.
-
-    Args:
-        folder: where to look; above: (device, inode) of the folders that it lies in.
-    """
+def _list_members(path, flag):
+    """Returns an archive's files; raises DataError as `list_files`."""
     try:
-        status = folder.stat()
-        here = status.st_dev, status.st_ino
-        entries = [] if here in above else list(os.scandir(folder))
-    except OSError as error:
-        print(f"warning: {folder}: {error.strerror}; it is left out.", file=sys.stderr)
-        return
-    for entry in entries:
-        path = folder / entry.name
-        if path.is_dir():
-            yield from _paths_below(path, (*above, here))
-        else:
-            yield path
-
-
-def _in_archive(path, flag):
-    archive, members = open_archive(path, flag)
-    read = _Reader(archive)
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: not a whole zip archive ({error}).\n"
+            f"  Give --{flag} a folder or a zip archive, or fetch the archive again."
+        ) from error
+    errors = [
+        DataError(f"{path}: {info.orig_filename!r} {harm}.\n  Remove it from the archive.")
+        for info in archive.infolist()
+        if (harm := _harm_of(info))
+    ]
+    if errors:
+        raise join_errors(errors, "Nothing was read or written.")
+    reader = _Reader(archive)
     return [
         SourceFile(
-            info.filename,
-            f"{path}: {info.filename}",
-            functools.partial(read, info),
-            info.CRC,
-            info.file_size,
+            name=info.filename,
+            place=f"{path}: {info.filename}",
+            read=functools.partial(reader.read, info),
+            crc=info.CRC,
+            size=info.file_size,
         )
-        for info in members
+        for info in archive.infolist()
+        if not info.is_dir()
     ]
+
+
+def _harm_of(info):
+    """Returns what is wrong with a member, "" where nothing is."""
+    name = info.orig_filename  # before Python cuts it at a NUL
+    if "\\" in name or "\0" in name:
+        return "has a name with a backslash or NUL, which systems read differently"
+    if ".." in PurePosixPath(name).parts or name.startswith("/") or re.match("[A-Za-z]:", name):
+        return "leads out of the archive"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "is a symbolic link"
+    if info.file_size > MAX_MEMBER_BYTES:
+        return f"expands to {_too_large(info.file_size)}"
+    return ""
+
+
+def _too_large(size):
+    most = f"{MAX_MEMBER_BYTES / 2**20:,.0f}"
+    return f"{size / 2**20:,.0f} MiB, more than the {most} of any image"
 
 
 class _Reader:
@@ -254,8 +199,35 @@ class _Reader:
     def __init__(self, archive):
         self._archive, self._process = archive, os.getpid()
 
-    def __call__(self, info):
-        """Returns a member's bytes; raises as `read_member`."""
+    def read(self, info):
+        """Returns a member's bytes; raises DataError where they aren't as the archive declares."""
         if self._process != os.getpid():  # forks share the place in an open file
             self._archive, self._process = zipfile.ZipFile(self._archive.filename), os.getpid()
-        return read_member(self._archive, info)
+        try:
+            data = self._read_steps(info)
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+            raise self._unreadable(info, error) from error
+        except OSError as error:
+            if error.errno:
+                raise  # the operating system's, not bzip2's
+            raise self._unreadable(info, error) from error
+        if len(data) != info.file_size:
+            held = "more" if len(data) > info.file_size else len(data)
+            raise self._unreadable(info, f"{info.file_size} bytes declared, {held} found")
+        return data
+
+    def _read_steps(self, info):
+        """Returns a member's bytes, or a few more than it declares where it holds more."""
+        beyond = copy.copy(info)
+        beyond.file_size = info.file_size + _STEP + 1  # at it zipfile stops and says nothing
+        data = bytearray()
+        with self._archive.open(beyond) as member:
+            while len(data) <= info.file_size and (more := member.read(_STEP)):
+                data += more
+        return bytes(data)
+
+    def _unreadable(self, info, reason):
+        return DataError(
+            f"{self._archive.filename}: {info.filename}: can't be read ({reason}).\n"
+            "  Fetch the archive again, or unpack it and give the folder."
+        )
