@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from lowlight.core.errors import DataError
+from lowlight.core.tfrecords import frame_record
 from lowlight.dataset.classes import LabelMap
 from lowlight.dataset.record_checks import count_and_check
 from lowlight.dataset.tables import AnnotationRow, ImageRow
-from lowlight.dataset.writing import framed, make_example
+from lowlight.dataset.writing import make_example
 
 NAMES = LabelMap()
 NAMES |= {1: "Fox", 2: "Owl", 3: "Hedgehog"}
@@ -37,7 +38,7 @@ def example(label=1, text="Fox", box=(0.1, 0.2, 0.5, 0.6), size=(8, 6), encoded=
 
 
 def write(path, *examples):
-    path.write_bytes(b"".join(b"".join(framed(one.SerializeToString())) for one in examples))
+    path.write_bytes(b"".join(frame_record(one.SerializeToString()) for one in examples))
     return path
 
 

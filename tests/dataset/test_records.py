@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from lowlight.core.errors import DataError
+from lowlight.core.tfrecords import frame_record
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.records import ImageNames, name_images, read_records
 from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table
-from lowlight.dataset.writing import framed, make_example, write_records
+from lowlight.dataset.writing import make_example, write_records
 
 CLASS_IDS = {name: number for number, name in enumerate(CLASSES, 1)}
 IMAGE = ImageRow("a.jpg", "Cat/a.jpg", 80, 40, "Cat", "Low", "Indoor", "train", 2)
@@ -122,7 +123,7 @@ def write(tmp_path):
                 else:
                     kind = {bytes: "bytes", int: "int64", float: "float"}[type(values[0])]
                     getattr(feature, f"{kind}_list").value.extend(values)
-            frames += framed(example.SerializeToString())
+            frames.append(frame_record(example.SerializeToString()))
         path.write_bytes(b"".join(frames))
         return path
 

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -55,7 +56,7 @@ def real_stderr() -> int:
 
 
 @contextlib.contextmanager
-def silent_stderr():
+def silent_stderr() -> Iterator[None]:
     """Drops what is written to standard error meanwhile, by TensorFlow's C++ side too.
 
     That of other threads is dropped as well: keep it short.

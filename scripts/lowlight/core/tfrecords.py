@@ -2,6 +2,8 @@
 
 import os
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import google_crc32c
@@ -10,9 +12,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
 
-HEAD = struct.Struct("<QI")  # how many bytes follow, and the check sum of that number
-SUM = struct.Struct("<I")
-_MASK = 0xA282EAD8
+_HEAD = struct.Struct("<QI")  # how many bytes follow, and the check sum of that number
+_SUM = struct.Struct("<I")
 
 
 class Frame(NamedTuple):
@@ -23,37 +24,32 @@ class Frame(NamedTuple):
     length: int  # bytes of the record itself, behind the head
 
 
-def find_frames(path):
+def find_frames(path: Path | str) -> Iterator[Frame]:
     """Yields a Frame for each record of a TFRecord file, by their heads alone.
 
-    Raises:
-        DataError: no such file, or it is damaged or cut short; the message says after which record.
+    Raises DataError: no such file, or it is damaged or cut short, and after which record.
     """
     path = existing_file(path, "make_tfrecords.py writes records.")
     number, offset = 0, 0
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         while offset < size:
-            head = os.pread(file.fileno(), HEAD.size, offset)
-            length, length_sum = HEAD.unpack(head) if len(head) == HEAD.size else (size, 0)
-            end = offset + HEAD.size + length + SUM.size
-            if end > size or length_sum != masked_crc(head[:8]):
+            head = os.pread(file.fileno(), _HEAD.size, offset)
+            length, length_sum = _HEAD.unpack(head) if len(head) == _HEAD.size else (size, 0)
+            end = offset + _HEAD.size + length + _SUM.size
+            if end > size or length_sum != _masked_crc(head[:8]):
                 raise _damaged(path, number)
             number += 1
             yield Frame(number, offset, length)
             offset = end
 
 
-def read_frame(path, frame):
-    """Returns the bytes of one record, checked against their check sum.
-
-    Raises:
-        DataError: the record is damaged.
-    """
+def read_frame(path: Path | str, frame: Frame) -> bytes:
+    """Returns the bytes of one record; raises DataError where they aren't those of its sum."""
     with open(path, "rb", buffering=0) as file:
-        framed = os.pread(file.fileno(), frame.length + SUM.size, frame.offset + HEAD.size)
+        framed = os.pread(file.fileno(), frame.length + _SUM.size, frame.offset + _HEAD.size)
     serialized = framed[: frame.length]
-    if framed[frame.length :] != SUM.pack(masked_crc(serialized)):
+    if framed[frame.length :] != _SUM.pack(_masked_crc(serialized)):
         raise _damaged(path, frame.number - 1)
     return serialized
 
@@ -65,17 +61,24 @@ def _damaged(path, number):
                 f"{path}: compressed with GZIP, which TFOD's input_path doesn't read.\n"
                 "  Unpack it with gunzip, and name the unpacked file."
             )
-    return DataError(f"{path}: damaged after record {number}.\n  Copy or write it anew.")
+    return DataError(f"{path}: damaged after record {number}.\n  Copy or write it again.")
 
 
-def masked_crc(data):
+def frame_record(serialized: bytes) -> bytes:
+    """Returns the head, the bytes and the check sum that a TFRecord file holds of a record."""
+    length = struct.pack("<Q", len(serialized))
+    head = length + _SUM.pack(_masked_crc(length))
+    return head + serialized + _SUM.pack(_masked_crc(serialized))
+
+
+def _masked_crc(data):
     """Returns the CRC-32C, turned and shifted (tensorflow/core/lib/hash/crc32c.h: Mask)."""
     crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def message_class(description, name):
-    """Returns a protobuf message's class.
+def message_class(description: str, name: str) -> type:
+    """Returns the class of a protobuf message.
 
     Args:
         description: of the file that defines it, a FileDescriptorProto in text form.

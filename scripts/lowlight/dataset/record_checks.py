@@ -1,19 +1,22 @@
 """Checks records before a training or an evaluation: framing, labels and boxes, and the images."""
 
 import glob
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from lowlight.core.errors import DataError, name_some
-from lowlight.dataset.records import read_records
+from lowlight.dataset.classes import LabelMap
+from lowlight.dataset.records import Record, read_records
 from lowlight.images.reading import open_image
 from lowlight.images.rgb_jpegs import holds_end_marker, is_of_common_form
 
 # By TFOD's decoder; an MPO is a JPEG with more behind it, and a GIF gets four dimensions.
 _DECODABLE = "JPEG", "MPO", "PNG", "BMP"
 _PNG_END = b"IEND\xaeB`\x82"  # with its check sum
-_REMEDY = "Write it anew, from data that is right."
+_REMEDY = "Write it again, from data that is right."
 
 
 class RecordCounts(NamedTuple):
@@ -26,15 +29,10 @@ class RecordCounts(NamedTuple):
     unseen: tuple  # the names of the classes without a box
 
 
-def record_files(patterns, path):
-    """Returns the record files that a config's patterns name, sorted.
+def record_files(patterns: Iterable[str], path: Path | str) -> list[str]:
+    """Returns the files, sorted, that a config names by paths and globs; the path is the config's.
 
-    Args:
-        patterns: paths and globs.
-        path: the config's, for messages.
-
-    Raises:
-        DataError: a pattern that names no file.
+    Raises DataError: a pattern that names no file.
     """
     files = []
     for pattern in patterns or [""]:
@@ -48,17 +46,13 @@ def record_files(patterns, path):
     return files
 
 
-def count_and_check(files, names, decode=None):
+def count_and_check(
+    files: Iterable[Path | str], names: LabelMap, decode: Callable | None = None
+) -> RecordCounts:
     """Reads record files through: their checksums, each label and box, and each image's form.
 
-    Args:
-        files: paths.
-        names: LabelMap.
-        decode: called with each image file, raises what it wants where it can't decode it. Without
-            it, the header is read and the end looked for.
-
-    Returns:
-        RecordCounts.
+    `decode` is called with each image file, and raises what it wants where it can't decode it.
+    Without it, the header is read and the end looked for.
 
     Raises:
         DataError: a file that is damaged or holds no record; a label that the label map lacks, or
@@ -71,34 +65,35 @@ def count_and_check(files, names, decode=None):
         for record in read_records([path], names.ids):
             _check_labels(record, names)
             _check_boxes(record)
-            check_image(record, decode)
+            _check_image(record, decode)
             seen.update(record.classes.tolist())
             counts.append(len(record.classes))
         if len(counts) == before:
-            raise DataError(f"{path}: holds no record.\n  Write it anew, or leave it out.")
+            raise DataError(f"{path}: holds no record.\n  Write it again, or leave it out.")
     unseen = tuple(name for number, name in names.items() if number not in seen)
     return RecordCounts(len(files), len(counts), sum(counts), max(counts), unseen)
 
 
-def _check_labels(record, names):
+def _check_labels(record: Record, names: LabelMap):
+    place = f"{record.place} ({record.filename})"
     unknown = [int(label) for label in record.classes if label not in names]
     if unknown:
         raise DataError(
-            f"{record.place} ({record.filename}): label {unknown[0]}, which the label map lacks "
-            f"(it has {name_some(map(str, names), 20)}).\n  Give the label map that the records "
-            "were made with."
+            f"{place}: label {unknown[0]}, which the label map lacks (it has "
+            f"{name_some(map(str, names), 20)}).\n  Give the label map that the records were made "
+            "with."
         )
     for label, number in zip(record.labels, record.classes.tolist(), strict=False):
         if label != number:
             raise DataError(
-                f"{record.place} ({record.filename}): image/object/class/text is that of "
-                f"{names[number]!r}, id {number} in the label map, but class/label is {label}.\n"
-                "  TFOD goes by the text. Write the labels as the label map has them, or give the "
-                "label map that the records were made with."
+                f"{place}: image/object/class/text is that of {names[number]!r}, id {number} in "
+                f"the label map, but class/label is {label}.\n  TFOD goes by the text. Write the "
+                "labels as the label map has them, or give the label map that the records were "
+                "made with."
             )
 
 
-def _check_boxes(record):
+def _check_boxes(record: Record):
     y0, x0, y1, x1 = record.unit_yxyx.T
     good = (y0 >= 0) & (x0 >= 0) & (y0 < y1) & (x0 < x1) & (y1 <= 1) & (x1 <= 1)
     if not good.all():  # a NaN isn't good either
@@ -109,40 +104,44 @@ def _check_boxes(record):
         )
 
 
-def check_image(record, decode):
+def _check_image(record: Record, decode: Callable | None):
     """Raises DataError where TensorFlow can't decode a record's image, or its size is another."""
     place = f"{record.place} ({record.filename}): image/encoded"
     image = open_image(record.encoded, place, whole=False)
-    if image.format not in _DECODABLE:
-        raise DataError(
-            f"{place}: a {image.format}, which TFOD's decoder doesn't read.\n"
-            "  It reads JPEG, PNG and BMP; convert_images.py makes JPEGs of other forms."
-        )
-    if image.format == "BMP" and not _is_plain_bmp(record.encoded, image):
-        raise DataError(
-            f"{place}: a BMP with a palette, or cut short, which TensorFlow reads wrongly or not "
-            f"at all.\n  {_REMEDY}"
-        )
-    if image.format == "PNG" and _PNG_END not in record.encoded:
-        raise DataError(f"{place}: a PNG that is cut short.\n  {_REMEDY}")
-    if image.format in ("JPEG", "MPO"):
-        if not is_of_common_form(record.encoded):
-            raise DataError(
-                f"{place}: neither a baseline nor a progressive JPEG, and TensorFlow reads no "
-                "other.\n  convert_images.py makes one of it."
-            )
-        if not holds_end_marker(record.encoded):
-            raise DataError(f"{place}: a JPEG that is cut short.\n  {_REMEDY}")
-    if image.size != (record.width, record.height):
-        raise DataError(
-            f"{place}: {image.width}x{image.height} pixels, but the record says "
-            f"{record.width}x{record.height}.\n  {_REMEDY}"
-        )
+    wrong = _wrong_form(image, record.encoded)
+    if not wrong and image.size != (record.width, record.height):
+        sizes = f"{image.width}x{image.height}", f"{record.width}x{record.height}"
+        wrong = f"{sizes[0]} pixels, but the record says {sizes[1]}.\n  {_REMEDY}"
+    if wrong:
+        raise DataError(f"{place}: {wrong}")
     if decode is not None:
         try:
             decode(record.encoded)
         except Exception as error:  # whatever the decoder raises
             raise DataError(f"{place}: can't be decoded ({error}).\n  {_REMEDY}") from error
+
+
+def _wrong_form(image, data):
+    """Returns why TensorFlow doesn't read an image's form, and the remedy; "" where it does."""
+    if image.format not in _DECODABLE:
+        return (
+            f"a {image.format}, which TFOD's decoder doesn't read.\n"
+            "  It reads JPEG, PNG and BMP; convert_images.py makes JPEGs of other forms."
+        )
+    if image.format == "BMP" and not _is_plain_bmp(data, image):
+        wrong = "a BMP with a palette, or cut short, which TensorFlow reads wrongly or not at all"
+        return f"{wrong}.\n  {_REMEDY}"
+    if image.format == "PNG" and _PNG_END not in data:
+        return f"a PNG that is cut short.\n  {_REMEDY}"
+    if image.format in ("JPEG", "MPO"):
+        if not is_of_common_form(data):
+            return (
+                "neither a baseline nor a progressive JPEG, and TensorFlow reads no other.\n"
+                "  convert_images.py makes one of it."
+            )
+        if not holds_end_marker(data):
+            return f"a JPEG that is cut short.\n  {_REMEDY}"
+    return ""
 
 
 def _is_plain_bmp(data, image):

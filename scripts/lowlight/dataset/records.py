@@ -1,6 +1,7 @@
 """Reads records with TFOD's keys as TFOD does, without TensorFlow."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,123 +34,6 @@ class Record:
     sha256: str  # of `encoded` as its writer gave it, in hexadecimal; "" where it gave none
 
 
-def read_records(paths, ids):
-    """Yields a Record for each image of TFRecord files, in order.
-
-    Args:
-        paths: the files.
-        ids: {text: id}, what the label map calls each class.
-
-    Raises:
-        DataError: as `find_frames` and `parse_record`.
-    """
-    for path in paths:
-        for frame in find_frames(path):
-            yield parse_record(read_frame(path, frame), f"{path}: record {frame.number}", ids)
-
-
-def parse_record(serialized, place, ids):
-    """Returns the Record of an example's bytes. What TFOD has a default for may be missing.
-
-    Classes are those of image/object/class/text by the label map, or of image/object/class/label
-    where there is no text.
-
-    Args:
-        serialized: the bytes; place: how a message names the record; ids: as in `read_records`.
-
-    Raises:
-        DataError: they are something else; the message begins with `place`.
-    """
-    features = _parse_example(serialized, place)
-    edges = [_values(features, f"image/object/bbox/{edge}", "float", place) for edge in _EDGES]
-    count = len(edges[0])
-    classes = _read_classes(features, place, ids)
-    areas = _values(features, "image/object/area", "float", place)
-    crowd = _values(features, "image/object/is_crowd", "int64", place)
-    keys = {
-        **{f"bbox/{name}": edge for name, edge in zip(_EDGES, edges, strict=True)},
-        **{"class/text or class/label": classes, "area": areas, "is_crowd": crowd},
-    }
-    for key, values in keys.items():
-        if len(values) != count and (len(values) or key not in ("area", "is_crowd")):
-            raise DataError(
-                f"{place}: image/object/{key} has {len(values)} values for {count} boxes.\n"
-                "  Each box needs one; write the record anew."
-            )
-    encoded = _one(features, "image/encoded", place)
-    width, height = _read_size(features, encoded, place)
-    unit_yxyx = np.array(edges, np.float32).T.reshape(-1, 4)
-    return Record(
-        place,
-        _text(features, "image/filename", place),
-        encoded,
-        width,
-        height,
-        clip_unit_yxyx_near_edges(unit_yxyx, width, height, _NOISE),
-        np.array(classes, np.int64),
-        tuple(_labels(features, place)),
-        np.array(areas, np.float32) if len(areas) == count else None,
-        np.array(crowd or [0] * count, bool),
-        _text(features, "image/key/sha256", place),
-    )
-
-
-def _parse_example(serialized, place):
-    try:
-        return Example.FromString(serialized).features.feature
-    except DecodeError as error:
-        raise DataError(
-            f"{place}: no tf.train.Example ({error}).\n  Write it as TFOD's records are written."
-        ) from error
-
-
-def _values(features, key, kind, place):
-    """Returns a key's values; raises DataError where they are of another kind."""
-    if key not in features or not (found := features[key].WhichOneof("kind")):
-        return []
-    if found != f"{kind}_list" and len(getattr(features[key], found).value):
-        raise DataError(
-            f"{place}: {key} is a {found}, not a {kind}_list.\n  Write the record anew so."
-        )
-    return getattr(features[key], f"{kind}_list").value
-
-
-def _one(features, key, place):
-    """Returns the value of a key of bytes, b"" where it has none."""
-    values = _values(features, key, "bytes", place)
-    return values[0] if values else b""
-
-
-def _text(features, key, place):
-    return _one(features, key, place).decode("utf-8", "replace")
-
-
-def _read_classes(features, place, ids):
-    """Returns the ids of the boxes' classes; raises DataError where the label map lacks one."""
-    texts = _values(features, "image/object/class/text", "bytes", place)
-    texts = [text.decode("utf-8", "replace") for text in texts]
-    unknown = [text for text in texts if text not in ids]
-    if unknown:
-        raise DataError(
-            f"{place}: class {unknown[0]!r} (image/object/class/text) isn't in the label map (it "
-            f"has {name_some(ids, 20)}).\n  Give the label map that the records were made with, or "
-            "write the records' texts as it does."
-        )
-    return [ids[text] for text in texts] or list(_labels(features, place))
-
-
-def _labels(features, place):
-    return _values(features, "image/object/class/label", "int64", place)
-
-
-def _read_size(features, encoded, place):
-    """Returns (width, height) by the record's keys, or by the image where one is missing."""
-    width, height = (_values(features, f"image/{s}", "int64", place) for s in ("width", "height"))
-    if width and height:
-        return width[0], height[0]
-    return open_image(encoded, f"{place}: image/encoded", whole=False).size
-
-
 class ImageNames(NamedTuple):
     """What tells the images of some records from each other."""
 
@@ -157,20 +41,41 @@ class ImageNames(NamedTuple):
     numbers: list | None  # their source_ids, where these are numbers, each once
 
 
-def name_images(paths):
-    """Returns the ImageNames of the images of TFRecord files, in order.
+def read_records(paths: Iterable[Path | str], ids: dict[str, int]) -> Iterator[Record]:
+    """Yields a Record for each image of TFRecord files, in order; raises as `parse_record`.
 
-    Their names are their source_ids where no two are alike, else their filenames, else their
-    places. Numbers are no names where there are others.
+    The ids are {text: id}, what the label map calls each class.
+    """
+    for features in _read_features(paths):
+        yield _make_record(features, ids)
+
+
+def parse_record(serialized: bytes, place: str, ids: dict[str, int]) -> Record:
+    """Returns the Record of an example's bytes. What TFOD has a default for may be missing.
+
+    Classes are those of image/object/class/text by the label map, or of image/object/class/label
+    where there is no text.
+
+    Raises:
+        DataError: the bytes are something else; the message begins with `place`.
+    """
+    return _make_record(_Features(serialized, place), ids)
+
+
+def name_images(paths: Iterable[Path | str]) -> ImageNames:
+    """Returns the names of the images of TFRecord files, in order.
+
+    They are their source_ids where no two are alike, else their filenames, else their places.
+    Numbers are no names where there are others.
 
     Raises:
         DataError: as `find_frames`; something else than an example.
     """
     filenames, source_ids, places = [], [], []
-    for place, features in _read_features(paths):
-        filenames.append(_text(features, "image/filename", place))
-        source_ids.append(_text(features, "image/source_id", place))
-        places.append(Path(place).name)
+    for features in _read_features(paths):
+        filenames.append(features.text("image/filename"))
+        source_ids.append(features.text("image/source_id"))
+        places.append(Path(features.place).name)
     are_numbers = all(text.isdecimal() and len(text) < 18 for text in source_ids)
     choices = (filenames, source_ids) if are_numbers else (source_ids, filenames)
     each_once = [texts for texts in choices if all(texts) and len(set(texts)) == len(texts)]
@@ -178,19 +83,105 @@ def name_images(paths):
     return ImageNames(each_once[0] if each_once else places, numbers)
 
 
-def read_encoded(paths, names):
+def read_encoded(paths: Iterable[Path | str], names: Iterable[str]) -> dict[str, bytes]:
     """Returns {name: image file} of some of the images that `name_images` names."""
-    wanted, found = set(names), {}
+    wanted = set(names)
     pairs = zip(name_images(paths).names, _read_features(paths), strict=True)
-    for name, (place, features) in pairs:
-        if name in wanted:
-            found[name] = _one(features, "image/encoded", place)
-    return found
+    return {name: features.one("image/encoded") for name, features in pairs if name in wanted}
+
+
+class _Features:
+    """What an example holds by its keys, at a place that messages name."""
+
+    def __init__(self, serialized, place):
+        self.place = place
+        try:
+            self._features = Example.FromString(serialized).features.feature
+        except DecodeError as error:
+            raise DataError(
+                f"{place}: no tf.train.Example ({error}).\n"
+                "  Write it as TFOD's records are written."
+            ) from error
+
+    def values(self, key, kind):
+        """Returns a key's values; raises DataError where they are of another kind."""
+        if key not in self._features or not (found := self._features[key].WhichOneof("kind")):
+            return []
+        if found != f"{kind}_list" and len(getattr(self._features[key], found).value):
+            raise DataError(
+                f"{self.place}: {key} is a {found}, not a {kind}_list.\n"
+                "  Write the record again so."
+            )
+        return getattr(self._features[key], f"{kind}_list").value
+
+    def one(self, key):
+        """Returns the value of a key of bytes, b"" where it has none."""
+        return next(iter(self.values(key, "bytes")), b"")
+
+    def text(self, key):
+        return self.one(key).decode("utf-8", "replace")
+
+    def labels(self):
+        return self.values("image/object/class/label", "int64")
 
 
 def _read_features(paths):
-    """Yields (place, features) of each record."""
+    """Yields the _Features of each record."""
     for path in paths:
         for frame in find_frames(path):
-            place = f"{path}: record {frame.number}"
-            yield place, _parse_example(read_frame(path, frame), place)
+            yield _Features(read_frame(path, frame), f"{path}: record {frame.number}")
+
+
+def _make_record(features, ids):
+    """Returns the Record of some _Features; raises as `parse_record`."""
+    edges = {edge: features.values(f"image/object/bbox/{edge}", "float") for edge in _EDGES}
+    classes = _read_classes(features, ids)
+    areas = features.values("image/object/area", "float")
+    crowd = features.values("image/object/is_crowd", "int64")
+    count = len(edges["ymin"])
+    lists = {f"bbox/{edge}": values for edge, values in edges.items()}
+    lists |= {"class/text or class/label": classes, "area": areas, "is_crowd": crowd}
+    for key, values in lists.items():
+        if len(values) != count and (len(values) or key not in ("area", "is_crowd")):
+            raise DataError(
+                f"{features.place}: image/object/{key} has {len(values)} values for {count} "
+                "boxes.\n  Each box needs one; write the record again."
+            )
+    encoded = features.one("image/encoded")
+    width, height = _read_size(features, encoded)
+    unit_yxyx = np.array(list(edges.values()), np.float32).T.reshape(-1, 4)
+    return Record(
+        place=features.place,
+        filename=features.text("image/filename"),
+        encoded=encoded,
+        width=width,
+        height=height,
+        unit_yxyx=clip_unit_yxyx_near_edges(unit_yxyx, width, height, _NOISE),
+        classes=np.array(classes, np.int64),
+        labels=tuple(features.labels()),
+        areas=np.array(areas, np.float32) if len(areas) == count else None,
+        crowd=np.array(crowd or [0] * count, bool),
+        sha256=features.text("image/key/sha256"),
+    )
+
+
+def _read_classes(features, ids):
+    """Returns the ids of the boxes' classes; raises DataError where the label map lacks one."""
+    texts = features.values("image/object/class/text", "bytes")
+    texts = [text.decode("utf-8", "replace") for text in texts]
+    unknown = [text for text in texts if text not in ids]
+    if unknown:
+        raise DataError(
+            f"{features.place}: class {unknown[0]!r} (image/object/class/text) isn't in the label "
+            f"map (it has {name_some(ids, 20)}).\n  Give the label map that the records were made "
+            "with, or write the records' texts as it does."
+        )
+    return [ids[text] for text in texts] or list(features.labels())
+
+
+def _read_size(features, encoded):
+    """Returns (width, height) by the record's keys, or by the image where one is missing."""
+    width, height = (features.values(f"image/{side}", "int64") for side in ("width", "height"))
+    if width and height:
+        return width[0], height[0]
+    return open_image(encoded, f"{features.place}: image/encoded", whole=False).size

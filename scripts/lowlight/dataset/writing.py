@@ -4,7 +4,7 @@ import functools
 import hashlib
 import itertools
 import re
-import struct
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +12,26 @@ import numpy as np
 from lowlight.core.errors import DataError
 from lowlight.core.files import whole_files
 from lowlight.core.parallel import Progress, map_in_processes
-from lowlight.core.tfrecords import SUM, Example, find_frames, masked_crc, read_frame
+from lowlight.core.tfrecords import Example, find_frames, frame_record, read_frame
 from lowlight.dataset.classes import SPLITS, format_label_map
 from lowlight.dataset.records import parse_record
-from lowlight.dataset.tables import SplitRow, format_table
+from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
 from lowlight.images.boxes import pixel_xyxy_to_unit_yxyx, unit_yxyx_to_pixel_xyxy
 from lowlight.images.reading import read_image
 
+Entries = Sequence[tuple[ImageRow, list[AnnotationRow]]]  # images with their boxes
 
-def make_example(image, boxes, encoded, class_ids):
-    """Makes the example of one image.
+_RECORD_FILE = re.compile(rf"({'|'.join(SPLITS)})\.tfrecord(?:-\d{{5}}-of-(\d{{5}}))?")
+_LEFT_BY_A_KILLED_RUN = re.compile(rf"\.{_RECORD_FILE.pattern}\.partial")
 
-    Args:
-        image: ImageRow.
-        boxes: its AnnotationRows, in pixels with xmax and ymax exclusive.
-        encoded: its JPEG's bytes.
-        class_ids: {class name: id from 1}.
 
-    Returns:
-        A tf.train.Example with TFOD's keys
-        (object_detection/data_decoders/tf_example_decoder.py): boxes as fractions of the image,
-        each edge a list of its own.
+def make_example(
+    image: ImageRow, boxes: list[AnnotationRow], encoded: bytes, class_ids: dict[str, int]
+) -> Example:
+    """Returns the tf.train.Example of one image, whose JPEG's bytes are `encoded`.
+
+    It has TFOD's keys (object_detection/data_decoders/tf_example_decoder.py): boxes as fractions of
+    the image, each edge a list of its own. Class ids are from 1.
     """
     edges = [pixel_xyxy_to_unit_yxyx(box.pixel_xyxy, box.width, box.height) for box in boxes]
     names = [box.class_name for box in boxes]
@@ -60,43 +59,37 @@ def make_example(image, boxes, encoded, class_ids):
     return example
 
 
-def write_records(path, entries, images_dir, class_ids, on_image):
-    """Writes the examples of some images to one TFRecord file.
+def write_records(
+    path: Path,
+    entries: Entries,
+    images_dir: Path,
+    class_ids: dict[str, int],
+    on_image: Callable[[], None],
+) -> None:
+    """Writes the examples of some images, in their order, to one TFRecord file.
 
-    Args:
-        path: the file to write.
-        entries: [(ImageRow, [AnnotationRow])], written in this order.
-        images_dir: the folder with the images.
-        class_ids: {class name: id from 1}.
-        on_image: called without arguments after each image.
+    `on_image` is called after each image.
 
     Raises:
         DataError: an image is missing, or of another size than its row says.
     """
-
-    def make(entry):
-        image, boxes = entry
-        data = read_image(Path(images_dir) / image.filename, image.width, image.height)
-        example = make_example(image, boxes, data, class_ids)
-        return framed(example.SerializeToString(deterministic=True))
-
     with open(path, "wb") as file:
-        for entry in entries:  # one after the other: threads would wait for Python's lock
-            file.writelines(make(entry))
+        for image, boxes in entries:  # one after the other: threads would wait for Python's lock
+            data = read_image(Path(images_dir) / image.filename, image.width, image.height)
+            example = make_example(image, boxes, data, class_ids)
+            file.write(frame_record(example.SerializeToString(deterministic=True)))
             on_image()
 
 
-def framed(serialized):
-    """Returns the head, the bytes and the check sum that a TFRecord file holds of a record."""
-    length = struct.pack("<Q", len(serialized))
-    return length + SUM.pack(masked_crc(length)), serialized, SUM.pack(masked_crc(serialized))
-
-
-_RECORD_FILE = re.compile(rf"({'|'.join(SPLITS)})\.tfrecord(?:-\d{{5}}-of-(\d{{5}}))?")
-_LEFT_BY_A_KILLED_RUN = re.compile(rf"\.{_RECORD_FILE.pattern}\.partial")
-
-
-def write_dataset(folder, entries, rows, images_dir, classes, shards=1, verify=False):
+def write_dataset(
+    folder: Path,
+    entries: Entries,
+    rows: Iterable[SplitRow],
+    images_dir: Path,
+    classes: Sequence[str],
+    shards: int = 1,
+    verify: bool = False,
+) -> list[str]:
     """Writes the record files of each part of a split, label_map.txt and split.csv, all or none.
 
     What an earlier run left of a part that this split lacks, or of a part in another number of
@@ -104,10 +97,10 @@ def write_dataset(folder, entries, rows, images_dir, classes, shards=1, verify=F
 
     Args:
         folder: where they are written.
-        entries: [(ImageRow, [AnnotationRow])], sorted by filename.
-        rows: SplitRows of the same images.
+        entries: the data set, sorted by filename.
+        rows: the same images.
         images_dir: the folder with the images.
-        classes: the classes' names, in the order of their ids.
+        classes: in the order of their ids.
         shards: how many files each part is dealt to, an image at a time.
         verify: read the records back and compare them before they get their names.
 
@@ -122,13 +115,19 @@ def write_dataset(folder, entries, rows, images_dir, classes, shards=1, verify=F
     files = {
         folder / name: part[number::shards]
         for split, part in parts.items()
-        for number, name in enumerate(record_names(split, shards))
+        for number, name in enumerate(_record_names(split, shards))
     }
     extra = folder / "label_map.txt", folder / "split.csv"
     with whole_files(*files, *extra) as (*partials, label_map, split_csv):
         label_map.write_text(format_label_map(classes), "utf-8")
         split_csv.write_text(format_table(rows, SplitRow), "utf-8")
-        _write_files(dict(zip(files, partials, strict=True)), files, images_dir, class_ids, verify)
+        with Progress(len(entries), "image") as progress:
+            for partial, part in zip(partials, files.values(), strict=True):
+                write_records(partial, part, images_dir, class_ids, progress.update)
+        if verify:
+            with Progress(len(entries), "record") as progress:
+                for partial, (path, part) in zip(partials, files.items(), strict=True):
+                    verify_records(partial, path, part, images_dir, class_ids, progress.update)
     lines = [_describe(folder, split, part, shards) for split, part in parts.items()]
     lines.append(f"{folder / 'label_map.txt'}: {len(classes)} classes")
     if verify:
@@ -136,34 +135,68 @@ def write_dataset(folder, entries, rows, images_dir, classes, shards=1, verify=F
     return lines + _remove_others(folder, {path.name for path in files}, parts)
 
 
-def _write_files(partials, files, images_dir, class_ids, verify):
-    """Writes {path: entries}, each at its place in {path: partial}, and verifies where asked to."""
-    count = sum(map(len, files.values()))
-    with Progress(count, "image") as progress:
-        for path, part in files.items():
-            write_records(partials[path], part, images_dir, class_ids, progress.update)
-    if verify:
-        with Progress(count, "record") as progress:
-            for path, part in files.items():
-                verify_records(partials[path], path, part, images_dir, class_ids, progress.update)
+def _divide(entries, rows, shards):
+    """Returns {split: entries} of the splits that occur, in order."""
+    split_of = {row.filename: row.split for row in rows}
+    parts = {split: [] for split in SPLITS if split in split_of.values()}
+    for entry in entries:
+        parts[split_of[entry[0].filename]].append(entry)
+    for split, part in parts.items():
+        if len(part) < shards:
+            raise DataError(
+                f"--shards={shards}: {split} has {len(part)} images, so that some of its files "
+                f"would be empty.\n  Give --shards={len(part)} or less."
+            )
+    return parts
 
 
-def record_names(split, shards):
+def _record_names(split, shards):
     """Returns the names of a part's record files: train.tfrecord, or one a shard."""
     if shards == 1:
         return [f"{split}.tfrecord"]
     return [f"{split}.tfrecord-{number:05}-of-{shards:05}" for number in range(shards)]
 
 
-def verify_records(path, place, entries, images_dir, class_ids, on_record):
-    """Reads a record file back and compares it with the tables' rows and the image files.
+def _pattern(split, count):
+    """Returns the glob of a part's files, whose count has five digits or is None."""
+    return f"{split}.tfrecord" + (f"-?????-of-{count}" if count else "")
 
-    Args:
-        path: the file; place: how a message names it.
-        entries: [(ImageRow, [AnnotationRow])], which it should hold in this order.
-        images_dir: the folder with the images.
-        class_ids: {class name: id from 1}.
-        on_record: called without arguments after each record.
+
+def _describe(folder, split, part, shards):
+    boxes = sum(len(boxes) for _, boxes in part)
+    path = folder / _pattern(split, f"{shards:05}" if shards > 1 else None)
+    files = f" in {shards} files" if shards > 1 else ""
+    return f"{path}: {len(part)} images, {boxes} boxes{files}"
+
+
+def _remove_others(folder, names, parts):
+    """Removes a split's record files with other names and returns lines that say so."""
+    lines = {}
+    for path in sorted(folder.iterdir()):
+        if _LEFT_BY_A_KILLED_RUN.fullmatch(path.name):
+            path.unlink()
+        match = _RECORD_FILE.fullmatch(path.name)
+        if match and path.name not in names and path.is_file():
+            path.unlink()
+            split, count = match.groups()
+            why = f"{split} is in other files now"
+            if split not in parts:
+                why = "this split has no such part"
+            lines[split, count or ""] = f"{folder / _pattern(split, count)}: removed, since {why}"
+    return [lines[key] for key in sorted(lines, key=lambda key: (SPLITS.index(key[0]), key[1]))]
+
+
+def verify_records(
+    path: Path,
+    place: object,
+    entries: Entries,
+    images_dir: Path,
+    class_ids: dict[str, int],
+    on_record: Callable[[], None],
+) -> None:
+    """Compares a record file with the tables' rows and the image files it should hold, in order.
+
+    The place is how a message names the file; `on_record` is called after each record.
 
     Raises:
         DataError: another number of records, or one with another name, size, class or image, or
@@ -188,13 +221,12 @@ def _check_record(item, path, place, images_dir, class_ids):
     if entry is None:
         return f"record {frame.number}: one too many"
     record = parse_record(read_frame(path, frame), f"{place}: record {frame.number}", class_ids)
-    wrong = _difference(record, entry, images_dir, class_ids)
+    wrong = _difference(record, *entry, images_dir, class_ids)
     return wrong and f"record {frame.number}: {wrong}"
 
 
-def _difference(record, entry, images_dir, class_ids):
+def _difference(record, image, boxes, images_dir, class_ids):
     """Returns in what a record differs from an image and its boxes, "" where in nothing."""
-    image, boxes = entry
     if record.filename != image.filename:
         return f"is {record.filename}, not {image.filename}"
     if (record.width, record.height) != (image.width, image.height):
@@ -209,49 +241,3 @@ def _difference(record, entry, images_dir, class_ids):
     if not np.abs(pixels - expected).max(initial=0) <= 0.01:  # nor where one is NaN
         return f"the boxes of {image.filename} differ"
     return ""
-
-
-def _divide(entries, rows, shards):
-    """Returns {split: entries} of the splits that occur, in order."""
-    split_of = {row.filename: row.split for row in rows}
-    parts = {split: [] for split in SPLITS if split in split_of.values()}
-    for entry in entries:
-        parts[split_of[entry[0].filename]].append(entry)
-    for split, part in parts.items():
-        if len(part) < shards:
-            raise DataError(
-                f"--shards={shards}: {split} has {len(part)} images, so that some of its files "
-                f"would be empty.\n  Give --shards={len(part)} or less."
-            )
-    return parts
-
-
-def _describe(folder, split, part, shards):
-    boxes = sum(len(boxes) for _, boxes in part)
-    path = folder / _pattern(split, f"{shards:05}" if shards > 1 else None)
-    files = f" in {shards} files" if shards > 1 else ""
-    return f"{path}: {len(part)} images, {boxes} boxes{files}"
-
-
-def _pattern(split, count):
-    """Returns the glob of a part's files, whose count has five digits or is None."""
-    return f"{split}.tfrecord" + (f"-?????-of-{count}" if count else "")
-
-
-def _remove_others(folder, names, parts):
-    """Removes a split's record files with other names and returns lines that say so."""
-    lines = {}
-    for path in sorted(folder.iterdir()):
-        if _LEFT_BY_A_KILLED_RUN.fullmatch(path.name):
-            path.unlink()
-        match = _RECORD_FILE.fullmatch(path.name)
-        if match and path.name not in names and path.is_file():
-            path.unlink()
-            split, count = match.groups()
-            why = (
-                f"{split} is in other files now"
-                if split in parts
-                else "this split has no such part"
-            )
-            lines[split, count or ""] = f"{folder / _pattern(split, count)}: removed, since {why}"
-    return [lines[key] for key in sorted(lines, key=lambda key: (SPLITS.index(key[0]), key[1]))]
