@@ -14,7 +14,7 @@ from lowlight.core import command
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir, locked, output_dir, write_text
 from lowlight.dataset.classes import SPLITS, read_classes
-from lowlight.dataset.coco import format_coco
+from lowlight.dataset.coco import tables_to_coco
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import read_tables
 
@@ -44,7 +44,7 @@ def main():
     chosen = set(choose_images(entries, data_dir))
     output = Path(FLAGS.output)
     with locked(output_dir(output.parent), "written", "output"):
-        write_text(output, format_coco(entries, classes, chosen))
+        write_text(output, tables_to_coco(entries, classes, chosen))
     boxes = sum(len(boxes) for image, boxes in entries if image.filename in chosen)
     print(f"{output}: {len(chosen)} images, {boxes} boxes, {len(classes)} classes")
 

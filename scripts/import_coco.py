@@ -14,9 +14,7 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.errors import name_some
-from lowlight.core.files import locked, output_dir, write_texts
 from lowlight.dataset.coco_import import import_coco
-from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, format_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("coco", None, "The JSON file, of COCO's object detection.", required=True)
@@ -25,8 +23,6 @@ flags.DEFINE_string("output_dir", None, "Where the four files are written.", req
 flags.DEFINE_boolean(
     "allow_missing", False, "Leave out what the file says of images that aren't there."
 )
-
-
 flags.DEFINE_boolean(
     "flatten",
     False,
@@ -42,16 +38,7 @@ def main():
     found = import_coco(
         FLAGS.coco, FLAGS.images_dir, FLAGS.allow_missing, FLAGS.flatten, FLAGS.keep_crowds
     )
-    folder, problems = output_dir(FLAGS.output_dir), found.notes.problems()
-    with locked(folder, "written", "output_dir"):
-        write_texts(
-            {
-                folder / "images.csv": format_table(found.images, ImageRow),
-                folder / "annotations.csv": format_table(found.boxes, AnnotationRow),
-                folder / "classes.txt": "".join(f"{name}\n" for name in found.classes),
-                folder / "problems.csv": format_table(problems, ProblemRow),
-            }
-        )
+    folder, problems = found.write(FLAGS.output_dir), found.notes.problems()
     print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
     print(f"{len(found.classes)} classes in {folder}/classes.txt: {name_some(found.classes, 12)}")
     command.print_notes(found.notes.summaries())

@@ -11,9 +11,8 @@ are written together, only when every annotation could be read.
 from absl import flags
 
 from lowlight.core import command
-from lowlight.core.files import locked, output_dir, write_texts
-from lowlight.dataset.annotations import Oddity, gather_annotations
-from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, format_table
+from lowlight.dataset.annotations import gather_annotations
+from lowlight.dataset.labels import Oddity
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -34,15 +33,7 @@ def main():
     found = gather_annotations(
         FLAGS.annotations, FLAGS.images_dir, FLAGS.image_list, FLAGS.allow_missing
     )
-    folder, problems = output_dir(FLAGS.output_dir), found.notes.problems()
-    with locked(folder, "written", "output_dir"):
-        write_texts(
-            {
-                folder / "images.csv": format_table(found.images, ImageRow),
-                folder / "annotations.csv": format_table(found.boxes, AnnotationRow),
-                folder / "problems.csv": format_table(problems, ProblemRow),
-            }
-        )
+    folder, problems = found.write(FLAGS.output_dir), found.notes.problems()
     print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
     command.print_notes(found.notes.summaries())
     left = sum(len(found.notes[oddity]) for oddity in (Oddity.WITHOUT_IMAGE, Oddity.STRAY))

@@ -16,10 +16,11 @@ from absl import flags
 from lowlight.core import command
 from lowlight.core.files import existing_dir, locked, output_dir
 from lowlight.dataset.classes import read_classes
-from lowlight.dataset.duplicates import describe_duplicates, find_duplicates, find_leaks
 from lowlight.dataset.split import (
     check_fraction,
+    describe_duplicates,
     describe_fraction,
+    find_duplicates,
     labels_of,
     split_by_file,
     split_officially,
@@ -87,7 +88,7 @@ def main():
             folder, entries, rows, images_dir, classes, FLAGS.shards, FLAGS.verify
         )
     if FLAGS.keep_duplicates_together:
-        lines += describe_duplicates(groups, find_leaks(groups, rows))
+        lines += describe_duplicates(groups, rows)
     if FLAGS.split == "random":
         lines += describe_fraction(rows, FLAGS.train_fraction)
     print("\n".join(lines))

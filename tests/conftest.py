@@ -25,7 +25,6 @@ from small_model import export_small_model
 from lowlight.core.tensorflow import prepare_tensorflow
 from lowlight.dataset.annotations import gather_annotations
 from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table
 
 prepare_tensorflow()  # before a test imports it
 ROOT = Path(__file__).parents[1]
@@ -125,8 +124,8 @@ def tiny_data(tiny_exdark):
     convert_images(tiny_exdark / "ExDark", data / "images")
     image_list = tiny_exdark / "imageclasslist.txt"
     found = gather_annotations(tiny_exdark / "ExDark_Annno", data / "images", image_list)
-    (data / "images.csv").write_text(format_table(found.images, ImageRow))
-    (data / "annotations.csv").write_text(format_table(found.boxes, AnnotationRow))
+    found.write(data)
+    (data / "problems.csv").unlink()
     return data
 
 

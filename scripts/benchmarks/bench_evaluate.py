@@ -25,8 +25,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lowlight.core.sources import is_stray, list_files  # noqa: E402
+from lowlight.dataset.annotations import parse_bbgt, parse_image_list  # noqa: E402
 from lowlight.dataset.classes import CLASSES  # noqa: E402
-from lowlight.dataset.exdark import parse_bbgt, parse_image_list  # noqa: E402
 from lowlight.evaluation.metrics import COCO_METRICS  # noqa: E402
 from lowlight.evaluation.results import format_results, make_found  # noqa: E402
 from lowlight.evaluation.scoring import score_detections  # noqa: E402

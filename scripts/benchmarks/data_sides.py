@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from lowlight.core.files import write_texts
-from lowlight.dataset import annotations, conversion, duplicates, split
+from lowlight.dataset import annotations, conversion, split
 from lowlight.dataset import writing as dataset
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.split import labels_of
@@ -44,7 +44,7 @@ def ours(raw, out):
     entries = gather_tables(raw, out)
     stages.end("annotations")
     names = [image.filename for image, _ in entries]
-    groups = duplicates.find_duplicates(names, images)
+    groups = split.find_duplicates(names, images)
     stages.end("near-duplicates")
     labels = {image.filename: labels_of(image, boxes) for image, boxes in entries}
     rows = split.split_randomly(names, 0.75, 0, groups, labels)

@@ -4,8 +4,9 @@ import zipfile
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.dataset.annotations import Oddity, gather_annotations
+from lowlight.dataset.annotations import gather_annotations
 from lowlight.dataset.conversion import convert_images
+from lowlight.dataset.labels import Oddity
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 
 

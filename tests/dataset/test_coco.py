@@ -8,7 +8,7 @@ from pycocotools.coco import COCO
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.coco import CocoBox, CocoImage, format_coco, parse_coco
+from lowlight.dataset.coco import CocoBox, CocoImage, parse_coco, tables_to_coco
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 
 ENTRIES = [
@@ -29,7 +29,7 @@ ALL = {"a.jpg", "b.jpg", "c.jpg"}
 
 
 def test_a_box_is_left_top_width_height_with_its_area():
-    whole = json.loads(format_coco(ENTRIES, CLASSES, {"a.jpg"}))
+    whole = json.loads(tables_to_coco(ENTRIES, CLASSES, {"a.jpg"}))
     assert whole["images"] == [{"id": 1, "file_name": "a.jpg", "width": 80, "height": 40}]
     assert whole["annotations"] == [
         {
@@ -54,7 +54,7 @@ def test_a_box_is_left_top_width_height_with_its_area():
 
 
 def test_ids_are_the_same_in_each_part():
-    whole = json.loads(format_coco(ENTRIES, CLASSES, {"b.jpg", "c.jpg"}))
+    whole = json.loads(tables_to_coco(ENTRIES, CLASSES, {"b.jpg", "c.jpg"}))
     assert [(image["id"], image["file_name"]) for image in whole["images"]] == [
         (2, "b.jpg"),
         (3, "c.jpg"),
@@ -64,7 +64,7 @@ def test_ids_are_the_same_in_each_part():
 
 def test_pycocotools_reads_what_is_written(tmp_path):
     path = tmp_path / "all.json"
-    path.write_text(format_coco(ENTRIES, CLASSES, ALL))
+    path.write_text(tables_to_coco(ENTRIES, CLASSES, ALL))
     coco = COCO(path)
     assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == sorted(ALL)
     assert Counter(box["category_id"] for box in coco.loadAnns(coco.getAnnIds())) == {
@@ -77,7 +77,7 @@ def test_pycocotools_reads_what_is_written(tmp_path):
 
 
 def test_what_is_written_reads_back():
-    coco = parse_coco(format_coco(ENTRIES, CLASSES, ALL).encode(), "a.json")
+    coco = parse_coco(tables_to_coco(ENTRIES, CLASSES, ALL).encode(), "a.json")
     assert coco.images[1] == CocoImage("a.json: images[0], id 1", "a.jpg", 80, 40)
     assert coco.categories == dict(enumerate(CLASSES, 1))
     assert coco.boxes[2] == CocoBox("a.json: annotations[2], id 3", 3, 9, (1, 2, 3, 4), False, 12)

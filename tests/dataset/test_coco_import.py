@@ -7,10 +7,11 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import locked
-from lowlight.dataset.annotations import Oddity, gather_annotations
+from lowlight.dataset.annotations import gather_annotations
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco_import import import_coco, order_classes
 from lowlight.dataset.conversion import convert_images
+from lowlight.dataset.labels import Oddity
 from lowlight.dataset.tables import (
     AnnotationRow,
     ConvertedRow,

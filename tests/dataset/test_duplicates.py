@@ -8,21 +8,11 @@ import pytest
 from PIL import Image
 
 from lowlight.core.errors import DataError
-from lowlight.dataset import duplicates
-from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.duplicates import (
-    close_pairs,
-    describe_duplicates,
-    find_duplicates,
-    find_leaks,
-    hash_image,
-    hash_thumbnail,
-    is_hash,
-    parse_hash,
-)
+from lowlight.dataset import split
+from lowlight.dataset.conversion import convert_images, hash_image
 from lowlight.dataset.sample import write_sample
+from lowlight.dataset.split import close_pairs, describe_duplicates, find_duplicates
 from lowlight.dataset.tables import SplitRow
-from lowlight.images.reading import grey_thumbnail
 
 
 def photograph(seed, brightest=60):
@@ -94,9 +84,11 @@ def test_no_image_has_no_group(tmp_path):
 
 
 def test_a_hash_tells_whether_each_wave_is_stronger_than_half_of_them():
-    found = hash_thumbnail(np.asarray(photograph(0).convert("L").resize((32, 32))))
-    assert (found.dtype, found.shape) == (np.uint64, (4,))
-    assert int(np.bitwise_count(found).sum()) == 127  # the strongest of 255
+    stream = io.BytesIO()
+    photograph(0).save(stream, "JPEG")
+    found = bytes.fromhex(hash_image(stream.getvalue(), "a.jpg"))
+    assert len(found) == 32
+    assert int.from_bytes(found).bit_count() == 127  # the strongest of 255
 
 
 def test_pairs_are_those_that_differ_in_few_bits_in_any_block():
@@ -128,11 +120,8 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, data, message):
 def hashed(monkeypatch):
     """A list of the images that are decoded to be hashed."""
     calls = []
-    hash_image = duplicates.hash_image
     monkeypatch.setattr(
-        duplicates,
-        "hash_image",
-        lambda data, place: calls.append(place.name) or hash_image(data, place),
+        split, "hash_image", lambda data, place: calls.append(place.name) or hash_image(data, place)
     )
     return calls
 
@@ -176,37 +165,20 @@ def test_without_a_conversion_all_images_are_hashed(converted, hashed):
     assert sorted(hashed) == names
 
 
-@pytest.mark.parametrize("image", [photograph(0), Image.new("RGB", (40, 30))], ids=["any", "flat"])
-def test_a_hash_as_text_is_the_same_hash(image):
-    stream = io.BytesIO()
-    image.save(stream, "JPEG")
-    text = hash_image(stream.getvalue(), "a.jpg")
-    assert is_hash(text)
-    expected = hash_thumbnail(grey_thumbnail(stream.getvalue(), "a.jpg", 32))
-    assert np.array_equal(parse_hash(text), expected)
-
-
 ROWS = [
     SplitRow(f"{name}.jpg", part)
     for name, part in zip("abcd", ("train", "val", "test", "test"), strict=True)
 ]
 
 
-def test_a_leak_is_a_group_in_several_parts():
-    assert find_leaks([["a.jpg", "b.jpg"], ["c.jpg", "d.jpg"]], ROWS) == [
-        {"a.jpg": "train", "b.jpg": "val"}
-    ]
-
-
-def test_a_summary_counts_groups_and_names_the_first_leaks():
+def test_a_summary_counts_groups_and_names_the_first_that_lie_in_several_parts():
     groups = [["a.jpg", "b.jpg"], ["c.jpg", "d.jpg"]]
-    assert describe_duplicates([], []) == ["near-duplicates: none"]
-    assert describe_duplicates(groups, []) == [
-        "near-duplicates: 2 groups of 4 images, each in one part"
+    assert describe_duplicates([], ROWS) == ["near-duplicates: none"]
+    assert describe_duplicates(groups[1:], ROWS) == [
+        "near-duplicates: 1 group of 2 images, each in one part"
     ]
-    leak = {"a.jpg": "train", "b.jpg": "val"}
-    assert describe_duplicates(groups, [leak, leak], most=1) == [
-        "near-duplicates: 2 groups of 4 images, 2 of them in several parts",
+    assert describe_duplicates([groups[0], *groups], ROWS, most=1) == [
+        "near-duplicates: 3 groups of 6 images, 2 of them in several parts",
         "  a.jpg (train), b.jpg (val)",
         "  and 1 more in several parts",
     ]

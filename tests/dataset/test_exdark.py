@@ -1,7 +1,7 @@
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.dataset.exdark import BbGtBox, ImageFacts, parse_bbgt, parse_image_list
+from lowlight.dataset.annotations import BbGtBox, ImageFacts, parse_bbgt, parse_image_list
 
 HEADER = "% bbGt version=3\n"
 LIST_HEADER = "Name | Class | Light | In/Out | Train/Val/Test\n"

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lowlight.core.errors import DataError
+from lowlight.dataset.annotations import BbGtBox, ImageFacts, parse_bbgt, parse_image_list
 from lowlight.dataset.classes import read_classes, read_label_map
-from lowlight.dataset.coco import Coco, format_coco, parse_coco
-from lowlight.dataset.exdark import BbGtBox, ImageFacts, parse_bbgt, parse_image_list
+from lowlight.dataset.coco import Coco, parse_coco, tables_to_coco
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import (
     AnnotationRow,
@@ -177,7 +177,7 @@ ENTRY = (
     ImageRow("a.jpg", "", 8, 4, "", "", "", "", 1),
     [AnnotationRow("a.jpg", 8, 4, "Cat", 1, 1, 2, 2)],
 )
-VALID = json.loads(format_coco([ENTRY], ["Cat"], {"a.jpg"}))
+VALID = json.loads(tables_to_coco([ENTRY], ["Cat"], {"a.jpg"}))
 VALUES = st.recursive(
     st.none()
     | st.booleans()

@@ -12,8 +12,8 @@ from PIL import Image
 from lowlight.core.sources import list_files
 from lowlight.dataset import overview_page
 from lowlight.dataset.anchors import read_anchors
+from lowlight.dataset.annotations import parse_bbgt, parse_image_list
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.exdark import parse_bbgt, parse_image_list
 from lowlight.dataset.overview import (
     DataSet,
     Entry,

@@ -9,8 +9,8 @@ from PIL import Image, ImageChops
 
 from lowlight.core.errors import DataError
 from lowlight.dataset import sample, scenes
+from lowlight.dataset.annotations import parse_bbgt, parse_image_list
 from lowlight.dataset.classes import CLASSES, LIGHTINGS, LOCATIONS, SPLITS
-from lowlight.dataset.exdark import parse_bbgt, parse_image_list
 from lowlight.dataset.sample import write_sample, write_test_images
 from lowlight.dataset.scenes import class_names, draw_object, draw_scene
 from lowlight.images.rgb_jpegs import to_rgb_jpeg

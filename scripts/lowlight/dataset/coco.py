@@ -1,18 +1,19 @@
 """Writes and reads COCO's JSON of object detection (https://cocodataset.org/#format-data)."""
 
+import itertools
 import reprlib
+from collections.abc import Collection
 from typing import NamedTuple
 
-from lowlight.core import json_texts
 from lowlight.core.errors import DataError, join_errors
-from lowlight.core.json_texts import coco_box, coco_image, parse_json
+from lowlight.core.json_texts import coco_box, coco_image, format_coco, parse_json
 from lowlight.dataset.classes import check_class_name
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 
 _MOST = 10**9  # no pixel lies further out
+_MOST_ID = 2**53  # up to which floats tell whole numbers apart
 _REMEDY = "Correct it and run this step again."
 _FORM = "A COCO file of object detection is an object with images, annotations and categories."
-_MOST_ID = 2**53  # up to which floats tell whole numbers apart
 
 
 class CocoImage(NamedTuple):
@@ -44,7 +45,7 @@ class Coco(NamedTuple):
     supercategories: frozenset  # names that categories give as that of their group
 
 
-def format_coco(entries, classes, chosen):
+def tables_to_coco(entries: list[tuple], classes: Collection[str], chosen: Collection[str]) -> str:
     """Returns images and their boxes as the text of a COCO file.
 
     Ids count from 1 in the order of all entries, chosen or not, so that an image has the same id in
@@ -53,44 +54,29 @@ def format_coco(entries, classes, chosen):
     Args:
         entries: [(ImageRow, [AnnotationRow])] of the whole data set.
         classes: the names, in the order of their ids from 1.
-        chosen: the filenames to write, a set.
+        chosen: the filenames to write.
     """
     class_ids = {name: number for number, name in enumerate(classes, 1)}
-    image_ids = {image.filename: number for number, (image, _) in enumerate(entries, 1)}
-    images = [
-        coco_image(image_ids[image.filename], image.filename, image.width, image.height)
-        for image, _ in entries
-        if image.filename in chosen
-    ]
-    all_boxes = [box for _, boxes in entries for box in boxes]
-    boxes = [
-        coco_box(
-            number,
-            image_ids[box.filename],
-            class_ids[box.class_name],
-            pixel_xyxy_to_pixel_ltwh(box.pixel_xyxy),
-        )
-        for number, box in enumerate(all_boxes, 1)
-        if box.filename in chosen
-    ]
-    return json_texts.format_coco(images, boxes, dict(enumerate(classes, 1)))
+    images, boxes, number = [], [], 0
+    for image_id, (image, rows) in enumerate(entries, 1):
+        if image.filename in chosen:
+            images.append(coco_image(image_id, image.filename, image.width, image.height))
+        for row in rows:
+            number += 1
+            if image.filename in chosen:
+                ltwh = pixel_xyxy_to_pixel_ltwh(row.pixel_xyxy)
+                boxes.append(coco_box(number, image_id, class_ids[row.class_name], ltwh))
+    return format_coco(images, boxes, dict(enumerate(classes, 1)))
 
 
-def parse_coco(data, place):
+def parse_coco(data: bytes, place: object) -> Coco:
     """Reads a COCO file as tools write it; what isn't needed (info, licenses) is left aside.
-
-    Whole numbers may be written as floats, and ids as texts. A box that is missing is the one
-    around its polygons.
 
     Args:
         data: the file's bytes; place: how a message names the file.
 
-    Returns:
-        Coco, its ids and sizes checked. An id is an int, or a text that is no whole number.
-
     Raises:
-        DataError: not such a file; a key that is missing or of another type, an id twice, an image
-            or category that isn't there, a size that isn't over 0, a box turned inside out. The
+        DataError: not JSON, or not of this form, with the place in the file and a remedy. The
             first errors of a kind are reported together.
     """
     whole = _load(data, place)
@@ -100,23 +86,23 @@ def parse_coco(data, place):
     if len(set(names)) < len(names):
         name = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{place}: two categories are called {name!r}.\n  Rename one of them.")
-    boxes = _items(whole, "annotations", place, _box)
-    errors = [
-        DataError(f"{box.place}: {key} {value!r} isn't among the {key_of}.\n  {_REMEDY}")
-        for box in boxes.values()
-        for key, value, known, key_of in (
-            ("image_id", box.image_id, images, "images"),
-            ("category_id", box.category_id, categories, "categories"),
-        )
-        if value not in known
-    ]
+    boxes = list(_items(whole, "annotations", place, _box).values())
+    errors = []
+    for box in boxes:
+        if box.image_id not in images:
+            errors.append(_unknown(box, "image_id", "images"))
+        if box.category_id not in categories:
+            errors.append(_unknown(box, "category_id", "categories"))
     if errors:
         raise join_errors(errors)
-    return Coco(
-        images,
-        {number: name for number, (name, _) in categories.items()},
-        list(boxes.values()),
-        frozenset(group for name, group in categories.values() if group != name),
+    names = {number: name for number, (name, _) in categories.items()}
+    groups = frozenset(group for name, group in categories.values() if group != name)
+    return Coco(images, names, boxes, groups)
+
+
+def _unknown(box, key, known):
+    return DataError(
+        f"{box.place}: {key} {getattr(box, key)!r} isn't among the {known}.\n  {_REMEDY}"
     )
 
 
@@ -151,48 +137,9 @@ def _items(whole, key, place, read):
     return items
 
 
-def _field(item, key, place, read, kind):
-    """Returns what `read` makes of an item's value, which isn't None; raises DataError."""
-    if key not in item:
-        raise DataError(f"{place}: no {key!r}.\n  {_REMEDY}")
-    value = read(item[key])
-    if value is None:
-        raise DataError(f"{place}: {key} is {reprlib.repr(item[key])}, not {kind}.\n  {_REMEDY}")
-    return value
-
-
-def _id(item, key, place):
-    return _field(item, key, place, read_id, "a whole number or a text")
-
-
-def read_id(value) -> int | str | None:
-    """Returns an id of COCO's JSON as one tool or another writes it: 7, 7.0, "7" or "a7".
-
-    Returns:
-        An int, a text that is no whole number, or None of what can't be an id.
-    """
-    if isinstance(value, str):
-        is_number = value.isascii() and value.isdecimal() and len(value) < 16
-        is_number = is_number and str(int(value)) == value
-        return int(value) if is_number else _text(value)
-    return _whole_number(value)
-
-
-def _whole_number(value):
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if number and abs(value) <= _MOST_ID and value == int(value) else None
-
-
-def _text(value):
-    """Returns a text, None of what isn't one or has half a character, as JSON's escapes can."""
-    whole = isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-    return value if whole else None
-
-
 def _image(item, place):
     name = _field(item, "file_name", place, _text, "a text")
-    sides = [item.get(key) for key in ("width", "height")]
-    if sides == [None, None]:
+    if item.get("width") is None and item.get("height") is None:
         return CocoImage(place, name, None, None)
     width, height = (
         _field(item, key, place, _whole_number, "a whole number") for key in ("width", "height")
@@ -209,11 +156,12 @@ def _category(item, place):
 
 
 def _box(item, place):
-    image_id, category_id = (_id(item, key, place) for key in ("image_id", "category_id"))
     box = item.get("bbox") or _around(item.get("segmentation"))
+    crowd, area = item.get("iscrowd") or 0, item.get("area")
+    image_id, category_id = (_id(item, key, place) for key in ("image_id", "category_id"))
     if box is None:
         raise DataError(f"{place}: no 'bbox', and no polygon that it goes around.\n  {_REMEDY}")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_pixel, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         raise DataError(
             f"{place}: bbox {reprlib.repr(box)} isn't four numbers.\n"
             "  Left, top, width and height are pixels. Correct it and run this step again."
@@ -223,10 +171,10 @@ def _box(item, place):
             f"{place}: a box {box[2]} wide and {box[3]} high.\n"
             "  Neither may be under 0. Correct or remove it and run this step again."
         )
-    crowd = item.get("iscrowd") or 0
     if crowd not in (0, 1):
         raise DataError(f"{place}: iscrowd is {reprlib.repr(crowd)}, not 0 or 1.\n  {_REMEDY}")
-    return CocoBox(place, image_id, category_id, tuple(box), bool(crowd), _area(item))
+    area = area if _is_number(area, _MOST**2) and area >= 0 else None
+    return CocoBox(place, image_id, category_id, tuple(box), bool(crowd), area)
 
 
 def _around(polygons):
@@ -236,20 +184,50 @@ def _around(polygons):
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) < 4 or len(polygon) % 2:
             return None
-    edges = [edge for polygon in polygons for edge in polygon]
-    if not all(map(_is_pixel, edges)):
+    edges = list(itertools.chain.from_iterable(polygons))
+    if not all(map(_is_number, edges)):
         return None
-    xs = [x for polygon in polygons for x in polygon[::2]]
-    ys = [y for polygon in polygons for y in polygon[1::2]]
+    xs, ys = edges[::2], edges[1::2]
     return list(pixel_xyxy_to_pixel_ltwh((min(xs), min(ys), max(xs), max(ys))))
 
 
-def _area(item):
-    area = item.get("area")
-    number = isinstance(area, int | float) and not isinstance(area, bool)
-    return area if number and 0 <= area <= _MOST**2 else None
+def _field(item, key, place, read, kind):
+    """Returns what `read` makes of an item's value, which isn't None; raises DataError."""
+    if key not in item:
+        raise DataError(f"{place}: no {key!r}.\n  {_REMEDY}")
+    value = read(item[key])
+    if value is None:
+        raise DataError(f"{place}: {key} is {reprlib.repr(item[key])}, not {kind}.\n  {_REMEDY}")
+    return value
 
 
-def _is_pixel(value):
+def _id(item, key, place):
+    return _field(item, key, place, read_id, "a whole number or a text")
+
+
+def read_id(value: object) -> int | str | None:
+    """Returns an id of COCO's JSON as one tool or another writes it: 7, 7.0, "7" or "a7".
+
+    Returns:
+        An int, a text that is no whole number, or None of what can't be an id.
+    """
+    if isinstance(value, str):
+        is_number = value.isascii() and value.isdecimal() and len(value) < 16
+        return int(value) if is_number and str(int(value)) == value else _text(value)
+    return _whole_number(value)
+
+
+def _text(value):
+    """Returns a text, None of what isn't one or has half a character, as JSON's escapes can."""
+    whole = isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return value if whole else None
+
+
+def _whole_number(value):
+    return int(value) if _is_number(value, _MOST_ID) and value == int(value) else None
+
+
+def _is_number(value, most=_MOST):
+    """Says whether a value is a number no further from 0 than `most`; nan and infinity aren't."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) <= _MOST  # which nan and infinity are not
+    return number and abs(value) <= most

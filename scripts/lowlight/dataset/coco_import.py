@@ -1,34 +1,25 @@
 """Fits the boxes of a COCO file to the images they belong to, as table rows."""
 
-from typing import NamedTuple
+from collections import Counter
+from pathlib import Path
 
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import existing_file
-from lowlight.dataset.annotations import (
-    Notes,
-    Oddity,
-    clip_box,
-    count_repeats,
-    image_stem,
-    images_by_stem,
-)
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.coco import parse_coco
+from lowlight.dataset.coco import Coco, parse_coco
+from lowlight.dataset.labels import Labels, Notes, Oddity, clip_box, image_stem, images_by_stem
 from lowlight.dataset.tables import AnnotationRow, ImageRow, converted_images
 from lowlight.images.boxes import round_pixel_xyxy
 from lowlight.images.reading import image_size, open_image, orientation_of
 
 
-class Imported(NamedTuple):
-    """What `import_coco` found."""
-
-    images: list  # of ImageRow, sorted by filename
-    boxes: list  # of AnnotationRow, in the order of images and of the COCO file
-    classes: tuple  # names in the order of their ids from 1
-    notes: Notes  # on images by filename, WITHOUT_FILE by the COCO file's name, and classes
-
-
-def import_coco(coco_path, images_dir, allow_missing=False, flatten=False, keep_crowds=False):
+def import_coco(
+    coco_path: str | Path,
+    images_dir: str | Path,
+    allow_missing: bool = False,
+    flatten: bool = False,
+    keep_crowds: bool = False,
+) -> Labels:
     """Reads a COCO file and fits it to converted images.
 
     An item of `images` belongs to the image with the stem of its `file_name`, in either case. A box
@@ -43,32 +34,35 @@ def import_coco(coco_path, images_dir, allow_missing=False, flatten=False, keep_
         flatten: the images' names hold their folders, as of `tables.converted_name`.
         keep_crowds: take crowd boxes as others.
 
-    Returns:
-        Imported.
-
     Raises:
         DataError: as `parse_coco`; items without image or of another size than it, two items of
             one image, a box wholly outside its image, crowd boxes alone.
     """
     path = existing_file(coco_path, "Check --coco.")
+    coco = _read(path, keep_crowds)
+    paths, items = images_by_stem(images_dir), _by_stem(coco, flatten)
+    classes, notes = _choose_classes(coco)
+    missing = [coco.images[number].file_name for stem, number in items.items() if stem not in paths]
+    notes.add_missing(Oddity.WITHOUT_FILE, missing, allow_missing, path, images_dir)
+    for stem, image in paths.items():
+        if stem not in items:
+            notes.add(Oddity.UNNAMED, image.name)
+    found = {items[stem]: image for stem, image in paths.items() if stem in items}
+    images, boxes = _fit(coco, found, notes)
+    return Labels(images, boxes, notes, classes)
+
+
+def _read(path, keep_crowds):
+    """Returns the Coco, in which `keep_crowds` makes crowds boxes like any other."""
     coco = parse_coco(path.read_bytes(), path)
     if keep_crowds:
-        coco = coco._replace(boxes=[box._replace(crowd=False) for box in coco.boxes])
+        return coco._replace(boxes=[box._replace(crowd=False) for box in coco.boxes])
     if coco.boxes and all(box.crowd for box in coco.boxes):
         raise DataError(
             f"{path}: all of its {len(coco.boxes)} boxes are crowds (iscrowd 1), which are left "
             "out.\n  CVAT writes so of masks. Where each is around one object, give --keep_crowds."
         )
-    paths, items = images_by_stem(images_dir), _by_stem(coco, flatten)
-    missing = [coco.images[number].file_name for stem, number in items.items() if stem not in paths]
-    classes, notes = _choose_classes(coco)
-    notes.add_missing(Oddity.WITHOUT_FILE, missing, allow_missing, path, images_dir)
-    for stem, image in paths.items():
-        if stem not in items:
-            notes.add(Oddity.UNNAMED, image.name)
-    found = Imported([], [], classes, notes)
-    _fit(found, coco, {items[stem]: image for stem, image in paths.items() if stem in items})
-    return found
+    return coco
 
 
 def _choose_classes(coco):
@@ -76,16 +70,16 @@ def _choose_classes(coco):
     notes, boxed = Notes(), {box.category_id for box in coco.boxes}
     classes = {}
     for number, name in coco.categories.items():
-        is_group = number not in boxed and name in coco.supercategories
-        if is_group:
+        if number not in boxed and name in coco.supercategories:
             notes.add(Oddity.GROUP, name)
-        else:
-            classes[number] = name
-            notes.add(Oddity.CLASS_WITHOUT_BOX, name, number not in boxed)
+            continue
+        classes[number] = name
+        if number not in boxed:
+            notes.add(Oddity.CLASS_WITHOUT_BOX, name)
     return order_classes(classes), notes
 
 
-def order_classes(categories):
+def order_classes(categories: dict) -> tuple[str, ...]:
     """Returns the classes' names in the order of their ids from 1.
 
     They are ExDark's twelve, numbered as ExDark numbers them, where all categories are among
@@ -115,83 +109,77 @@ def _by_stem(coco, flatten):
     return items
 
 
-def _fit(found, coco, paths):
-    """Adds the rows of the images, {image id: path} sorted by name, to `found`."""
+def _fit(coco: Coco, paths: dict, notes: Notes):
+    """Returns (ImageRows, AnnotationRows) of the images, {image id: path} sorted by name."""
     converted = converted_images(next(iter(paths.values())).parent) if paths else {}
     boxes_of = {number: [] for number in coco.images}
     for box in coco.boxes:
         boxes_of[box.image_id].append(box)
-    errors = []
+    images, boxes, errors = [], [], []
     for number, path in paths.items():
-        image = coco.images[number]
+        item = coco.images[number]
         try:
             size = image_size(path)
-            _check_turn(found.notes, image, path, size, converted.get(path.name))
-            rows = _fit_boxes(found.notes, boxes_of[number], path.name, size, coco.categories)
+            _check_turn(item, path, size, converted.get(path.name), notes)
+            rows = _fit_boxes(boxes_of[number], path.name, size, coco.categories, notes)
         except DataError as error:
             errors.append(error)
             continue
-        found.boxes.extend(rows)
-        facts = ImageRow(path.name, image.file_name, *size, "", "", "", "", boxes=len(rows))
-        found.images.append(facts)
+        boxes.extend(rows)
+        images.append(ImageRow(path.name, item.file_name, *size, boxes=len(rows)))
     if errors:
         raise join_errors(errors)
+    return images, boxes
 
 
-def _check_turn(notes, image, path, size, row):
+def _check_turn(item, path, size, row, notes):
     """Raises DataError where the labels are of another picture; notes where they may be.
 
     Args:
-        image: CocoImage; path: of the file; size: its (width, height).
+        item: CocoImage; path: of the file; size: its (width, height).
         row: its ConvertedRow, or None.
+        notes: Notes.
     """
-    how = row.how if row else "kept"
+    is_turned = row is not None and row.how == "turned"
     orientation = row.orientation if row else orientation_of(open_image(path, path, whole=False))
-    given = size if image.width is None else (image.width, image.height)
+    given = size if item.width is None else (item.width, item.height)
     if given != size:
         remedy = (
             "Boxes must be in the pixels as stored, to which no EXIF rotation is applied; "
             "convert_images.py --upright applies it. Or correct the COCO file."
         )
         if orientation > 4 and given == size[::-1]:
+            kind, flag = (
+                ("picture as it is stored", "without --upright")
+                if is_turned
+                else ("upright picture, turned by its EXIF rotation", "with --upright")
+            )
             remedy = (
-                "The labels are of the picture as it is stored: run convert_images.py without "
-                "--upright, and this step again."
-                if how == "turned"
-                else "The labels are of the upright picture, turned by its EXIF rotation: run "
-                "convert_images.py with --upright, and this step again."
+                f"The labels are of the {kind}: run convert_images.py {flag}, and this step again."
             )
         raise DataError(
-            f"{image.place}: {given[0]}x{given[1]} pixels, but {path} has {size[0]}x{size[1]}.\n"
+            f"{item.place}: {given[0]}x{given[1]} pixels, but {path} has {size[0]}x{size[1]}.\n"
             f"  {remedy}"
         )
-    says_nothing = orientation < 5 or size[0] == size[1] or image.width is None
-    if orientation > 1 and says_nothing and how != "turned":
+    says_nothing = orientation < 5 or size[0] == size[1] or item.width is None
+    if orientation > 1 and says_nothing and not is_turned:
         notes.add(Oddity.MAYBE_TURNED, path.name, orientation=orientation)
 
 
-def _fit_boxes(notes, boxes, filename, size, categories):
+def _fit_boxes(boxes, filename, size, categories, notes):
     """Returns the AnnotationRows of an image's boxes; notes what was done to them."""
-    single = [box for box in boxes if not box.crowd]
-    kept = [box for box in single if min(box.pixel_ltwh[2:]) > 0]
-    clipped = [clip_box(box.pixel_ltwh, size, box.place) for box in kept]
-    wholes, insides = zip(*clipped, strict=True) if clipped else ((), ())
-    edges = [round_pixel_xyxy(inside) for inside in insides]
-    rows = [
-        AnnotationRow(filename, *size, categories[box.category_id], *xyxy)
-        for box, xyxy in zip(kept, edges, strict=True)
-    ]
-    for oddity, count in (
-        (Oddity.BOXES_CLIPPED, _count_different(insides, wholes)),
-        (Oddity.BOXES_ROUNDED, _count_different(edges, insides)),
-        (Oddity.BOXES_REPEATED, count_repeats(rows)),
-        (Oddity.CROWDS, len(boxes) - len(single)),
-        (Oddity.FLAT, len(single) - len(kept)),
-        (Oddity.WITHOUT_BOXES, not rows),
-    ):
+    rows, counts = [], Counter()
+    for box in boxes:
+        if box.crowd or min(box.pixel_ltwh[2:]) == 0:
+            counts[Oddity.CROWDS if box.crowd else Oddity.FLAT] += 1
+            continue
+        whole, inside = clip_box(box.pixel_ltwh, size, box.place)
+        edges = round_pixel_xyxy(inside)
+        counts[Oddity.BOXES_CLIPPED] += inside != whole
+        counts[Oddity.BOXES_ROUNDED] += edges != inside
+        rows.append(AnnotationRow(filename, *size, categories[box.category_id], *edges))
+    counts[Oddity.BOXES_REPEATED] = len(rows) - len(set(rows))
+    counts[Oddity.WITHOUT_BOXES] = int(not rows)
+    for oddity, count in counts.items():
         notes.add(oddity, filename, count, by="")
     return rows
-
-
-def _count_different(some, others):
-    return sum(one != other for one, other in zip(some, others, strict=True))

@@ -9,11 +9,12 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
+
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import locked, output_dir, whole_file, write_texts
 from lowlight.core.parallel import Progress, map_in_processes
 from lowlight.core.sources import is_stray, list_files, name_key
-from lowlight.dataset.duplicates import FLAT, hash_image
 from lowlight.dataset.tables import (
     CONVERTED,
     ConvertedRow,
@@ -22,12 +23,20 @@ from lowlight.dataset.tables import (
     format_table,
     read_converted,
 )
-from lowlight.images.reading import is_image_name
+from lowlight.images.reading import grey_thumbnail, is_image_name
 from lowlight.images.rgb_jpegs import HOWS, blank_colour, to_rgb_jpeg
 
 PROBLEMS = "problems.csv"
 _WRITTEN_EACH = 10.0  # seconds between what is kept of an unfinished conversion
 _CHUNK = 4  # images that a process takes at a time; one that is encoded takes many times others
+
+FLAT = "flat"
+_LEAST_CONTRAST = 1.0  # standard deviation of a thumbnail's grey levels, of 255
+_SIDE = 32  # of the thumbnail that is hashed, pixels
+_WAVES = 16  # a side of the block of lowest frequencies that become bits
+# Rows are cosines of growing frequency. In integers, so that a hash is the same on every machine.
+_COSINES = np.cos(np.pi * np.outer(np.arange(_WAVES), 2 * np.arange(_SIDE) + 1) / (2 * _SIDE))
+_DCT = np.rint(1024 * _COSINES).astype(np.int64)  # [16, 32]
 
 
 class Options(NamedTuple):
@@ -51,13 +60,21 @@ class Converted(NamedTuple):
     found: int  # how many of the rows an earlier conversion had already made
 
     @property
-    def rotated(self) -> list:
+    def rotated(self) -> list[str]:
         """The names of the source files that EXIF says to turn, and that weren't."""
         return [row.file for row in self.rows if row.orientation > 1 and row.how != "turned"]
 
-    def names(self, how: str) -> list:
+    def names(self, how: str) -> list[str]:
         """Returns the names of the source files with which this was done (see ConvertedRow)."""
         return [row.file for row in self.rows if row.how == how]
+
+
+class _Result(NamedTuple):
+    """What became of one image: a row or an error."""
+
+    row: ConvertedRow | None = None
+    error: DataError | None = None
+    was_there: bool = False
 
 
 def convert_images(
@@ -73,7 +90,6 @@ def convert_images(
         source: ExDark's folder of class folders, or its archive.
         folder: the output folder, made where it is missing.
         jobs: how many images are converted at a time; one a core by default.
-        options: Options.
 
     Raises:
         DataError: no image; two images with one name (before anything is written); images that
@@ -83,90 +99,89 @@ def convert_images(
     images, strays, others = _list_images(source, folder, options.flatten)
     folder = output_dir(folder)
     with locked(folder, "written", "output_dir"):
-        known = {} if options.verify else read_converted(folder)
-        convert = functools.partial(_convert, folder=folder, known=known, options=options)
-        rows, errors, found = [], [], 0
+        results = _convert_all(images, folder, jobs, options)
+        rows = [result.row for result in results if result.row]
         problems = [ProblemRow(name, "stray file", "left alone") for name in strays]
         problems += [ProblemRow(name, "not an image's extension", "left alone") for name in others]
-        with _kept_rows(folder, known) as keep, Progress(len(images), "image") as progress:
-            results = map_in_processes(convert, images, jobs, _CHUNK)
-            for file, (result, was_there) in zip(images, results, strict=True):
-                if isinstance(result, DataError):
-                    errors.append(result)
-                else:
-                    rows.append(result)
-                    found += was_there
-                    keep(result)
-                problems.extend(_problems_of(file, result, folder, options))
-                progress.update()
+        for file, result in zip(images, results, strict=True):
+            problems.extend(_problems_of(file, result, folder, options))
+        problems.sort()
         write_texts(
             {
                 folder / CONVERTED: format_table(rows, ConvertedRow),
-                folder / PROBLEMS: format_table(sorted(problems), ProblemRow),
+                folder / PROBLEMS: format_table(problems, ProblemRow),
             }
         )
+    errors = [result.error for result in results if result.error]
     if errors:
         raise join_errors(errors, f"The other {len(rows)} images are in {folder}." if rows else "")
-    return Converted(rows, strays, others, sorted(problems), found)
+    found = sum(result.was_there for result in results)
+    return Converted(rows, strays, others, problems, found)
 
 
-@contextlib.contextmanager
-def _kept_rows(folder, known):
-    """Yields a function that takes a ConvertedRow; converted.csv has them when it is interrupted.
+def _convert_all(images, folder, jobs, options):
+    """Returns each image's _Result; converted.csv has those made so far if it is interrupted.
 
-    One that was killed without a warning loses what it did in the last seconds.
+    A process that was killed without a warning loses what it did in the last seconds.
     """
-    rows, written = dict(known), time.monotonic()
+    known = {} if options.verify else read_converted(folder)
+    convert = functools.partial(_convert, folder=folder, known=known, options=options)
+    results, rows, written = [], dict(known), time.monotonic()
 
-    def write():
+    def write_rows():
         table = format_table([rows[name] for name in sorted(rows)], ConvertedRow)
         write_texts({folder / CONVERTED: table})
 
-    def keep(row):
-        nonlocal written
-        rows[row.file] = row
-        if time.monotonic() - written > _WRITTEN_EACH:
-            write()
-            written = time.monotonic()
-
     try:
-        yield keep
+        with Progress(len(images), "image") as progress:
+            for result in map_in_processes(convert, images, jobs, _CHUNK):
+                results.append(result)
+                if result.row:
+                    rows[result.row.file] = result.row
+                if time.monotonic() - written > _WRITTEN_EACH:
+                    write_rows()
+                    written = time.monotonic()
+                progress.update()
     except BaseException:
         with contextlib.suppress(OSError):
-            write()
+            write_rows()
         raise
+    return results
 
 
 def _convert(file, folder, known, options):
-    """Writes one image, where it isn't there; returns (ConvertedRow or DataError, was there)."""
+    """Writes one image, where it isn't there; returns its _Result."""
     path = folder / converted_name(file.name, options.flatten)
     try:
         data = file.read()
         sha256 = _sha256(data)
         row = known.get(file.name)
         if row and row.source_sha256 == sha256 and _holds(path, row, options.upright):
-            return row, True
+            return _Result(row, was_there=True)
         jpeg = to_rgb_jpeg(data, file.place, options.verify, options.upright)
         with whole_file(path, durable=False) as partial:
             partial.write_bytes(jpeg.data)
     except DataError as error:
-        return error, False
+        return _Result(error=error)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        return DataError(f"{file.place}: {path.name} is too long a name.\n  Rename it."), False
-    written = sha256 if jpeg.data == data else _sha256(jpeg.data)
-    phash = _hash(jpeg.data, file.place)
-    row = ConvertedRow(file.name, jpeg.how, jpeg.orientation, sha256, written, phash)
-    return row, False
-
-
-def _hash(data, place):
-    """Returns the pHash, "" of an image whose damage only a decoder would find."""
+        message = f"{file.place}: {path.name} is too long a name.\n  Rename it."
+        return _Result(error=DataError(message))
     try:
-        return hash_image(data, place)
-    except DataError:
-        return ""
+        phash = hash_image(jpeg.data, file.place)
+    except DataError:  # a damage that only a decoder finds
+        phash = ""
+    return _Result(
+        ConvertedRow(
+            file=file.name,
+            how=jpeg.how,
+            orientation=jpeg.orientation,
+            source_sha256=sha256,
+            sha256=_sha256(jpeg.data),
+            phash=phash,
+        )
+    )
 
 
 def _holds(path, row, upright):
@@ -180,22 +195,39 @@ def _sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
+def hash_image(data: bytes, place: object) -> str:
+    """Returns an image's pHash: 64 hexadecimal digits, or "flat" where it has no contrast.
+
+    Its first 255 bits say, of the lowest 16 x 16 frequencies of a thumbnail but the mean, whether
+    the amplitude is over their median.
+
+    Raises:
+        DataError: not an image, or a damaged one.
+    """
+    grey = grey_thumbnail(data, place, _SIDE)  # uint8 [32, 32]
+    if grey.std() < _LEAST_CONTRAST:
+        return FLAT
+    waves = (_DCT @ grey.astype(np.int64) @ _DCT.T).ravel()[1:]
+    return np.packbits(np.append(waves > np.median(waves), False)).tobytes().hex()
+
+
 def _problems_of(file, result, folder, options):
     """Yields the ProblemRows of one image."""
-    if isinstance(result, DataError):
-        reason = str(result).removeprefix(f"{file.place}: ").splitlines()[0]
-        yield ProblemRow(file.name, "not converted", reason)
+    name, row = file.name, result.row
+    if row is None:
+        reason = str(result.error).removeprefix(f"{file.place}: ").splitlines()[0]
+        yield ProblemRow(name, "not converted", reason)
         return
-    if result.how == "completed":
-        yield ProblemRow(file.name, "no end marker", "added")
-    if result.orientation > 1:
-        done = "turned upright" if result.how == "turned" else "not applied"
-        yield ProblemRow(file.name, "EXIF rotation", f"{result.orientation}, {done}")
-    if result.phash == FLAT:
-        path = folder / converted_name(file.name, options.flatten)
+    if row.how == "completed":
+        yield ProblemRow(name, "no end marker", "added")
+    if row.orientation > 1:
+        done = "turned upright" if row.how == "turned" else "not applied"
+        yield ProblemRow(name, "EXIF rotation", f"{row.orientation}, {done}")
+    if row.phash == FLAT:
+        path = folder / converted_name(name, options.flatten)
         colour = blank_colour(path.read_bytes(), path)
         if colour:
-            yield ProblemRow(file.name, f"all {colour}", "kept")
+            yield ProblemRow(name, f"all {colour}", "kept")
 
 
 def _list_images(source, folder, flatten):

@@ -8,7 +8,7 @@ and a short line from empty fields.
 import csv
 import io
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class ConvertedRow(NamedTuple):
     orientation: int  # EXIF's, 1 where there is none
     source_sha256: str  # of its bytes in the source, in hexadecimal
     sha256: str  # of the RGB JPEG's
-    phash: str  # of the RGB JPEG, as `duplicates.hash_image` gives it; "" where it is damaged
+    phash: str  # of the RGB JPEG, as `conversion.hash_image` gives it; "" where it is damaged
 
 
 class ImageRow(NamedTuple):
@@ -36,11 +36,11 @@ class ImageRow(NamedTuple):
     source: str  # its path in ExDark, or what a COCO file calls it
     width: int  # pixels
     height: int
-    folder_class: str
-    lighting: str
-    location: str
-    official_split: str
-    boxes: int
+    folder_class: str = ""
+    lighting: str = ""
+    location: str = ""
+    official_split: str = ""
+    boxes: int = 0
 
 
 class AnnotationRow(NamedTuple):
@@ -77,6 +77,7 @@ class ProblemRow(NamedTuple):
 
 
 _WHOLE = r"\s*[+-]?[0-9]{1,18}\s*"  # what 64 bits hold
+_WRITTEN_BY = "make_annotations_csv.py writes it; check --data_dir."
 
 
 def format_table(rows: Iterable[tuple], row_type: type) -> str:
@@ -93,7 +94,7 @@ def read_table(path: Path, row_type: type, remedy: str) -> pd.DataFrame:
 
     Args:
         path: the file.
-        row_type: ImageRow, AnnotationRow, SplitRow, ProblemRow or ConvertedRow.
+        row_type: one of the row types above.
         remedy: what to do where the file is not there or not of this form.
 
     Returns:
@@ -119,10 +120,10 @@ def read_table(path: Path, row_type: type, remedy: str) -> pd.DataFrame:
     table = pd.DataFrame(list(texts), list(lines), [*columns, *others], dtype=object)
     table.columns = [*fields, *others]
     for name, column in zip(fields, columns, strict=True):
-        tell = f"no field for column {column}.\n  Complete the line."
-        refuse_first(path, table[table[name].isna()], lambda _, tell=tell: tell)
+        message = f"no field for column {column}.\n  Complete the line."
+        refuse_first(path, table[table[name].isna()], message)
         if row_type.__annotations__[name] is int:
-            table[name] = _whole_numbers(path, table, name)
+            table[name] = _whole_numbers(path, table[name])
     return table.fillna("")
 
 
@@ -130,28 +131,25 @@ def _columns(row_type):
     return ["class" if name == "class_name" else name for name in row_type._fields]
 
 
-def _whole_numbers(path, table, name):
+def _whole_numbers(path, column):
     """Returns a column as int64; raises DataError where a text is something else."""
-    refuse_first(
-        path,
-        table[~table[name].str.fullmatch(_WHOLE)],
-        lambda row: (
-            f"{name} is {reprlib.repr(getattr(row, name))}, not a whole number.\n"
+    for line, text in column[~column.str.fullmatch(_WHOLE)].head(1).items():
+        raise DataError(
+            f"{path}:{line}: {column.name} is {reprlib.repr(text)}, not a whole number.\n"
             "  Correct the line."
-        ),
-    )
-    return table[name].astype("int64")
+        )
+    return column.astype("int64")
 
 
-def refuse_first(path: Path, rows: pd.DataFrame, tell: Callable) -> None:
+def refuse_first(path: Path, rows: pd.DataFrame, message: str, **values) -> None:
     """Raises DataError about the first of some rows, which are wrong; does nothing without rows.
 
     Args:
         path: of the table; rows: of `read_table`.
-        tell: called with the row, a NamedTuple; gives what is wrong with it and the remedy.
+        message: what is wrong and the remedy, a format of `row`, a NamedTuple, and of the values.
     """
     for row in rows.head(1).itertuples():
-        raise DataError(f"{path}:{row.Index}: {tell(row)}")
+        raise DataError(f"{path}:{row.Index}: {message.format(row=row, **values)}")
 
 
 def rows_of(table: pd.DataFrame, row_type: type) -> list:
@@ -160,7 +158,12 @@ def rows_of(table: pd.DataFrame, row_type: type) -> list:
     return [row_type(*row) for row in table[columns].itertuples(index=False, name=None)]
 
 
-def read_tables(data_dir: Path, classes: Iterable[str]) -> list:
+def read_rows(path: Path, row_type: type, remedy: str) -> list:
+    """Returns the rows of a csv file as NamedTuples of the row type; raises as `read_table`."""
+    return rows_of(read_table(path, row_type, remedy), row_type)
+
+
+def read_tables(data_dir: Path, classes: Iterable[str]) -> list[tuple[ImageRow, list]]:
     """Reads images.csv and annotations.csv and checks that they fit each other.
 
     Args:
@@ -174,99 +177,85 @@ def read_tables(data_dir: Path, classes: Iterable[str]) -> list:
         DataError: a file that is missing or malformed, an image that stands twice or whose name is
             none of a file, a box of an unknown image or class or that isn't inside its image.
     """
-    remedy = "make_annotations_csv.py writes it; check --data_dir."
     path = Path(data_dir) / "images.csv"
-    images = read_table(path, ImageRow, remedy)
+    images = read_table(path, ImageRow, _WRITTEN_BY)
+    is_twice = images.filename.duplicated()
+    refuse_first(path, images[is_twice], "{row.filename} stands here twice.\n  Remove one.")
+    is_path = images.filename.str.contains("[/\0]") | images.filename.isin(["", ".", ".."])
     refuse_first(
         path,
-        images[images.filename.duplicated()],
-        lambda row: f"{row.filename} stands here twice.\n  Remove one.",
+        images[is_path],
+        "{row.filename!r} isn't a file's name.\n"
+        "  Images are in one folder, --images_dir; correct the line.",
     )
-    refuse_first(
-        path,
-        images[images.filename.str.contains("[/\0]") | images.filename.isin(["", ".", ".."])],
-        lambda row: (
-            f"{row.filename!r} isn't a file's name.\n"
-            "  Images are in one folder, --images_dir; correct the line."
-        ),
-    )
-    boxes = read_table(path.with_name("annotations.csv"), AnnotationRow, remedy)
-    _check_boxes(path.with_name("annotations.csv"), boxes, images, list(classes))
+    boxes = _read_boxes(path.with_name("annotations.csv"), images, list(classes))
     boxes_of = {name: [] for name in images.filename}
     for box in rows_of(boxes, AnnotationRow):
         boxes_of[box.filename].append(box)
     return [(image, boxes_of[image.filename]) for image in sorted(rows_of(images, ImageRow))]
 
 
-def _check_boxes(path, boxes, images, classes):
-    """Raises DataError as `read_tables` of annotations.csv."""
+def _read_boxes(path, images, classes):
+    """Returns annotations.csv; raises as `read_tables`."""
+    boxes = read_table(path, AnnotationRow, _WRITTEN_BY)
     refuse_first(
         path,
         boxes[~boxes.filename.isin(images.filename)],
-        lambda row: (
-            f"{row.filename} isn't in images.csv.\n"
-            "  make_annotations_csv.py writes both; check --data_dir."
-        ),
+        "{row.filename} isn't in images.csv.\n"
+        "  make_annotations_csv.py writes both; check --data_dir.",
     )
     refuse_first(
         path,
         boxes[~boxes.class_name.isin(classes)],
-        lambda row: (
-            f"unknown class {row.class_name!r}.\n"
-            f"  Known classes: {name_some(classes, 20)}. Correct the line, or name all classes in "
-            f"{path.with_name('classes.txt')}, one a line."
-        ),
+        "unknown class {row.class_name!r}.\n"
+        "  Known classes: {known}. Correct the line, or name all classes in {names}, one a line.",
+        known=name_some(classes, 20),
+        names=path.with_name("classes.txt"),
     )
     sizes = images.set_index("filename").loc[boxes.filename].set_axis(boxes.index)
+    sized = boxes.assign(image_width=sizes.width, image_height=sizes.height)
     refuse_first(
         path,
-        boxes[(boxes.width != sizes.width) | (boxes.height != sizes.height)],
-        lambda row: (
-            f"{row.width}x{row.height} pixels, but images.csv has "
-            f"{sizes.width[row.Index]}x{sizes.height[row.Index]}.\n"
-            "  Run make_annotations_csv.py again."
-        ),
+        sized[(boxes.width != sizes.width) | (boxes.height != sizes.height)],
+        "{row.width}x{row.height} pixels, but images.csv has {row.image_width}x{row.image_height}."
+        "\n  Run make_annotations_csv.py again.",
     )
     across = (boxes.xmin >= 0) & (boxes.xmin < boxes.xmax) & (boxes.xmax <= boxes.width)
     down = (boxes.ymin >= 0) & (boxes.ymin < boxes.ymax) & (boxes.ymax <= boxes.height)
     refuse_first(
         path,
         boxes[~(across & down)],
-        lambda row: (
-            f"the box {row.xmin, row.ymin, row.xmax, row.ymax} (xmin, ymin, xmax, ymax) isn't "
-            f"inside its image of {row.width}x{row.height} pixels.\n  Correct the line."
-        ),
+        "the box ({row.xmin}, {row.ymin}, {row.xmax}, {row.ymax}) (xmin, ymin, xmax, ymax) isn't "
+        "inside its image of {row.width}x{row.height} pixels.\n  Correct the line.",
     )
+    return boxes
 
 
 CONVERTED = "converted.csv"
 
 
-def flat_name(path: str, flatten: bool = True) -> str:
-    """Returns a path as a file's name: cam1__0001.jpg of cam1/0001.jpg, or 0001.jpg unless flatten.
+def converted_name(source: str, flatten: bool = False) -> str:
+    """Returns the name of the converted image of a source file.
 
     Args:
-        path: parts divided by "/".
+        source: its path, parts divided by "/".
+        flatten: keep its folders in the name: cam1__0001.jpg of cam1/0001.png.
     """
-    parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
-    return "__".join(parts) if flatten else PurePosixPath(path).name
+    path = PurePosixPath(source).with_suffix(".jpg")
+    parts = [part for part in path.parts if part not in ("/", "..")]
+    return "__".join(parts) if flatten else path.name
 
 
-def converted_name(source: str, flatten: bool = False) -> str:
-    """Returns the name of the converted image of a source file, with its folders if flatten."""
-    return f"{flat_name(str(PurePosixPath(source).with_suffix('')), flatten)}.jpg"
-
-
-def read_converted(folder):
+def read_converted(folder: Path) -> dict[str, ConvertedRow]:
     """Returns {source file: ConvertedRow} of what earlier conversions made in a folder."""
     path = Path(folder) / CONVERTED
     if not path.exists():
         return {}
-    table = read_table(path, ConvertedRow, "Remove it, and run convert_images.py again.")
-    return {row.file: row for row in rows_of(table, ConvertedRow)}
+    rows = read_rows(path, ConvertedRow, "Remove it, and run convert_images.py again.")
+    return {row.file: row for row in rows}
 
 
-def converted_images(folder: Path) -> dict:
+def converted_images(folder: Path) -> dict[str, ConvertedRow]:
     """Returns {name of a converted image: its ConvertedRow} of what conversions made in a folder.
 
     An image has both its names, that with its folders too; only one of them is a file there.

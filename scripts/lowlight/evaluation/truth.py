@@ -93,7 +93,7 @@ def read_truth_of_tables(data_dir, split=None):
         split: "train", "val" or "test"; None takes all images.
 
     Returns:
-        Truth; ids as `coco.format_coco` gives them.
+        Truth; ids as `coco.tables_to_coco` gives them.
 
     Raises:
         DataError: a table that is missing or wrong, or a split without images.

@@ -1,0 +1,174 @@
+"""What labels of ExDark's form and of COCO's share on their way to the tables."""
+
+import posixpath
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from lowlight.core.errors import DataError, name_some
+from lowlight.core.files import existing_dir, locked, output_dir, write_texts
+from lowlight.core.sources import name_key
+from lowlight.dataset.tables import (
+    AnnotationRow,
+    ImageRow,
+    ProblemRow,
+    converted_name,
+    format_table,
+)
+from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
+from lowlight.images.reading import is_image_name, list_jpegs
+
+
+class Oddity(Enum):
+    """What is out of the ordinary, in the order in which it is printed."""
+
+    BOXES_CLIPPED = "boxes clipped to the image", "boxes clipped", "{count}{by}"
+    BOXES_ROUNDED = "boxes moved to whole pixels"  # tools that label rarely keep to them
+    BOXES_REPEATED = "boxes that repeat another", "boxes repeated", "{count}, kept"
+    CROWDS = "crowd boxes left out", "crowd boxes left out", "{count}"
+    FLAT = "boxes without width or height left out", "boxes without width or height", "{count}"
+    WITHOUT_BOXES = "images without boxes", "no boxes", "kept as an image of background"
+    WITHOUT_FOLDER_CLASS = (
+        "images without a box of their folder's class",
+        "no box of its folder's class",
+        "kept",
+    )
+    UNLISTED = (
+        "images not in the image list",
+        "not in the image list",
+        "kept without lighting, location and split",
+    )
+    MAYBE_TURNED = (
+        "images with an EXIF rotation, of which no size says whether the labels know it",
+        "EXIF rotation",
+        "{orientation}; look whether the boxes are in place",
+    )
+    WITHOUT_IMAGE = "annotations left out, no image", "no image", "left out"
+    WITHOUT_FILE = "images left out, no file", "no image", "left out"
+    UNNAMED = "other images left alone", "not in the COCO file", "left alone"
+    CLASS_WITHOUT_BOX = "classes without a box"
+    GROUP = "categories left out, which only group others"
+    STRAY = "other files left alone", "stray file", "left alone"
+
+    def __init__(self, printed: str, problem: str = "", detail: str = ""):
+        """Takes how the printed line begins, and what problems.csv says, "" where it is silent.
+
+        `detail` is a format of what `Notes.add` was given.
+        """
+        self.printed, self.problem, self.detail = printed, problem, detail
+
+
+@dataclass
+class Notes:
+    """What a step met out of the ordinary."""
+
+    _found: dict = field(default_factory=lambda: {oddity: {} for oddity in Oddity})
+
+    def add(self, oddity: Oddity, name: str, count: int = 1, **values) -> None:
+        """Notes that something was met `count` times in what has this name; nothing of 0 times."""
+        if count:
+            self._found[oddity][name] = {"count": count, **values}
+
+    def add_missing(
+        self, oddity: Oddity, names: list[str], allow_missing: bool, source, images_dir
+    ) -> None:
+        """Notes what a source says of images that aren't there; raises DataError unless allowed."""
+        if names and not allow_missing:
+            raise DataError(
+                f"{source}: no image in {images_dir} for {name_some(names)}.\n"
+                "  Convert the missing images, or give --allow_missing to leave these out."
+            )
+        for name in names:
+            self.add(oddity, name)
+
+    def __getitem__(self, oddity: Oddity) -> dict[str, int]:
+        """Returns {name: count} of what was met."""
+        return {name: values["count"] for name, values in self._found[oddity].items()}
+
+    def summaries(self) -> list[tuple]:
+        """Returns what `command.print_notes` prints."""
+        return [(odd.printed, sum(self[odd].values()), list(self[odd])) for odd in Oddity]
+
+    def problems(self) -> list[ProblemRow]:
+        """Returns the ProblemRows, sorted."""
+        return sorted(
+            ProblemRow(name, oddity.problem, oddity.detail.format(**values))
+            for oddity, found in self._found.items()
+            if oddity.problem
+            for name, values in found.items()
+        )
+
+
+class Labels(NamedTuple):
+    """The labels of a folder of converted images."""
+
+    images: list  # of ImageRow, sorted by filename
+    boxes: list  # of AnnotationRow, in the order of images and of the source
+    notes: Notes
+    classes: tuple = ()  # names in the order of their ids from 1; none where they are ExDark's
+
+    def write(self, folder: str | Path) -> Path:
+        """Writes images.csv, annotations.csv, problems.csv and classes.txt; returns the folder."""
+        folder = output_dir(folder)
+        texts = {
+            "images.csv": format_table(self.images, ImageRow),
+            "annotations.csv": format_table(self.boxes, AnnotationRow),
+            "problems.csv": format_table(self.notes.problems(), ProblemRow),
+        }
+        if self.classes:
+            texts["classes.txt"] = "".join(f"{name}\n" for name in self.classes)
+        with locked(folder, "written", "output_dir"):
+            write_texts({folder / name: text for name, text in texts.items()})
+        return folder
+
+
+def images_by_stem(images_dir: str | Path) -> dict[str, Path]:
+    """Returns {`name_key` of the stem: path} of the converted images, sorted.
+
+    Raises:
+        DataError: no such folder, no image in it, or two images with one such stem.
+    """
+    images = {}
+    for path in list_jpegs(existing_dir(images_dir, "images_dir")):
+        other = images.setdefault(name_key(path.stem), path)
+        if other is not path:
+            raise DataError(
+                f"{path}: the name differs from {other.name} only in case or in an accent's form.\n"
+                "  Rename or remove one of them and its annotation."
+            )
+    if not images:
+        raise DataError(
+            f"{images_dir}: holds no .jpg image.\n  Run convert_images.py, or check --images_dir."
+        )
+    return images
+
+
+def image_stem(name: str, flatten: bool = False) -> str:
+    """Returns what an image's file has in common with its converted form: its stem's `name_key`.
+
+    Args:
+        name: a file name or path, parts divided by "/", with or without an image's extension.
+        flatten: as of `converted_name`.
+    """
+    name = name if is_image_name(name) else f"{name}.jpg"
+    return name_key(posixpath.splitext(converted_name(name, flatten))[0])
+
+
+def clip_box(pixel_ltwh: tuple, size: tuple[int, int], place: object) -> tuple[tuple, tuple]:
+    """Returns a box and the part of it that lies in its image, both pixel_xyxy.
+
+    Args:
+        size: the image's (width, height); place: how a message names the box.
+
+    Raises:
+        DataError: the box lies wholly outside.
+    """
+    whole = pixel_ltwh_to_pixel_xyxy(pixel_ltwh)
+    inside = clip_pixel_xyxy(whole, *size)
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        raise DataError(
+            f"{place}: the box {pixel_ltwh} (left, top, width, height) lies wholly outside its "
+            f"image of {size[0]}x{size[1]} pixels.\n  Correct or remove it."
+        )
+    return whole, inside
