@@ -82,7 +82,8 @@ def detect(files, task, parts):
     """Returns the errors of those that can't be done."""
     address = FLAGS.address or os.environ.get("RAY_ADDRESS") or ray_inference.HERE
     with ray_inference.connected(address) as ray:
-        share = ray_inference.share_cluster(ray, FLAGS.workers, use_gpus=FLAGS.device != "cpu")
+        nodes, uses_gpus = ray_inference.nodes_of(ray), FLAGS.device != "cpu"
+        share = ray_inference.share_out(nodes, FLAGS.workers, uses_gpus)
         model = f"{task.model.path} (step {task.model.step()})"
         print(f"model: {model}, run by workers: {share}", flush=True)
         with Progress(len(files), "image") as progress:

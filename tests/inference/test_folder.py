@@ -1,7 +1,6 @@
 """Many images go through all steps; what was found is kept whole, whatever happens."""
 
 import csv
-import dataclasses
 import errno
 import io
 import json
@@ -24,6 +23,7 @@ from lowlight.inference.pictures import LOG, Pictures
 from lowlight.inference.results import COLUMNS, format_csv
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
+FILES = ["a.jpg", "b.png", "c.gif", "d.webp", "deep er/e.tif", "f.bmp"]
 FOUND = Detections(
     np.array([[1, 2, 9, 8], [2, 2, 6, 7], [0, 0, 3, 3]], np.float32),
     np.array([2, 1, 3]),
@@ -60,33 +60,45 @@ def folder(tmp_path):
     """Six images, each a pixel wider than the one before."""
     folder = tmp_path / "in"
     (folder / "deep er").mkdir(parents=True)
-    for number, name in enumerate(("a.jpg", "b.png", "c.gif", "d.webp", "deep er/e.tif", "f.bmp")):
+    for number, name in enumerate(FILES):
         Image.new("RGB", (20 + number, 10), (9, 9, 9)).save(folder / name)
     return folder
 
 
-def run(folder, tmp_path, detector=None, **options):
-    save_dir = tmp_path / "out"
-    save_dir.mkdir(exist_ok=True)
-    thresholds = options.pop("thresholds", dict.fromkeys(NAMES, 0.3))
-    detector = detector or FakeDetector()
-    facts = {"model": "m/exported"}
-    job = Job(detector, NAMES, thresholds, save_dir, facts=facts, quiet=True)
-    source = options.pop("source", "")
-    job = dataclasses.replace(job, **options)
-    return detect_files(find_images(folder, recursive=True), job, source), save_dir
+@pytest.fixture
+def out(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
 
 
-def images_of(save_dir):
-    return json.loads((save_dir / "detections.json").read_text())["images"]
+def run(source, out, detector=None, thresholds=None, **options):
+    options |= {"facts": {"model": "m/exported"}, "quiet": True}
+    thresholds = thresholds or dict.fromkeys(NAMES, 0.3)
+    job = Job(detector or FakeDetector(), NAMES, thresholds, out, **options)
+    return detect_files(find_images(source, recursive=True), job, str(source))
 
 
-def test_every_image_has_its_picture_its_entry_and_its_rows(folder, tmp_path):
-    (count, before), save_dir = run(folder, tmp_path)
-    assert (count, before) == (12, 0)
-    names = ["a.jpg", "b.png", "c.gif", "d.webp", "deep er/e.tif", "f.bmp"]
-    assert [one["file"] for one in images_of(save_dir)] == names
-    assert images_of(save_dir)[4] == {
+def run_until_ctrl_c(source, out, **options):
+    with pytest.raises(KeyboardInterrupt):
+        run(source, out, FakeDetector(stop_at=24), **options)
+
+
+def seen_again(source, out, **options):
+    """Returns how many images the next run looks at."""
+    detector = FakeDetector()
+    run(source, out, detector, **options)
+    return len(detector.seen)
+
+
+def images_of(out):
+    return json.loads((out / "detections.json").read_text())["images"]
+
+
+def test_every_image_has_its_picture_its_entry_and_its_rows(folder, out):
+    assert run(folder, out) == (12, 0)
+    assert [one["file"] for one in images_of(out)] == FILES
+    assert images_of(out)[4] == {
         "file": "deep er/e.tif",
         "width": 24,
         "height": 10,
@@ -95,20 +107,19 @@ def test_every_image_has_its_picture_its_entry_and_its_rows(folder, tmp_path):
             {"class": "Bicycle", "class_id": 1, "score": 0.5, "box": [2.0, 2.0, 6.0, 7.0]},
         ],
     }
-    for number, name in enumerate(names):
-        with Image.open(save_dir / name) as picture, Image.open(folder / name) as image:
+    for number, name in enumerate(FILES):
+        with Image.open(out / name) as picture, Image.open(folder / name) as image:
             assert picture.size == (20 + number, 10)
             assert picture.format == image.format
-    rows = list(csv.reader((save_dir / "detections.csv").open()))
+    rows = list(csv.reader((out / "detections.csv").open()))
     assert len(rows) == 13
     assert rows[1] == ["a.jpg", "Boat", "2", "0.75", "1.0", "2.0", "9.0", "8.0"]
-    assert not (save_dir / LOG).exists()
+    assert not (out / LOG).exists()
 
 
-def test_coco_results_name_files_and_hold_widths(folder, tmp_path):
-    _, save_dir = run(folder, tmp_path, format="coco")
-    results = json.loads((save_dir / "coco_results.json").read_text())
-    assert results[0] == {
+def test_coco_results_name_files_and_hold_widths(folder, out):
+    run(folder, out, format="coco")
+    assert json.loads((out / "coco_results.json").read_text())[0] == {
         "image_id": "a.jpg",
         "category_id": 2,
         "bbox": [1.0, 2.0, 8.0, 6.0],
@@ -116,71 +127,88 @@ def test_coco_results_name_files_and_hold_widths(folder, tmp_path):
     }
 
 
-def test_crops_hold_what_lies_in_the_boxes(folder, tmp_path):
-    _, save_dir = run(folder, tmp_path, pictures=Pictures(crops=True))
-    with Image.open(save_dir / "crops" / "Boat" / "deep er" / "e.tif_1.jpg") as crop:
+def test_crops_hold_what_lies_in_the_boxes(folder, out):
+    run(folder, out, pictures=Pictures(crops=True))
+    with Image.open(out / "crops" / "Boat" / "deep er" / "e.tif_1.jpg") as crop:
         assert crop.size == (8, 6)
-    assert len(list((save_dir / "crops" / "Bicycle").rglob("*.jpg"))) == 6
+    assert len(list((out / "crops" / "Bicycle").rglob("*.jpg"))) == 6
 
 
-def test_a_brightened_copy_is_drawn_on_and_the_detector_sees_the_original(folder, tmp_path):
-    _, save_dir = run(folder, tmp_path, pictures=Pictures(brightened=True))
-    with Image.open(save_dir / "b.png") as picture:
+def test_a_brightened_copy_is_drawn_on_and_the_detector_sees_the_original(folder, out):
+    run(folder, out, pictures=Pictures(brightened=True))
+    with Image.open(out / "b.png") as picture:
         assert picture.getpixel((20, 9))[0] > 50
 
 
-def test_each_class_has_a_threshold_of_its_own(folder, tmp_path):
-    _, save_dir = run(folder, tmp_path, thresholds={2: 0.8, 3: 0.2})
-    assert {d["class"] for one in images_of(save_dir) for d in one["detections"]} == {"Bottle"}
+def test_each_class_has_a_threshold_of_its_own(folder, out):
+    run(folder, out, thresholds={2: 0.8, 3: 0.2})
+    assert {d["class"] for one in images_of(out) for d in one["detections"]} == {"Bottle"}
 
 
-def test_a_broken_image_is_named_and_the_others_are_done(folder, tmp_path):
+def test_a_broken_image_is_named_and_the_others_are_done(folder, out):
     (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:50])
     Image.new("RGB", (1, 9)).save(folder / "thin.png")
     with pytest.raises(DataError) as error:
-        run(folder, tmp_path)
+        run(folder, out)
     lines = str(error.value).splitlines()
     assert lines[0].startswith(f"{folder}/b.png: damaged or cut short")
     assert lines[2].startswith(f"{folder}/thin.png: 1x9 pixels can't be resized for the model")
     assert lines[-1] == "The other 5 images are done."
-    assert len(images_of(tmp_path / "out")) == 5
+    assert len(images_of(out)) == 5
 
 
-def test_ctrl_c_leaves_what_is_done_and_the_next_run_goes_on(folder, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run(folder, tmp_path, FakeDetector(stop_at=24))
-    assert len(images_of(tmp_path / "out")) == 4
+def test_ctrl_c_leaves_what_is_done_and_the_next_run_goes_on(folder, out):
+    run_until_ctrl_c(folder, out)
+    assert len(images_of(out)) == 4
     detector = FakeDetector()
-    (count, before), save_dir = run(folder, tmp_path, detector)
-    assert (count, before) == (12, 4)
+    assert run(folder, out, detector) == (12, 4)
     assert detector.seen == [24, 25]
-    assert len(images_of(save_dir)) == 6
+    assert len(images_of(out)) == 6
+
+
+SINCE = {
+    "nothing": (lambda folder, out: None, {}, 2),
+    "a picture is gone": (lambda folder, out: (out / "a.jpg").unlink(), {}, 3),
+    "another image": (lambda folder, out: Image.new("L", (9, 9)).save(folder / "a.jpg"), {}, 3),
+    "another threshold": (lambda folder, out: None, {"thresholds": {1: 0.4, 2: 0.4}}, 6),
+    "another model in its place": (lambda folder, out: None, {"model_files": "another"}, 6),
+}
+
+
+@pytest.mark.parametrize(("change", "options", "again"), SINCE.values(), ids=SINCE)
+def test_what_has_changed_since_is_done_again(folder, out, change, options, again):
+    run_until_ctrl_c(folder, out)
+    change(folder, out)
+    assert seen_again(folder, out, **options) == again
+
+
+def pack(path, shade):
+    """Writes an archive of six images of a shade, each a pixel wider than the one before."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(6):
+            with archive.open(f"{number}.png", "w") as file:
+                Image.new("RGB", (20 + number, 10), (shade,) * 3).save(file, "PNG")
+    return path
 
 
 @pytest.mark.parametrize(
-    ("change", "again"),
+    ("second", "shade", "again"),
     [
-        pytest.param(lambda folder, out: None, 0, id="nothing"),
-        pytest.param(lambda folder, out: (out / "a.jpg").unlink(), 1, id="a picture is gone"),
-        pytest.param(
-            lambda folder, out: Image.new("RGB", (30, 30)).save(folder / "a.jpg"),
-            1,
-            id="an image is another",
-        ),
+        pytest.param("a.zip", None, 2, id="the same archive"),
+        pytest.param("b.zip", 9, 6, id="another of the same names"),
+        pytest.param("a.zip", 200, 6, id="one in the first one's place"),
     ],
 )
-def test_what_has_changed_since_is_done_again(folder, tmp_path, change, again):
-    with pytest.raises(KeyboardInterrupt):
-        run(folder, tmp_path, FakeDetector(stop_at=24))
-    change(folder, tmp_path / "out")
-    detector = FakeDetector()
-    run(folder, tmp_path, detector)
-    assert len(detector.seen) == 2 + again
+def test_results_of_one_archive_are_not_taken_for_another_s(tmp_path, out, second, shade, again):
+    run_until_ctrl_c(pack(tmp_path / "a.zip", 9), out)
+    if shade:
+        pack(tmp_path / second, shade)
+    assert seen_again(tmp_path / second, out) == again
 
 
-def test_large_images_are_held_one_at_a_time_and_come_out_the_same(folder, tmp_path, monkeypatch):
-    _, save_dir = run(folder, tmp_path)
-    before = {path: path.read_bytes() for path in save_dir.rglob("*.*")}
+def test_large_images_are_held_one_at_a_time_and_come_out_the_same(folder, out, monkeypatch):
+    run(folder, out)
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
     monkeypatch.setattr(reading, "_LARGE", 1)
     held, most = [], []
 
@@ -192,20 +220,12 @@ def test_large_images_are_held_one_at_a_time_and_come_out_the_same(folder, tmp_p
             held.pop()
             return image
 
-    run(folder, tmp_path, Watching())
+    run(folder, out, Watching())
     assert max(most) == 1
-    assert {path: path.read_bytes() for path in save_dir.rglob("*.*")} == before
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
 
 
-def test_another_threshold_begins_anew(folder, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run(folder, tmp_path, FakeDetector(stop_at=24))
-    detector = FakeDetector()
-    run(folder, tmp_path, detector, thresholds=dict.fromkeys(NAMES, 0.4))
-    assert len(detector.seen) == 6
-
-
-def test_few_images_are_held_however_many_there_are(tmp_path):
+def test_few_images_are_held_however_many_there_are(tmp_path, out):
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(60):
@@ -223,13 +243,13 @@ def test_few_images_are_held_however_many_there_are(tmp_path):
             ended.append(1)
             return FOUND
 
-    run(folder, tmp_path, SlowDetector())
+    run(folder, out, SlowDetector())
     assert len(ended) == 60
     assert max(most) <= 2 * (2 * os.cpu_count() + 1) + 3
 
 
 @pytest.mark.parametrize("kind", [OSError, ValueError, struct.error, MemoryError])
-def test_a_picture_that_cannot_be_written_is_its_image_s_error(folder, tmp_path, monkeypatch, kind):
+def test_a_picture_that_cannot_be_written_is_its_image_s_error(folder, out, monkeypatch, kind):
     save = pictures._save_picture
 
     def fail(image, path, name):
@@ -239,72 +259,33 @@ def test_a_picture_that_cannot_be_written_is_its_image_s_error(folder, tmp_path,
 
     monkeypatch.setattr(pictures, "_save_picture", fail)
     with pytest.raises(DataError, match=rf"b\.png: its picture can't be written \({kind.__name__}"):
-        run(folder, tmp_path)
-    assert len(images_of(tmp_path / "out")) == 5
+        run(folder, out)
+    assert len(images_of(out)) == 5
 
 
-def test_a_full_disk_ends_the_run(folder, tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_run(folder, out, monkeypatch):
     def fail(image, path, name):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(pictures, "_save_picture", fail)
     with pytest.raises(OSError, match="No space left"):
-        run(folder, tmp_path)
+        run(folder, out)
 
 
-def pack(path, shade):
-    """Writes an archive of six images of a shade, each a pixel wider than the one before."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for number in range(6):
-            stream = io.BytesIO()
-            Image.new("RGB", (20 + number, 10), (shade,) * 3).save(stream, "PNG")
-            archive.writestr(f"{number}.png", stream.getvalue())
-    return path
+@pytest.mark.parametrize("name", [LOG, ".lock"])
+def test_a_log_or_lock_that_is_a_link_is_refused(folder, out, tmp_path, name):
+    (tmp_path / "precious").write_text("dear")
+    (out / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=f"symbolic links: .*{name}"):
+        run(folder, out)
+    assert (tmp_path / "precious").read_text() == "dear"
 
 
-@pytest.mark.parametrize(
-    ("second", "shade", "again"),
-    [
-        pytest.param("a.zip", 9, 2, id="the same archive"),
-        pytest.param("b.zip", 9, 6, id="another of the same names"),
-        pytest.param("a.zip", 200, 6, id="one in the first one's place"),
-    ],
-)
-def test_results_of_one_archive_are_not_taken_for_another_s(tmp_path, second, shade, again):
-    source = pack(tmp_path / "a.zip", 9)
-    with pytest.raises(KeyboardInterrupt):
-        run(source, tmp_path, FakeDetector(stop_at=24), source=str(source))
-    if shade != 9 or second != "a.zip":
-        source = pack(tmp_path / second, shade)
-    detector = FakeDetector()
-    run(source, tmp_path, detector, source=str(source))
-    assert len(detector.seen) == again
-
-
-def test_another_model_at_the_same_place_begins_anew(folder, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run(folder, tmp_path, FakeDetector(stop_at=24), model_files="one")
-    detector = FakeDetector()
-    run(folder, tmp_path, detector, model_files="another")
-    assert len(detector.seen) == 6
-
-
-def test_a_log_or_lock_that_is_a_link_is_refused(folder, tmp_path):
-    (tmp_path / "out").mkdir()
-    for name in (LOG, ".lock"):
-        (tmp_path / "precious").write_text("dear")
-        (tmp_path / "out" / name).symlink_to(tmp_path / "precious")
-        with pytest.raises(OSError, match=f"symbolic links: .*{name}"):
-            run(folder, tmp_path)
-        assert (tmp_path / "precious").read_text() == "dear"
-        (tmp_path / "out" / name).unlink()
-
-
-def test_the_animation_shows_each_picture(folder, tmp_path):
+def test_the_animation_shows_each_picture(folder, out):
     (folder / "broken.jpg").write_bytes(b"")
     with pytest.raises(DataError, match="The other 6 images are done"):
-        run(folder, tmp_path, pictures=Pictures(gif=True))
-    with Image.open(tmp_path / "out" / "detections.gif") as animation:
+        run(folder, out, pictures=Pictures(gif=True))
+    with Image.open(out / "detections.gif") as animation:
         assert animation.n_frames >= 5
 
 

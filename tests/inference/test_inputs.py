@@ -11,16 +11,19 @@ import pytest
 from PIL import Image
 
 from lowlight.core.errors import DataError
+from lowlight.core.sources import SourceFile
 from lowlight.inference.inputs import find_images, read_upright
 
 DARK = (10, 20, 30)
+ALL = ["a.PNG", "b.jpg", "trip/c.webp", "trip/day 2/d.bmp"]
 
 
 @pytest.fixture
-def photos(tmp_path):
+def photos(tmp_path, monkeypatch):
     """A folder with images and folders, with what else lies in such a folder."""
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "my photos"
-    for name in ("b.jpg", "a.PNG", "trip/c.webp", "trip/day 2/d.bmp"):
+    for name in ALL:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 6), DARK).save(folder / name)
     for name in ("notes.txt", "._b.jpg", ".DS_Store", "trip/._c.webp"):
@@ -28,33 +31,26 @@ def photos(tmp_path):
     return folder
 
 
-def names(*arguments, **options):
-    return [file.name for file in find_images(*arguments, **options)]
-
-
-def test_a_folder_holds_its_own_images(photos):
-    assert names(photos) == ["a.PNG", "b.jpg"]
-
-
-def test_a_folder_is_searched_below_where_that_is_asked_for(photos):
-    expected = ["a.PNG", "b.jpg", "trip/c.webp", "trip/day 2/d.bmp"]
-    assert names(photos, recursive=True) == expected
-
-
-def test_a_file_is_taken_whatever_its_name(photos):
-    assert names(photos / "b.jpg") == ["b.jpg"]
-    assert names(photos / "notes.txt") == ["notes.txt"]
-
-
-def test_a_pattern_names_files_below_the_folder_that_holds_them_all(photos):
-    assert names(f"{photos}/*") == ["a.PNG", "b.jpg"]
-    assert names(f"{photos}/**/*.*") == ["a.PNG", "b.jpg", "trip/c.webp", "trip/day 2/d.bmp"]
-    assert names(f"{photos}/trip/*/d.*") == ["d.bmp"]
-
-
-def test_a_list_keeps_its_order(photos):
-    lines = [f"{photos}/trip/c.webp\n", "\n", f"{photos}/b.jpg\r\n"]
-    assert names("-", lines=lines) == ["trip/c.webp", "b.jpg"]
+@pytest.mark.parametrize(
+    ("source", "options", "expected"),
+    [
+        pytest.param("my photos", {}, ["a.PNG", "b.jpg"], id="a folder's own"),
+        pytest.param("my photos", {"recursive": True}, ALL, id="a folder's folders' too"),
+        pytest.param("my photos/b.jpg", {}, ["b.jpg"], id="a file"),
+        pytest.param("my photos/notes.txt", {}, ["notes.txt"], id="a file of any name"),
+        pytest.param("{}/*", {}, ["a.PNG", "b.jpg"], id="a pattern"),
+        pytest.param("{}/**/*.*", {}, ALL, id="a pattern of folders"),
+        pytest.param("{}/trip/*/d.*", {}, ["d.bmp"], id="below the folder that holds them all"),
+        pytest.param(
+            "-",
+            {"lines": ["my photos/trip/c.webp\n", "\n", "my photos/b.jpg\r\n"]},
+            ["trip/c.webp", "b.jpg"],
+            id="a list in its order",
+        ),
+    ],
+)
+def test_images_are_found(photos, source, options, expected):
+    assert [file.name for file in find_images(source.format(photos), **options)] == expected
 
 
 def test_an_archive_holds_all_its_images(photos, tmp_path):
@@ -79,6 +75,8 @@ def test_an_archive_holds_all_its_images(photos, tmp_path):
         ("empty", {"recursive": True}, "holds no image"),
         ("*.nothing", {}, "holds no image"),
         ("-", {"lines": ["\n"]}, "standard input: names no image"),
+        ("-", {"lines": ["a.jpg\0b.jpg\0"]}, "divided by NUL.\n  .*find without -print0"),
+        ("-", {"lines": ["in/b.jpg", "in/x/../b.jpg"]}, r"b\.jpg: given twice"),
         ("broken.zip", {}, "not a whole zip archive"),
     ],
 )
@@ -91,17 +89,10 @@ def test_where_no_image_is_that_is_said(tmp_path, source, options, message):
         find_images(source, **options)
 
 
-def test_an_image_given_twice_is_named(photos):
-    lines = [f"{photos}/b.jpg", f"{photos}/trip/../b.jpg"]
-    with pytest.raises(DataError, match=r"b\.jpg: given twice"):
-        find_images("-", lines=lines)
-
-
 def test_what_is_no_plain_file_is_named_and_never_opened(photos):
     os.mkfifo(photos / "pipe.jpg")
-    (photos / "zero.jpg").symlink_to("/dev/zero")
-    (photos / "gone.jpg").symlink_to("nowhere")
-    (photos / "round.jpg").symlink_to("round.jpg")
+    for name, target in (("zero", "/dev/zero"), ("gone", "nowhere"), ("round", "round.jpg")):
+        (photos / f"{name}.jpg").symlink_to(target)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(photos / "socket.jpg"))
         errors = {}
@@ -119,11 +110,6 @@ def test_what_is_no_plain_file_is_named_and_never_opened(photos):
     }
 
 
-def test_paths_divided_by_nul_are_refused_with_what_to_do():
-    with pytest.raises(DataError, match="divided by NUL.\n  .*find without -print0"):
-        find_images("-", lines=["a.jpg\0b.jpg\0"])
-
-
 def test_videos_beside_images_are_said_to_be_left_out(photos, capsys):
     for number in range(7):
         (photos / f"{number}.mp4").write_bytes(b"")
@@ -137,16 +123,13 @@ def test_videos_beside_images_are_said_to_be_left_out(photos, capsys):
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
 def test_a_name_that_is_not_utf8_is_named(photos):
     (photos / "b.jpg").rename(photos / "\udce9.jpg")
-    files = find_images(photos)
-    (odd,) = (file for file in files if file.name == "\\xe9.jpg")
+    (odd,) = (file for file in find_images(photos) if file.name == "\\xe9.jpg")
     with pytest.raises(DataError, match=r"\\xe9\.jpg: a name that isn't UTF-8"):
         read_upright(odd)
 
 
 def read(image, name, **options):
     """Returns what is read of an image that is saved in the form its name says."""
-    from lowlight.core.sources import SourceFile
-
     stream = io.BytesIO()
     image.save(stream, Image.registered_extensions()[f".{name.split('.')[1]}"], **options)
     return read_upright(SourceFile(name, name, stream.getvalue))
@@ -166,24 +149,22 @@ def test_an_exif_rotation_is_applied():
 
 
 @pytest.mark.parametrize(
-    ("image", "level"),
+    ("image", "pixel"),
     [
-        pytest.param(Image.fromarray(np.full((6, 8), 25700, np.uint16)), 100, id="16 bits"),
-        pytest.param(Image.fromarray(np.full((6, 8), 100 << 23, np.int32)), 100, id="32 bits"),
-        pytest.param(Image.fromarray(np.full((6, 8), -7, np.int32)), 0, id="under zero"),
-        pytest.param(Image.fromarray(np.full((6, 8), 0.4, np.float32)), 102, id="fractions"),
-        pytest.param(Image.fromarray(np.full((6, 8), 100, np.float32)), 100, id="floats"),
-        pytest.param(Image.new("L", (8, 6), 100), 100, id="grey"),
-        pytest.param(Image.new("LA", (8, 6), (100, 0)), 0, id="transparent"),
+        pytest.param(Image.fromarray(np.full((6, 8), 25700, np.uint16)), (100,) * 3, id="16 bits"),
+        pytest.param(
+            Image.fromarray(np.full((6, 8), 100 << 23, np.int32)), (100,) * 3, id="32 bits"
+        ),
+        pytest.param(Image.fromarray(np.full((6, 8), -7, np.int32)), (0,) * 3, id="under zero"),
+        pytest.param(Image.fromarray(np.full((6, 8), 0.4, np.float32)), (102,) * 3, id="fractions"),
+        pytest.param(Image.fromarray(np.full((6, 8), 100, np.float32)), (100,) * 3, id="floats"),
+        pytest.param(Image.new("L", (8, 6), 100), (100,) * 3, id="grey"),
+        pytest.param(Image.new("LA", (8, 6), (100, 0)), (0,) * 3, id="transparent"),
+        pytest.param(Image.new("CMYK", (8, 6), (0, 255, 255, 0)), (255, 0, 0), id="CMYK"),
     ],
 )
-def test_levels_become_8_bits(image, level):
-    assert read(image, "a.tif").getpixel((0, 0)) == (level,) * 3
-
-
-def test_cmyk_becomes_rgb():
-    image = read(Image.new("CMYK", (8, 6), (0, 255, 255, 0)), "a.tif")
-    assert image.getpixel((0, 0)) == (255, 0, 0)
+def test_levels_become_rgb_of_8_bits(image, pixel):
+    assert read(image, "a.tif").getpixel((0, 0)) == pixel
 
 
 def test_of_an_animation_the_first_picture_is_read():
@@ -200,8 +181,6 @@ def test_of_an_animation_the_first_picture_is_read():
     ],
 )
 def test_what_cannot_be_read_is_named(name, data, message):
-    from lowlight.core.sources import SourceFile
-
     with pytest.raises(DataError, match=message):
         read_upright(SourceFile(name, name, lambda: data))
 

@@ -23,8 +23,7 @@ from videos import (
 )
 
 from lowlight.core.errors import DataError, Interrupted
-from lowlight.inference import video, video_inference
-from lowlight.inference import video_output as video_writer
+from lowlight.inference import video, video_inference, video_output
 from lowlight.inference.pictures import Pictures
 from lowlight.inference.video import Video
 from lowlight.inference.video_inference import detect_frames
@@ -150,7 +149,7 @@ def test_a_full_disk_leaves_the_files_as_they_were(film, tmp_path, monkeypatch):
     def write(self, *given):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(video_writer.VideoWriter, "write", write)
+    monkeypatch.setattr(video_output._Film, "write", write)
     with pytest.raises(OSError, match="No space left") as error:
         detect(film, tmp_path / "out")
     assert error.value.filename == str(tmp_path / "out")

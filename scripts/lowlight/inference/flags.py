@@ -62,11 +62,7 @@ def define_inference_flags() -> None:
 
 
 def detector_options() -> dict:
-    """Returns what `define_detector_flags` asks for, as `detector.Detector` takes it.
-
-    Raises:
-        DataError: --batch_size is neither a number nor auto.
-    """
+    """Returns what these flags ask for, as `detector.Detector` takes it; raises DataError."""
     given = flags.FLAGS
     batch = given.batch_size
     if batch != _AUTO and not (batch.isdecimal() and int(batch)):
@@ -90,11 +86,7 @@ def names_and_thresholds() -> tuple[dict[int, str], dict[int, float]]:
 
 
 def find_flags_model(names: dict[int, str]):
-    """Returns the runs.Model that is asked for.
-
-    Raises:
-        DataError: there is none, or its classes aren't the label map's.
-    """
+    """Returns the runs.Model that is asked for; raises DataError where its classes are others."""
     from lowlight.detector.runs import check_classes, find_model
 
     model = find_model(flags.FLAGS.model_dir)
@@ -121,12 +113,8 @@ def facts_of(model, engine: str) -> dict:
 def job_maker(says_model: bool, **options) -> Callable:
     """Returns the make_job that `folder.detect_on_images` takes, for what the flags ask for.
 
-    Args:
-        says_model: print which model is taken.
-        options: of folder.Job: pictures, format, quiet.
-
-    Raises:
-        DataError: no such engine here, or as `names_and_thresholds`.
+    It prints which model is taken if asked to; `options` are further ones of the folder.Job. Raises
+    DataError as `names_and_thresholds`, and where there is no such engine.
     """
     choose_engine(flags.FLAGS.engine)
     set_max_pixels(flags.FLAGS.max_pixels)

@@ -57,19 +57,10 @@ class Job:
 def detect_on_images(
     source: str, make_job: Callable, save_path: str | None = None, recursive: bool = False
 ) -> tuple[str, Path | None]:
-    """Finds the images that a command names, and detects on them.
+    """Finds the images that a command names, as `inputs.find_images`, and detects on them.
 
-    Args:
-        source: as `inputs.find_images` takes it, and `recursive`.
-        make_job: make_job(save_dir) loads the model and returns the Job; it is called once the
-            inputs are known to be good.
-        save_path: the output folder; None prints what is found.
-
-    Returns:
-        (what was found, as text; the folder that holds it, or None).
-
-    Raises:
-        DataError: as `find_images`, `prepare_save_path` and `detect_files`.
+    Once they are known to be good, make_job(save_dir) loads the model and returns the Job. Returns
+    (what was found, as text; the folder that holds it, or None where it is printed).
     """
     files = find_images(source, recursive)
     save_dir = prepare_save_path(save_path, files, source) if save_path else None

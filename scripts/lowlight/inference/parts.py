@@ -5,10 +5,9 @@
 gives a row an image. The lists of a row are equally long, one value a detection, best score first.
 """
 
-import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,11 +44,7 @@ _PART_IMAGES, _PART_SECONDS = 1000, 60.0  # of a part: what comes first ends it
 
 
 def table_of(entries: Iterable[dict]) -> pa.Table:
-    """Returns a table of SCHEMA, a row an image.
-
-    Args:
-        entries: as of `results.entry_of`, with "seen": [size, time of change] or None.
-    """
+    """Returns a table of SCHEMA, a row an image, of the entries of `folder.detect_each`."""
     return pa.Table.from_pylist([_row(entry) for entry in entries], SCHEMA)
 
 
@@ -78,14 +73,11 @@ class DetectionParts:
     """
 
     def __init__(self, folder: Path | str, identity: dict):
-        """Reads which images are done.
-
-        Args:
-            folder: an existing folder.
-            identity: a JSON object that says how detections are made.
+        """Reads which images of an existing folder are done.
 
         Raises:
-            DataError: there are parts that were made in another way.
+            DataError: there are parts that were made in another way than `identity`, a JSON object,
+                says.
         """
         self._folder, self._identity = Path(folder), json.loads(json.dumps(identity))
         self._parts, self.broken = {}, []  # {path: Table}
@@ -96,6 +88,7 @@ class DetectionParts:
                 path.rename(path.with_name(f".{path.name}.broken"))
             else:
                 self._parts[path] = table
+        self._tables, self._began = [], time.monotonic()
         numbers = [path.stem.removeprefix("part-") for path in self._parts]
         self._next = max((int(n) for n in numbers if n.isdecimal()), default=-1) + 1
 
@@ -151,31 +144,19 @@ class DetectionParts:
             pq.write_table(table.replace_schema_metadata(metadata), partial)
         self._parts[path] = table.select(_KEPT)
 
-    @contextlib.contextmanager
-    def collected(self) -> Iterator[Callable]:
-        """Yields a function that takes tables, which become parts when they are enough.
+    def collect(self, table: pa.Table) -> None:
+        """Takes a table of SCHEMA, which becomes a part together with others, or by `close`."""
+        self._tables.append(table)
+        is_due = time.monotonic() - self._began > _PART_SECONDS
+        if is_due or sum(map(len, self._tables)) >= _PART_IMAGES:
+            self.close()
 
-        What is left becomes one at the end, also when the block is interrupted.
-        """
-        tables, began = [], time.monotonic()
-
-        def add(table):
-            tables.append(table)
-            is_due = time.monotonic() - began > _PART_SECONDS
-            if is_due or sum(map(len, tables)) >= _PART_IMAGES:
-                write()
-
-        def write():
-            nonlocal tables, began
-            # Interrupted in here, images are done again; emptied after it, kept twice.
-            full, tables, began = tables, [], time.monotonic()
-            if any(map(len, full)):
-                self.add(pa.concat_tables(full))
-
-        try:
-            yield add
-        finally:
-            write()
+    def close(self) -> None:
+        """Writes what was collected."""
+        # Interrupted in here, images are done again; emptied after it, they might be kept twice.
+        tables, self._tables, self._began = self._tables, [], time.monotonic()
+        if any(map(len, tables)):
+            self.add(pa.concat_tables(tables))
 
 
 def left_to_do(files: list[SourceFile], parts: DetectionParts) -> list[SourceFile]:

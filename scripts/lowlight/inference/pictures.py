@@ -68,13 +68,9 @@ class Pictures:
 
 
 def save_pictures(job, image: Image.Image, found: Detections, file: SourceFile) -> None:
-    """Writes an image's pictures below the output folder, in the folders that the inputs lie in.
+    """Writes the pictures that a folder.Job asks for, in the folders that the inputs lie in.
 
-    Args:
-        job: folder.Job.
-        image: RGB, which may be drawn on.
-        found: in its pixels.
-        file: the input.
+    The image is RGB, and may be drawn on; what was found is in its pixels.
 
     Raises:
         DataError: an encoder can't write it, as with a huge image.
@@ -160,11 +156,6 @@ def _frame(path):
 
 def prepare_save_path(save_path: Path | str, files: list[SourceFile], source: Path | str) -> Path:
     """Makes the output folder and checks, before any work, that nothing is written over anything.
-
-    Args:
-        save_path: the folder.
-        files: the inputs.
-        source: where they are from, as of `inputs.find_images`.
 
     Raises:
         DataError: the folder lies in the input folder, or a picture would be drawn over an input,

@@ -66,11 +66,9 @@ def load_ray():
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator:
-    """Yields the module ray, connected to a cluster for the time of the block.
+    """Yields the module ray, connected for the time of the block to the cluster at an address.
 
-    Args:
-        address: of a cluster; "auto" is that of this machine, HERE starts one on this machine
-            alone.
+    "auto" is that of this machine, HERE starts one on this machine alone.
 
     Raises:
         DataError: Ray isn't installed, or no cluster is there.
@@ -116,28 +114,19 @@ def _check_port(address):
         socket.create_connection((host, int(port)), _SECONDS).close()
 
 
-def share_cluster(ray, workers: int | None, use_gpus: bool) -> Share:
-    """Returns the Share of each worker in the cluster that is connected; as `share_out`."""
+def nodes_of(ray) -> list[tuple[int, int]]:
+    """Returns (cores, GPUs) of each machine of the cluster that is connected."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    nodes = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
-    return share_out(nodes, workers, use_gpus)
+    return [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
 
 
 def share_out(
     nodes: list[tuple[int, int]], workers: int | None = None, use_gpus: bool = True
 ) -> Share:
-    """Returns the Share of each worker.
+    """Returns the Share of each worker; raises DataError where there is no room for so many.
 
-    Where there are GPUs a worker has one; otherwise it has two cores, or what there is if fewer
-    workers are wanted or cores are few.
-
-    Args:
-        nodes: (cores, GPUs) of each machine.
-        workers: how many; None for as many as there is room for.
-        use_gpus: False runs on the CPUs of machines with GPUs, too.
-
-    Raises:
-        DataError: there is no room for so many.
+    Where there are GPUs to be used a worker has one; otherwise it has two cores, or what there is
+    if fewer workers are wanted or cores are few. Without `workers` there are as many as have room.
     """
     gpus = sum(gpu for _, gpu in nodes) if use_gpus else 0
     cores = sum(core for core, _ in nodes)
@@ -219,7 +208,7 @@ def detect_in_workers(
     """
     errors, missing, died = [], {file.name: file for file in files}, 0
     most = min(_MOST_IMAGES, -(-len(files) // (share.workers * _ROUNDS)))
-    with noted_signals(), parts.collected() as add:
+    with noted_signals(), contextlib.closing(parts):
         for size in (most, 1):
             workers = set()
             for table in _stream(ray, list(missing.values()), task, share, size):
@@ -228,7 +217,8 @@ def detect_in_workers(
                     del missing[name]
                     progress.update()
                 workers.update(table["worker"].unique().to_pylist())
-                add(table.filter(table["error"].is_null()).drop_columns(["error", "worker"]))
+                found = table.filter(table["error"].is_null())
+                parts.collect(found.drop_columns(["error", "worker"]))
             died += max(len(workers) - share.workers, 0)
             if not missing:
                 break

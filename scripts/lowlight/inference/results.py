@@ -23,13 +23,9 @@ JSON_END = "\n]}\n"
 
 
 def entry_of(place: dict, size: tuple[int, int], found: Detections, names: dict) -> dict:
-    """Returns what detections.json says of one image.
+    """Returns what detections.json says of one image of (width, height).
 
-    Args:
-        place: what tells it from others: {"file": name}, or {"frame": number, "time": seconds}.
-        size: (width, height).
-        found: in pixels.
-        names: {class id: name}.
+    `place` tells it from others: {"file": name}, or {"frame": number, "time": seconds}.
     """
     return {**place, "width": size[0], "height": size[1], PARTS: found.to_json(names)}
 
@@ -47,12 +43,9 @@ def print_entry(entry: dict) -> None:
 
 
 def write_files(save_dir: Path, entries: list[dict], job) -> None:
-    """Writes detections.json, detections.csv and what else is asked for, all or none.
+    """Writes detections.json, detections.csv and what else the folder.Job asks for, all or none.
 
-    Args:
-        save_dir: a folder.
-        entries: as of `entry_of`, with other facts that are left out.
-        job: folder.Job, whose `facts` detections.json begins with.
+    Other facts of entries than those of `entry_of` are left out.
     """
     entries = [{key: entry[key] for key in ("file", "width", "height", PARTS)} for entry in entries]
     lines = ",\n".join(json.dumps(entry) for entry in entries)

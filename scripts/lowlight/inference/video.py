@@ -77,9 +77,7 @@ class Frame(NamedTuple):
 def apply_display_matrix(pixels: np.ndarray, matrix: bytes | None) -> np.ndarray:
     """Returns a stored frame's pixels, [H, W, 3], turned and flipped to the nearest side.
 
-    Args:
-        pixels: [H, W, 3].
-        matrix: 36 bytes, nine int32 of the machine's order; None turns nothing.
+    The matrix is 36 bytes, nine int32 of the machine's order; None turns nothing.
     """
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist() if matrix else (1, 0, 0, 0, 1)
     flips_x, flips_y = a < 0, d < 0
@@ -90,16 +88,7 @@ def apply_display_matrix(pixels: np.ndarray, matrix: bytes | None) -> np.ndarray
 
 
 class Video:
-    """An open video: what it says of itself, and its frames, once.
-
-    Attributes:
-        source: what was opened.
-        sound: av.AudioStream, the first that FFmpeg knows; None without.
-        sound_left: the packets of sound after the last frame, known then.
-        rate: frames a second.
-        is_live: whether it is a camera or a stream, which has no end.
-        time_base: the unit of its time stamps in seconds, a Fraction.
-    """
+    """An open video: what it says of itself, and its frames, once."""
 
     def __init__(self, source: Path | str):
         """Opens a file, a camera ("/dev/video0") or a URL.
@@ -115,8 +104,10 @@ class Video:
         if self._film is None:
             self.close()
             raise DataError(f"{self.source}: holds sound or text alone.\n  Give a video.")
+        # The first av.AudioStream that FFmpeg knows.
         self.sound = next((s for s in streams.audio if s.codec_context is not None), None)
-        self.sound_left, self.time_base = [], self._film.time_base
+        self.sound_left = []  # the packets of sound after the last frame, known then
+        self.time_base = self._film.time_base  # the unit of its time stamps in seconds
         rate = float(self._film.average_rate or self._film.guessed_rate or 0)
         self.rate = rate if 0 < rate <= _MOST_RATE else _USUAL_RATE
         self.is_live = container.duration is None and not Path(self.source).is_file()

@@ -45,21 +45,7 @@ class Counts:
 def detect_on_video(
     source: str, make_job: Callable, save_path: str | None = None, every: int = 1
 ) -> tuple[str, Path | None]:
-    """Detects on a video that a command names.
-
-    Args:
-        source: as `video.Video` takes it.
-        make_job: make_job(save_dir) loads the model and returns the folder.Job; it is called once
-            the video is known to be good.
-        save_path: the output folder; None prints what is found.
-        every: as in `detect_frames`.
-
-    Returns:
-        (what was found, as text; the folder that holds it, or None).
-
-    Raises:
-        DataError: as `Video`, `prepare_video_path` and `detect_frames`.
-    """
+    """Detects on a video that a command names; as `folder.detect_on_images`."""
     with Video(source) as film:
         save_dir = prepare_video_path(save_path, source) if save_path else None
         counts = detect_frames(film, make_job(save_dir), every)
@@ -73,13 +59,9 @@ def detect_frames(video: Video, job: Job, every: int = 1) -> Counts:
     """Detects on a video's frames, and keeps or prints what was found.
 
     Decoding, the network, drawing, and encoding run at the same time in threads of their own; a
-    few frames are held, however long the video is. A signal ends it with whole files. Ctrl-C is how
+    few frames are held, however long the video is. Each n-th frame, as `every` says, is looked at;
+    those between show the boxes of the one before. A signal ends it with whole files. Ctrl-C is how
     a camera ends.
-
-    Args:
-        video: an open one.
-        job: what is to be done.
-        every: look at each n-th frame; those between show the boxes of the one before.
 
     Raises:
         DataError: no frame can be read, or it is damaged; the frames that can be read are done.

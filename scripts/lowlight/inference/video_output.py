@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import IO
@@ -60,72 +60,56 @@ def sound_left_out(video: Video) -> str:
     return "" if codec in _SOUNDS else codec
 
 
-class VideoWriter:
+class _Film:
     """An MP4 file that is being written."""
 
     def __init__(self, path: Path, video: Video, size: tuple[int, int]):
-        """Opens the file for the frames of a video; `size` is their (width, height), both even.
-
-        Raises:
-            OSError: it can't be written.
-        """
+        """Opens the file for the frames of a video; `size` is their (width, height), both even."""
         av = load_av()
         self._container = av.open(str(path), "w", format="mp4")
         name = next(name for name in _ENCODERS if name in av.codecs_available)
-        self._film = self._container.add_stream(
-            name,
-            rate=Fraction(video.rate).limit_denominator(1001),
-            options=_X264 if name == "libx264" else {},
-        )
-        self._set_up(self._film.codec_context, name, video, size)
+        rate = Fraction(video.rate).limit_denominator(1001)
+        options = _X264 if name == "libx264" else {}
+        self._stream = self._container.add_stream(name, rate=rate, options=options)
+        context = self._stream.codec_context
+        context.width, context.height, context.pix_fmt = *size, "yuv420p"
+        context.colorspace, context.color_range = _BT709, _LIMITED
+        context.color_primaries = context.color_trc = _BT709
+        is_too_fine = name == "mpeg4" and video.time_base.denominator > _MOST_UNITS
+        self._unit = context.time_base = _FINE if is_too_fine else video.time_base
+        if name != "libx264":
+            context.bit_rate = round(size[0] * size[1] * video.rate * _BITS)
+        if video.pixel_aspect:
+            context.sample_aspect_ratio = video.pixel_aspect
         self._size, self._last = size, -1
         self._sound, self._last_sound = None, float("-inf")
         if video.sound and not sound_left_out(video):
             self._sound = self._container.add_stream_from_template(video.sound)
 
-    def _set_up(self, context, name, video, size):
-        context.width, context.height, context.pix_fmt = *size, "yuv420p"
-        context.colorspace, context.color_range = _BT709, _LIMITED
-        context.color_primaries = context.color_trc = _BT709
-        unit = video.time_base
-        if name == "mpeg4" and unit.denominator > _MOST_UNITS:
-            unit = _FINE
-        self._unit = context.time_base = unit
-        if name != "libx264":
-            context.bit_rate = round(size[0] * size[1] * video.rate * _BITS)
-        if video.pixel_aspect:
-            context.sample_aspect_ratio = video.pixel_aspect
-
-    def write(self, picture, frame: Frame) -> None:
-        """Adds a drawn frame, an av.VideoFrame, and the sound that came before it.
-
-        Of another size than the first, it is scaled.
-
-        Raises:
-            OSError: the disk is full.
-        """
+    def write(self, picture, frame):
+        """Adds a drawn frame, scaled to the first one's size, and the sound that came before it."""
         self.write_sound(frame.sound)
         if (picture.width, picture.height) != self._size:
             picture = picture.reformat(*self._size)
         self._last = max(round(frame.time / self._unit), self._last + 1)
         picture.pts, picture.time_base = self._last, self._unit
-        self._container.mux(self._film.encode(picture))
+        self._container.mux(self._stream.encode(picture))
 
-    def write_sound(self, packets: Iterable) -> None:
+    def write_sound(self, packets):
         """Adds packets of sound; one that isn't later than the one before is left out."""
         for packet in packets if self._sound is not None else ():
             if packet.dts is not None and packet.dts > self._last_sound:
                 self._last_sound, packet.stream = packet.dts, self._sound
                 self._container.mux(packet)
 
-    def finish(self) -> None:
-        """Writes what the encoder still holds, and closes the file; raises as `write`."""
+    def finish(self):
+        """Writes what the encoder still holds, and closes the file."""
         try:
-            self._container.mux(self._film.encode(None))
+            self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
 
-    def discard(self) -> None:
+    def discard(self):
         """Closes the file, which isn't whole."""
         with contextlib.suppress(load_av().error.FFmpegError):
             self._container.close()
@@ -137,7 +121,7 @@ class VideoFiles:
     def __init__(self, film_path: Path, json_file: IO, csv_file: IO, video: Video, facts: dict):
         """Begins the files; `facts` are what detections.json begins with."""
         self._film_path, self._json, self._csv = film_path, json_file, csv_file
-        self._video, self._writer, self._between = video, None, "\n"
+        self._video, self._film, self._between = video, None, "\n"
         self._json.write(format_head(facts, "frames"))
         self._csv.write(format_csv([], ["frame", "time", *COLUMNS]))
 
@@ -149,39 +133,39 @@ class VideoFiles:
 
     def draw(self, picture, frame: Frame) -> None:
         """Adds a drawn frame, an av.VideoFrame of `to_picture`, to the video."""
-        with self._plain_errors():
-            if self._writer is None:
+        with _plain_errors(self._video.source):
+            if self._film is None:
                 size = picture.width, picture.height
-                self._writer = VideoWriter(self._film_path, self._video, size)
-            self._writer.write(picture, frame)
+                self._film = _Film(self._film_path, self._video, size)
+            self._film.write(picture, frame)
 
     def finish(self) -> None:
         """Makes the files whole."""
-        if self._writer is not None:
-            with self._plain_errors():
-                self._writer.write_sound(self._video.sound_left)
-                writer, self._writer = self._writer, None
-                writer.finish()
+        if self._film is not None:
+            with _plain_errors(self._video.source):
+                self._film.write_sound(self._video.sound_left)
+                film, self._film = self._film, None
+                film.finish()
         self._json.write(JSON_END)
 
     def close(self) -> None:
         """Closes the video where it isn't whole."""
-        if self._writer is not None:
-            self._writer.discard()
+        if self._film is not None:
+            self._film.discard()
 
-    @contextlib.contextmanager
-    def _plain_errors(self):
-        """Turns what FFmpeg refuses to write, such as unusual sound, into a DataError."""
-        try:
-            yield
-        except load_av().error.FFmpegError as error:
-            if isinstance(error, OSError):
-                raise  # the operating system's
-            raise DataError(
-                f"{self._video.source}: its pictures or sound can't be written as MP4 "
-                f"({error.strerror}).\n"
-                "  Convert it to MP4 first, for example with ffmpeg."
-            ) from error
+
+@contextlib.contextmanager
+def _plain_errors(source):
+    """Turns what FFmpeg refuses to write, such as unusual sound, into a DataError of the source."""
+    try:
+        yield
+    except load_av().error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise  # the operating system's
+        raise DataError(
+            f"{source}: its pictures or sound can't be written as MP4 ({error.strerror}).\n"
+            "  Convert it to MP4 first, for example with ffmpeg."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -194,9 +178,9 @@ def video_files(save_dir: Path, video: Video, facts: dict) -> Iterator[VideoFile
     paths = [save_dir / name for name in (f"{name_of(video.source)}.mp4", JSON, CSV)]
     options = {"mode": "w", "encoding": "utf-8", "newline": "\n"}
     with (
-        whole_files(*paths) as (film_path, *texts),
-        open(texts[0], **options) as json_file,
-        open(texts[1], **options) as csv_file,
+        whole_files(*paths) as (film_path, json_path, csv_path),
+        open(json_path, **options) as json_file,
+        open(csv_path, **options) as csv_file,
         contextlib.closing(VideoFiles(film_path, json_file, csv_file, video, facts)) as files,
     ):
         yield files
