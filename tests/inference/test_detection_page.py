@@ -14,6 +14,10 @@ NAMES = {1: "Bicycle", 2: "Boat", 3: "</script><b>odd"}
 COUNT = 120
 
 
+def detection(number, score, box):
+    return {"class": NAMES[number], "class_id": number, "score": round(score, 4), "box": box}
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """120 images; the n-th has a boat of score n / 200 + 0.3, and each fourth a bicycle of 0.9."""
@@ -21,19 +25,9 @@ def page(tmp_path_factory):
     entries = []
     for number in range(COUNT):
         name = f"day 1/#{number:03}.png"
-        found = [(2, "Boat", number / 200 + 0.3, [10, 10, 60, 40])]
-        found += [(1, "Bicycle", 0.9, [50, 30, 90, 70])] if number % 4 == 0 else []
-        entries.append(
-            {
-                "file": name,
-                "width": 100,
-                "height": 80,
-                "detections": [
-                    {"class": kind, "class_id": n, "score": round(score, 4), "box": box}
-                    for n, kind, score, box in found
-                ],
-            }
-        )
+        found = [detection(2, number / 200 + 0.3, [10, 10, 60, 40])]
+        found += [detection(1, 0.9, [50, 30, 90, 70])] if number % 4 == 0 else []
+        entries.append({"file": name, "width": 100, "height": 80, "detections": found})
         for path in (folder / output_name(name), folder / small_name(name)):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((80, 100, 3), 20, np.uint8)).save(path)
@@ -45,6 +39,10 @@ def page(tmp_path_factory):
 
 def shown(browser):
     return browser.evaluate("document.getElementById('shown').textContent")
+
+
+def click(browser, selector):
+    browser.evaluate(f"document.querySelector({json.dumps(selector)}).click() || 0")
 
 
 def turn(browser, name, value):
@@ -62,7 +60,9 @@ def test_the_page_opens_quietly_and_shows_the_first_pictures(browser, page, widt
     assert shown(browser) == "149 objects in 120 of 120 images"
     assert browser.evaluate("document.title") == "Detections"
     assert 0 < browser.evaluate("document.images.length") < COUNT
-    assert browser.evaluate("document.images[0].naturalWidth") == 100
+    loaded = "document.images[0].decode().then(() => document.images[0].naturalWidth)"
+    answer = browser.call("Runtime.evaluate", expression=loaded, awaitPromise=True)
+    assert answer["result"]["value"] == 100
     assert browser.complaints == []
     assert all(url.startswith(("file:", "data:")) for url in browser.requests)
 
@@ -79,31 +79,27 @@ def test_classes_and_scores_choose_what_is_shown(browser, page):
     browser.open(page)
     turn(browser, "score", "0.85")
     assert shown(browser) == "39 objects in 120 of 120 images"
-    browser.evaluate("controls.empty.click() || 0")
+    click(browser, "[name=empty]")
     assert shown(browser) == "39 objects in 37 of 120 images"
-    browser.evaluate("document.querySelector('[name=class][value=\"2\"]').click() || 0")
+    click(browser, '[name=class][value="2"]')
     assert shown(browser) == "30 objects in 30 of 120 images"
     assert browser.evaluate("document.querySelectorAll('rect.over').length") == 30
-    browser.evaluate("document.getElementById('none').click() || 0")
+    click(browser, "#none")
     assert shown(browser) == "0 objects in 0 of 120 images"
-    browser.evaluate("document.getElementById('all').click() || 0")
+    click(browser, "#all")
     turn(browser, "text", "#004")
     assert shown(browser) == "1 objects in 1 of 120 images"
 
 
-def test_pictures_can_be_ordered_and_brightened(browser, page):
+def test_pictures_can_be_ordered_brightened_and_opened(browser, page):
     browser.open(page)
     first = "document.querySelector('#pictures b').textContent"
     assert browser.evaluate(first) == "day 1/#000.png"
+    link = browser.evaluate("document.querySelector('#pictures a').href")
+    assert link == (page.parent / "day 1" / "#000.png").as_uri()
     turn(browser, "order", "score")
     assert browser.evaluate(first) == "day 1/#000.png"
-    browser.evaluate("document.querySelector('[name=class][value=\"1\"]').click() || 0")
+    click(browser, '[name=class][value="1"]')
     assert browser.evaluate(first) == "day 1/#118.png"
     turn(browser, "light", "3")
     assert browser.evaluate("getComputedStyle(document.images[0]).filter") == "brightness(3)"
-
-
-def test_a_picture_leads_to_its_drawn_image(browser, page):
-    browser.open(page)
-    link = browser.evaluate("document.querySelector('#pictures a').href")
-    assert link == (page.parent / "day 1" / "#000.png").as_uri()

@@ -9,19 +9,22 @@ from lowlight.inference.parts import DetectionParts, table_of
 CAT = {"class": "Cat", "class_id": 1, "score": 0.75, "box": [1.5, 2.0, 9.0, 8.5]}
 DOG = {"class": "Dog", "class_id": 2, "score": 0.5, "box": [0.0, 0.0, 3.0, 4.0]}
 IDENTITY = {"model": "m", "thresholds": {1: 0.3}}
+LISTS = ["class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"]
 
 
-def entry(name, *found, seen=(7, 8)):
-    facts = {"file": name, "width": 20, "height": 10, "seen": seen and list(seen)}
-    return facts | {"detections": list(found)}
+def table(name, *found, seen=(7, 8)):
+    entry = {"file": name, "width": 20, "height": 10, "seen": seen and list(seen)}
+    return table_of([entry | {"detections": list(found)}])
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Two parts: a and b, and in the second c."""
     parts = DetectionParts(tmp_path, IDENTITY)
-    parts.add(table_of([entry("b.jpg"), entry("a.jpg", CAT, DOG)]))
-    parts.add(table_of([entry("c.jpg", DOG)]))
+    parts.collect(table("b.jpg"))
+    parts.collect(table("a.jpg", CAT, DOG))
+    parts.close()
+    parts.add(table("c.jpg", DOG))
     return tmp_path
 
 
@@ -46,8 +49,7 @@ def test_pandas_reads_a_row_an_image_and_explodes_it_to_a_row_a_detection(folder
         "xmax": [9.0, 3.0],
         "ymax": [8.5, 4.0],
     }
-    lists = ["class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"]
-    rows = frame.explode(lists).dropna(subset="class")
+    rows = frame.explode(LISTS).dropna(subset="class")
     assert rows[["file", "class", "ymax"]].to_numpy().tolist() == [
         ["a.jpg", "Cat", 8.5],
         ["a.jpg", "Dog", 4.0],
@@ -59,7 +61,7 @@ def test_the_next_run_knows_what_is_done(folder):
     parts = DetectionParts(folder, IDENTITY)
     assert parts.done() == dict.fromkeys(["a.jpg", "b.jpg", "c.jpg"], [7, 8])
     assert (parts.count(), parts.broken) == (3, [])
-    parts.add(table_of([entry("in.zip", seen=None)]))
+    parts.add(table("in.zip", seen=None))
     assert DetectionParts(folder, IDENTITY).done()["in.zip"] is None
     assert names_in(folder) == [f"part-0000{number}.parquet" for number in range(3)]
 
@@ -83,11 +85,10 @@ def test_a_part_that_is_not_whole_counts_as_not_done(folder, size):
 
 
 def test_what_a_killed_run_was_writing_is_no_part(folder):
-    whole = folder / "part-00001.parquet"
-    whole.rename(folder / ".part-00001.parquet.partial")
+    (folder / "part-00001.parquet").rename(folder / ".part-00001.parquet.partial")
     parts = DetectionParts(folder, IDENTITY)
     assert set(parts.done()) == {"a.jpg", "b.jpg"} == set(pd.read_parquet(folder).file)
-    parts.add(table_of([entry("c.jpg")]))
+    parts.add(table("c.jpg"))
     assert names_in(folder) == ["part-00000.parquet", "part-00001.parquet"]
 
 

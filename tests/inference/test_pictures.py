@@ -51,40 +51,41 @@ def test_names_that_are_the_outputs_own_are_refused(tmp_path, names, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_are_never_drawn_over_images(tmp_path):
-    folder = tmp_path / "in"
-    (folder / "deep").mkdir(parents=True)
+@pytest.fixture
+def images(tmp_path):
+    """A folder with a.jpg and deep/b.jpg, and an empty folder out beside it."""
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
     for name in ("a.jpg", "deep/b.jpg"):
-        Image.new("RGB", (9, 9)).save(folder / name)
-    files = find_images(folder, recursive=True)
-    for save_path, message in ((folder, "drawn over the images"), (folder / "out", "next time")):
+        Image.new("RGB", (9, 9)).save(tmp_path / "in" / name)
+    return tmp_path / "in"
+
+
+def test_pictures_are_never_drawn_over_images(tmp_path, images):
+    files = find_images(images, recursive=True)
+    for save_path, message in ((images, "drawn over the images"), (images / "out", "next time")):
         with pytest.raises(DataError, match=message):
-            prepare_save_path(save_path, files, folder)
-    pattern = f"{folder}/*.jpg"
+            prepare_save_path(save_path, files, images)
+    pattern = f"{images}/*.jpg"
     with pytest.raises(DataError, match=r"a\.jpg would be drawn over"):
-        prepare_save_path(folder, find_images(pattern), pattern)
-    assert prepare_save_path(tmp_path / "new" / "out", files, folder).is_dir()
+        prepare_save_path(images, find_images(pattern), pattern)
+    assert prepare_save_path(tmp_path / "new" / "out", files, images).is_dir()
 
 
 @pytest.mark.parametrize(("link", "target"), [("deep", "in/deep"), ("gallery", "in")])
-def test_a_link_in_the_output_folder_never_leads_to_the_images(tmp_path, link, target):
-    (tmp_path / "in" / "deep").mkdir(parents=True)
-    Image.new("RGB", (9, 9)).save(tmp_path / "in" / "deep" / "b.jpg")
-    (tmp_path / "out").mkdir()
+def test_a_link_in_the_output_folder_never_leads_to_the_images(tmp_path, images, link, target):
     (tmp_path / "out" / link).symlink_to(tmp_path / target)
-    (tmp_path / "in" / "round.jpg").symlink_to("round.jpg")
-    files = find_images(tmp_path / "in", recursive=True)
+    (images / "round.jpg").symlink_to("round.jpg")
+    files = find_images(images, recursive=True)
     with pytest.raises(DataError, match=f"out/{link}.*: leads into the folder of the images"):
-        prepare_save_path(tmp_path / "out", files, tmp_path / "in")
+        prepare_save_path(tmp_path / "out", files, images)
 
 
-def test_a_link_in_the_output_folder_never_leads_to_an_image_of_a_list(tmp_path):
-    (tmp_path / "in" / "deep").mkdir(parents=True)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "deep").symlink_to(tmp_path / "in" / "deep")
-    lines = [f"{tmp_path}/in/a.jpg", f"{tmp_path}/in/deep/b.jpg"]
+def test_a_link_in_the_output_folder_never_leads_to_an_image_of_a_list(tmp_path, images):
+    (tmp_path / "out" / "deep").symlink_to(images / "deep")
+    files = find_images("-", lines=[f"{images}/a.jpg", f"{images}/deep/b.jpg"])
     with pytest.raises(DataError, match=r"out: deep/b\.jpg would be drawn over"):
-        prepare_save_path(tmp_path / "out", find_images("-", lines=lines), "-")
+        prepare_save_path(tmp_path / "out", files, "-")
 
 
 def test_names_too_long_for_a_file_are_cut_and_stay_apart():

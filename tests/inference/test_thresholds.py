@@ -8,10 +8,16 @@ from lowlight.core.errors import DataError
 from lowlight.inference.flags import read_thresholds
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
-BEST = {
-    name: {"threshold": score, "f1": score}
-    for name, score in {"all": 0.25, "Bicycle": None, "Boat": 0.75, "Bottle": 0.25}.items()
-}
+SCORES = {"all": 0.25, "Bicycle": None, "Boat": 0.75, "Bottle": 0.25}
+EVALUATION = {"AP": 0.5, "best_thresholds": {k: {"threshold": v} for k, v in SCORES.items()}}
+
+
+def read(tmp_path, value, chosen):
+    """Reads a threshold, which is first written to a file where it is JSON."""
+    if value[0] in "[{":
+        (tmp_path / "best.json").write_text(value)
+        value = str(tmp_path / "best.json")
+    return read_thresholds(value, NAMES, chosen)
 
 
 @pytest.mark.parametrize(
@@ -21,19 +27,11 @@ BEST = {
         pytest.param("0.5", ["Boat"], {2: 0.5}, id="one class"),
         pytest.param('{"Boat": 0.25, "Bottle": 1}', None, {2: 0.25, 3: 1.0}, id="a file"),
         pytest.param('{"Boat": 0.25, "Bottle": 1}', ["Boat"], {2: 0.25}, id="both"),
-        pytest.param(
-            json.dumps({"AP": 0.5, "best_thresholds": BEST}),
-            None,
-            {1: 0.25, 2: 0.75, 3: 0.25},
-            id="an evaluation",
-        ),
+        pytest.param(json.dumps(EVALUATION), None, {1: 0.25, 2: 0.75, 3: 0.25}, id="evaluation"),
     ],
 )
 def test_thresholds(tmp_path, value, chosen, expected):
-    if value.startswith("{"):
-        (tmp_path / "best.json").write_text(value)
-        value = str(tmp_path / "best.json")
-    assert read_thresholds(value, NAMES, chosen) == expected
+    assert read(tmp_path, value, chosen) == expected
 
 
 @pytest.mark.parametrize(
@@ -55,9 +53,6 @@ def test_thresholds(tmp_path, value, chosen, expected):
     ],
 )
 def test_wrong_thresholds_are_named(tmp_path, value, chosen, message):
-    if value[0] in "[{":
-        (tmp_path / "best.json").write_text(value)
-        value = str(tmp_path / "best.json")
     with pytest.raises(DataError) as error:
-        read_thresholds(value, NAMES, chosen)
+        read(tmp_path, value, chosen)
     assert message in str(error.value)
