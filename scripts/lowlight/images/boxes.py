@@ -2,7 +2,7 @@
 
 ltwh: left, top, width, height. xyxy: xmin, ymin, xmax, ymax, the last two exclusive, so that a
 width is xmax - xmin. yxyx: the same four in TFOD's order. pixel: in pixels of the stored image;
-unit: as fractions of the image's width and height.
+unit: as fractions of the image's width and height. An Edges is one box; other boxes are [N, 4].
 """
 
 import math
@@ -10,20 +10,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
+Edges = tuple[float, float, float, float]
 
-def pixel_ltwh_to_pixel_xyxy(box):
-    """Returns (xmin, ymin, xmax, ymax) of an ExDark box (left, top, width, height)."""
+
+def pixel_ltwh_to_pixel_xyxy(box: Edges) -> Edges:
+    """Returns a box by its corners."""
     left, top, width, height = box
     return left, top, left + width, top + height
 
 
-def pixel_xyxy_to_pixel_ltwh(box):
-    """Returns (left, top, width, height) of a box (xmin, ymin, xmax, ymax)."""
+def pixel_xyxy_to_pixel_ltwh(box: Edges) -> Edges:
+    """Returns a box by its first corner and its sides."""
     xmin, ymin, xmax, ymax = box
     return xmin, ymin, xmax - xmin, ymax - ymin
 
 
-def clip_pixel_xyxy(box, width, height):
+def clip_pixel_xyxy(box: Edges, width: int, height: int) -> Edges:
     """Returns the part of the box that lies in an image of this size.
 
     The result has no area (xmax <= xmin or ymax <= ymin) where the box lies wholly outside.
@@ -51,7 +53,7 @@ def clip_unit_yxyx_near_edges(
     return np.where(outside <= most, boxes.clip(0, 1), boxes)
 
 
-def round_pixel_xyxy(box):
+def round_pixel_xyxy(box: Edges) -> tuple[int, int, int, int]:
     """Returns the box with each edge at the nearest whole pixel, halves rounded up.
 
     Where that leaves no pixel between two edges, it is those that the box touches.
@@ -67,23 +69,18 @@ def _round_edges(low, high):
     return rounded if rounded[0] < rounded[1] else (math.floor(low), math.ceil(high))
 
 
-def pixel_xyxy_to_unit_yxyx(box, width, height):
-    """Returns (ymin, xmin, ymax, xmax), floats in [0, 1] for a box inside the image.
-
-    Args:
-        box: (xmin, ymin, xmax, ymax) in pixels.
-        width, height: the image's size in pixels, > 0.
-    """
+def pixel_xyxy_to_unit_yxyx(box: Edges, width: int, height: int) -> Edges:
+    """Returns (ymin, xmin, ymax, xmax), floats in [0, 1] for a box inside the image."""
     xmin, ymin, xmax, ymax = box
     return ymin / height, xmin / width, ymax / height, xmax / width
 
 
-def unit_yxyx_to_pixel_xyxy(boxes, width, height):
+def unit_yxyx_to_pixel_xyxy(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     """Returns float32 boxes in pixels, [N, 4], from TFOD's boxes, [N, 4] floats in [0, 1]."""
     return xyxy_to_yxyx(boxes) * np.array([width, height, width, height], np.float32)
 
 
-def unit_yxyx_to_whole_ltwh(boxes, width, height):
+def unit_yxyx_to_whole_ltwh(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     """Returns float64 boxes, [N, 4], ltwh in pixels, from TFOD's boxes, [N, 4] in [0, 1].
 
     An edge within 1/100 of a whole pixel is that pixel: a record's fractions are float32.
@@ -94,27 +91,27 @@ def unit_yxyx_to_whole_ltwh(boxes, width, height):
     return xyxy_to_ltwh(xyxy_to_yxyx(edges))
 
 
-def xyxy_to_yxyx(boxes):
+def xyxy_to_yxyx(boxes: np.ndarray) -> np.ndarray:
     """Returns boxes, [N, 4], with each axis pair swapped: xyxy to yxyx, and yxyx to xyxy."""
     return np.asarray(boxes).reshape(-1, 4)[:, [1, 0, 3, 2]]
 
 
-def ltwh_to_xyxy(boxes):
+def ltwh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
     """Returns boxes, [N, 4], by their corners."""
     return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
 
 
-def xyxy_to_ltwh(boxes):
+def xyxy_to_ltwh(boxes: np.ndarray) -> np.ndarray:
     """Returns boxes, [N, 4], by their first corner and their sides."""
     return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
 
 
-def mirror_xyxy(boxes, width):
+def mirror_xyxy(boxes: np.ndarray, width: float) -> np.ndarray:
     """Returns boxes, [N, 4], as they lie in the mirrored image of this width."""
     return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
-def iou(boxes, others):
+def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Returns the intersection over union of corners [N, 4] with others [M, 4], float32 [N, M].
 
     It is zero where a box has no area.
@@ -128,7 +125,7 @@ def iou(boxes, others):
     return np.where((areas[:, np.newaxis] > 0) & (other_areas > 0), found, 0)
 
 
-def ltwh_iou_with_crowds(first, second, crowd):
+def ltwh_iou_with_crowds(first: np.ndarray, second: np.ndarray, crowd: np.ndarray) -> np.ndarray:
     """Returns the IoU of boxes with boxes, as pycocotools' bbIou computes it.
 
     Args:

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -30,23 +31,18 @@ _BRIGHT = 110
 _LEAST_GAMMA = 0.3
 
 
-def draw_detections(image, detections, names):
-    """Draws boxes with class names and scores.
+def draw_detections(image: Image.Image, detections: tuple, names: Mapping[int, str]) -> None:
+    """Draws Detections with class names and scores on an RGB image, the best last, on top.
 
     Lines and letters grow with the image, so that they look alike at any size of display. Labels
     are drawn over all boxes, each where it hides no other one as far as there is room.
-
-    Args:
-        image: RGB Pillow image, which is drawn on.
-        detections: Detections in its pixels; the best box is drawn last, on top.
-        names: {class id: name}.
     """
     draw = ImageDraw.Draw(image)
     letters = max(12, round(max(image.size) / 45))
     line = max(2, round(letters / 7))
     font = ImageFont.load_default(letters)
     rows = [
-        ([round(float(edge)) for edge in box], int(number), float(score))
+        (_whole(box), int(number), float(score))
         for box, number, score in zip(*detections, strict=True)
     ]
     for corners, number, _ in reversed(rows):
@@ -57,38 +53,23 @@ def draw_detections(image, detections, names):
         taken.append(_draw_label(draw, image.size, corners, text, colour_of(number), font, taken))
 
 
-def draw_frames(image, pixel_xyxy, numbers, line):
-    """Draws boxes alone on an RGB Pillow image, each in the colour of its class id.
-
-    Args:
-        image: the image, which is drawn on.
-        pixel_xyxy: the boxes, [N, 4], in its pixels.
-        numbers: their class ids, N of them.
-        line: width of the lines in pixels.
-    """
-    draw = ImageDraw.Draw(image)
-    for box, number in zip(pixel_xyxy, numbers, strict=True):
-        _draw_box(draw, [round(float(edge)) for edge in box], colour_of(number), line)
+def draw_frames(
+    image: Image.Image, pixel_xyxy: Sequence, numbers: Sequence[int], line: int
+) -> None:
+    """Draws boxes, [N, 4], alone on an RGB image, each in the colour of its class id."""
+    for corners, number in zip(pixel_xyxy, numbers, strict=True):
+        draw_frame(image, corners, colour_of(number), line)
 
 
-def draw_frame(image, corners, colour, line):
-    """Draws one box on an RGB Pillow image.
-
-    Args:
-        image: the image, which is drawn on.
-        corners: pixel xyxy.
-        colour: (red, green, blue).
-        line: width of the line in pixels.
-    """
-    _draw_box(ImageDraw.Draw(image), [round(float(edge)) for edge in corners], colour, line)
+def draw_frame(image: Image.Image, pixel_xyxy: Sequence, colour: tuple, line: int) -> None:
+    """Draws one box on an RGB image with a line of some pixels."""
+    _draw_box(ImageDraw.Draw(image), _whole(pixel_xyxy), colour, line)
 
 
-def brightened(image, brightness):
-    """Returns a copy of an RGB Pillow image that one can see.
+def brightened(image: Image.Image, brightness: float) -> Image.Image:
+    """Returns a copy of an RGB image, whose mean luma, 0 to 255, is `brightness`, that one can see.
 
-    Args:
-        image: the image.
-        brightness: its mean luma, 0 to 255; an image that is bright already stays as it is.
+    An image that is bright already stays as it is.
     """
     gamma = 1.0
     if brightness < _BRIGHT:
@@ -97,14 +78,18 @@ def brightened(image, brightness):
     return image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
 
 
-def brightness_of(image):
-    """Returns the mean luma, 0 to 255, of an RGB Pillow image, from a small copy of it."""
+def brightness_of(image: Image.Image) -> float:
+    """Returns the mean luma, 0 to 255, of an RGB image, from a small copy of it."""
     return float(np.asarray(image.resize((64, 64), Image.Resampling.BOX).convert("L")).mean())
 
 
-def colour_of(number):
-    """Returns the colour, (red, green, blue), of a class id; ids over 12 begin anew."""
+def colour_of(number: int) -> tuple[int, int, int]:
+    """Returns the colour, (red, green, blue), of a class id; those over 12 have the same again."""
     return _COLOURS[(int(number) - 1) % len(_COLOURS)]
+
+
+def _whole(pixel_xyxy):
+    return [round(float(edge)) for edge in pixel_xyxy]
 
 
 def _draw_box(draw, corners, colour, line):
@@ -149,7 +134,7 @@ def _place_label(size, corners, width, height, taken):
     return tuple(places[hidden.argmin()].tolist())
 
 
-def encode_thumbnail(picture):
+def encode_thumbnail(picture: Image.Image) -> bytes:
     """Returns a picture as the bytes of a small JPEG."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)

@@ -1,4 +1,8 @@
-"""Reads images of any form, whole or only what is needed of them."""
+"""Reads images of any form, whole or only what is needed of them.
+
+What decodes an image raises DataError, beginning with the place by which a message names it, where
+it is no image, or one that is cut short, damaged or too large.
+"""
 
 import contextlib
 import importlib
@@ -51,15 +55,9 @@ def set_max_pixels(most: int) -> None:
 
 
 def open_image(data: bytes | str | Path, place: object, whole: bool = True) -> Image.Image:
-    """Decodes an image and returns it as Pillow does, pixels as stored; of several, the first.
+    """Decodes an image, a file's bytes or a path, pixels as stored; of several, the first.
 
-    Args:
-        data: the file's bytes, or a path.
-        place: how a message names it.
-        whole: decode it at once; otherwise only its header is read.
-
-    Raises:
-        DataError: not an image, or one that is cut short, damaged or too large.
+    Where it isn't to be whole, only its header is read.
     """
     formats = _FORMATS
     with plain_errors(place):
@@ -191,22 +189,15 @@ def is_large(image: Image.Image) -> bool:
     return image.width * image.height > _LARGE
 
 
-@contextlib.contextmanager
-def alone_if_large(image: Image.Image) -> Iterator[None]:
+def alone_if_large(image: Image.Image) -> contextlib.AbstractContextManager:
     """Waits, before a large image is decoded, until no other thread or fork decodes one."""
-    with _ONE_LARGE if is_large(image) else contextlib.nullcontext():
-        yield
+    return _ONE_LARGE if is_large(image) else contextlib.nullcontext()
 
 
 def read_rgb(data: bytes, place: object, upright: bool = False) -> Image.Image:
     """Decodes an image as RGB, the same pixels for every command.
 
-    Args:
-        data: the file's bytes; place: how a message names it.
-        upright: turn it as EXIF says; otherwise pixels are as stored.
-
-    Raises:
-        DataError: as `open_image`.
+    They are as stored, unless they are to be upright: turned as EXIF says.
     """
     image = open_image(data, place, whole=False)
     with alone_if_large(image), plain_errors(place):
@@ -217,7 +208,7 @@ def read_rgb(data: bytes, place: object, upright: bool = False) -> Image.Image:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Returns (width, height) in stored pixels, from the file's header; raises as `open_image`."""
+    """Returns (width, height) in stored pixels, from the file's header."""
     with open_image(path, path, whole=False) as image:
         return image.size
 
@@ -232,11 +223,7 @@ def read_jpeg(path: Path) -> bytes:
 
 
 def read_image(path: Path, width: int, height: int) -> bytes:
-    """Returns the bytes of an image file that has the size that images.csv gives it.
-
-    Raises:
-        DataError: no such file, not an image, or one of another size.
-    """
+    """Returns the bytes of a converted image; raises DataError unless it has images.csv's size."""
     data = read_jpeg(path)
     found = open_image(data, path, whole=False).size
     if found != (width, height):
@@ -248,10 +235,9 @@ def read_image(path: Path, width: int, height: int) -> bytes:
 
 
 def open_reduced(data: bytes, place: object, mode: str, side: int) -> Image.Image:
-    """Decodes an image in a mode, as small as a decoder gives it with sides >= `side`.
+    """Decodes an image in a mode, as small as a decoder gives it with sides >= `side` pixels.
 
-    A JPEG comes at an eighth at least, and fast: what is left out is never computed. The arguments
-    are those of `open_image`, which it raises as.
+    A JPEG comes at an eighth at least, and fast: what is left out is never computed.
     """
     image = open_image(data, place, whole=False)
     with plain_errors(place):
@@ -262,10 +248,7 @@ def open_reduced(data: bytes, place: object, mode: str, side: int) -> Image.Imag
 def grey_thumbnail(data: bytes, place: object, side: int) -> np.ndarray:
     """Returns the image's grey levels, squeezed to a square, uint8 [side, side].
 
-    A JPEG is decoded only as large as that needs. Raises as `open_image`.
-
-    Args:
-        data: the file's bytes; place: how a message names it; side: pixels.
+    A JPEG is decoded only as large as that needs.
     """
     image = open_reduced(data, place, "L", 4 * side)
     return np.asarray(image.resize((side, side), Image.Resampling.BOX))
@@ -273,5 +256,4 @@ def grey_thumbnail(data: bytes, place: object, side: int) -> np.ndarray:
 
 def list_jpegs(folder: Path) -> list[Path]:
     """Returns the paths of the converted images in a folder, sorted."""
-    names = sorted(path.name for path in Path(folder).glob("*.jpg"))
-    return [Path(folder, name) for name in names if not is_stray(name)]
+    return sorted(path for path in Path(folder).glob("*.jpg") if not is_stray(path.name))
