@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import warnings
+from collections.abc import Callable, Iterable
 
 from absl import app, flags, logging
 
@@ -31,7 +32,7 @@ _REMEDIES = {
 }
 
 
-def run(main, takes_arguments=False):
+def run(main: Callable, takes_arguments: bool = False) -> None:
     """Parses the flags, calls main() and exits.
 
     With `takes_arguments`, what stands beside the flags isn't an error, and main gets it as a list.
@@ -50,12 +51,8 @@ def run(main, takes_arguments=False):
     app.run(start, flags_parser=lambda argv: _parse_flags(argv, takes_arguments))
 
 
-def print_notes(notes):
-    """Prints what a step met, a line each of those that occurred.
-
-    Args:
-        notes: [(what, how many, the names of what it was met in)].
-    """
+def print_notes(notes: Iterable[tuple[str, int, Iterable[str]]]) -> None:
+    """Prints what occurred in a step: what, how many, the names of what it was met in."""
     for what, count, names in notes:
         if count:
             print(f"  {what}: {count} ({name_some(names)})")

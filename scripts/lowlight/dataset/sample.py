@@ -2,11 +2,12 @@
 
 import random
 import shutil
+from pathlib import Path
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import output_dir, whole_file
 from lowlight.dataset.classes import CLASSES, LIGHTINGS, LOCATIONS
-from lowlight.dataset.scenes import LIGHTING_PLACES, Scene, class_names, draw_scene
+from lowlight.dataset.scenes import Scene, class_names, draw_scene, lightings_at
 
 MARKER = "DRAWN_SAMPLE_DATA.txt"
 _PARTS = "ExDark", "ExDark_Annno", "imageclasslist.txt"
@@ -20,7 +21,7 @@ _JPEG_QUALITY = 90
 _OUTSIDE, _EMPTY, _OTHER_CASE, _ROTATED, _NO_END, _OTHER_FOLDER = 3, 8, 16, 21, 27, 33
 
 
-def write_sample(folder, count, seed, width, height):
+def write_sample(folder: Path | str, count: int, seed: int, width: int, height: int) -> None:
     """Writes ExDark/, ExDark_Annno/ and imageclasslist.txt into a folder, whole or not at all.
 
     The same count, seed and size write the same bytes. Of every 48 images one has a box that
@@ -28,14 +29,10 @@ def write_sample(folder, count, seed, width, height):
     case, one an EXIF rotation that its boxes ignore, one no JPEG end marker, and one no box of its
     folder's class. Stray files lie about.
 
-    Args:
-        folder: made where it is missing; an earlier sample in it is replaced, other files stay.
-        count: number of images, at least 1.
-        seed: integer.
-        width, height: of most images, in pixels; some are larger, smaller or upright.
+    An earlier sample in the folder is replaced, other files stay. The size is that of most images,
+    in pixels; some are larger, smaller or upright.
 
-    Raises:
-        DataError: the folder holds an ExDark that isn't drawn.
+    Raises DataError: the folder holds an ExDark that isn't drawn.
     """
     folder = output_dir(folder)
     if any((folder / part).exists() for part in _PARTS) and not (folder / MARKER).exists():
@@ -54,23 +51,23 @@ def write_sample(folder, count, seed, width, height):
         (folder / MARKER).write_text(
             f"Drawn by make_sample_data.py --images={count} --seed={seed}; safe to delete.\n"
         )
-        for part in reversed(_PARTS):  # the list, which says that the sample is whole, goes first
-            _remove(folder / part)
+        # The list, which says that the sample is whole, goes first and comes last.
+        (folder / _PARTS[-1]).unlink(missing_ok=True)
+        for part in _PARTS[:-1]:
+            shutil.rmtree(folder / part, ignore_errors=True)
         for part in _PARTS:
             (partial / part).rename(folder / part)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_test_images(folder, seed):
+def write_test_images(folder: Path | str, seed: int) -> None:
     """Writes a few scenes of different sizes and formats, which no sample of this seed holds."""
     folder, rng = output_dir(folder), random.Random(f"test images {seed}")
     sizes = (320, 240), (480, 320), (240, 320), (640, 400), (400, 300), (200, 150)
     for number, size in enumerate(sizes, 1):
         location = LOCATIONS[number % 2]
-        lighting = rng.choice(
-            [x for x in LIGHTINGS if LIGHTING_PLACES.get(x, location) == location]
-        )
+        lighting = rng.choice(lightings_at(location))
         main_class = rng.choice(class_names(location))
         scene = draw_scene(rng, *size, lighting, location, main_class)
         name = f"night_{number}_{lighting.lower()}"
@@ -79,18 +76,11 @@ def write_test_images(folder, seed):
             scene.image.save(partial, form, quality=_JPEG_QUALITY)
 
 
-def _remove(path):
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _write_image(folder, rng, number, size):
     """Writes one image and its annotation; returns its line of the image list."""
     main_class = CLASSES[number % len(CLASSES)]
     location = rng.choice([place for place in LOCATIONS if main_class in class_names(place)])
-    lightings = [x for x in LIGHTINGS if LIGHTING_PLACES.get(x, location) == location]
+    lightings = lightings_at(location)
     lighting = lightings[number // len(CLASSES) % len(lightings)]
     oddity = number % 48
     drawn_class = None if oddity == _EMPTY else main_class

@@ -1,5 +1,6 @@
 """Draws small night scenes: a place, objects of ExDark's classes, a kind of light, and noise."""
 
+import random
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
@@ -7,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageOps
 
-from lowlight.dataset.classes import CLASSES
+from lowlight.dataset.classes import CLASSES, LIGHTINGS
 
 _SHAPES = tomllib.loads(Path(__file__).with_name("sample_shapes.toml").read_text("utf-8"))
 _OUTDOOR_ONLY = {"Bicycle", "Boat", "Bus", "Car", "Motorbike"}
 _INDOOR_ONLY = {"Chair", "Cup", "Table", "Bottle"}
 # Lightings that come with a place: a screen glows in a room, twilight has a sky.
-LIGHTING_PLACES = {"Screen": "Indoor", "Window": "Indoor", "Twilight": "Outdoor"}
+_LIGHTING_PLACES = {"Screen": "Indoor", "Window": "Indoor", "Twilight": "Outdoor"}
 _MAX_HIDDEN = 0.35  # of an object's pixels, by those in front of it
 _SUPERSAMPLING = 2
 
@@ -49,18 +50,18 @@ class Scene(NamedTuple):
     objects: tuple  # of (class name, (left, top, width, height) in pixels)
 
 
-def draw_scene(rng, width, height, lighting, location, main_class):
-    """Draws a scene.
+def draw_scene(
+    rng: random.Random,
+    width: int,
+    height: int,
+    lighting: str,
+    location: str,
+    main_class: str | None,
+) -> Scene:
+    """Draws a scene with one object at least of its main class; None draws a place without objects.
 
-    Args:
-        rng: random.Random; the same state draws the same scene.
-        width, height: in pixels.
-        lighting, location: of ExDark's; see LIGHTING_PLACES for those that go together.
-        main_class: the class that the scene is about; one object at least is of it. None draws
-            a place without objects.
-
-    Returns:
-        A Scene. Boxes are tight around what is drawn, as far as it is inside the image.
+    Boxes are tight around what is drawn, as far as it is inside the image. `lightings_at` says
+    which of ExDark's lightings and locations go together.
     """
     light, size = _LIGHTS[lighting], (width * _SUPERSAMPLING, height * _SUPERSAMPLING)
     canvas = _draw_place(rng, size, location)
@@ -80,22 +81,21 @@ def draw_scene(rng, width, height, lighting, location, main_class):
     return Scene(_darken(rng, canvas, lighting, lamp), objects)
 
 
-def class_names(location):
+def lightings_at(location: str) -> list[str]:
+    """Returns the lightings that are met at a location."""
+    return [x for x in LIGHTINGS if _LIGHTING_PLACES.get(x, location) == location]
+
+
+def class_names(location: str) -> list[str]:
     """Returns the classes that are met at a location, a street or a room."""
     elsewhere = _OUTDOOR_ONLY if location == "Indoor" else _INDOOR_ONLY
     return [name for name in CLASSES if name not in elsewhere]
 
 
-def draw_object(name, height, rng):
-    """Draws an object of sample_shapes.toml in colours that vary a little.
+def draw_object(name: str, height: int, rng: random.Random) -> Image.Image:
+    """Draws an object of sample_shapes.toml, `height` pixels high, in colours that vary a little.
 
-    Args:
-        name: one of ExDark's classes.
-        height: of the object, in pixels.
-        rng: random.Random.
-
-    Returns:
-        An RGBA image, transparent around the object and cropped to it.
+    The image is RGBA, transparent around the object and cropped to it.
     """
     shapes, unit = _SHAPES[name], height / 100
     image = Image.new("RGBA", (round(shapes["width"] * unit) + 1, height))

@@ -50,17 +50,16 @@ def to_rgb_jpeg(data: bytes, place: object, verify: bool = False, upright: bool 
 
     Args:
         data: the file's bytes; place: how a message names it.
-        verify: decode even a baseline or progressive RGB JPEG that holds its end marker, of which
-            otherwise only the header is read.
+        verify: decode even a baseline or progressive RGB JPEG that holds its end marker; otherwise
+            only its header is read.
         upright: turn the pixels as EXIF says.
 
-    Raises:
-        DataError: as `open_image`; an image too large for a JPEG.
+    Raises DataError as `open_image`, and where an image is too large for a JPEG.
     """
     image = open_image(data, place, whole=False)
     with alone_if_large(image):
-        can_be_kept = image.format in ("JPEG", "MPO") and image.mode == "RGB"
-        can_be_kept = can_be_kept and is_of_common_form(data)
+        is_rgb_jpeg = image.format in ("JPEG", "MPO") and image.mode == "RGB"
+        can_be_kept = is_rgb_jpeg and is_of_common_form(data)
         how = "kept"
         if verify or not can_be_kept or not holds_end_marker(data):
             image, how, data = _decode(image, data, place)
