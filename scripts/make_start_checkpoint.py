@@ -26,7 +26,8 @@ flags.DEFINE_string("output_dir", None, "The run's folder to write; a new one.",
 flags.DEFINE_list(
     "classes",
     [],
-    "What your classes are called by the detector, as Lorry=truck,Lantern=; nothing begins anew.",
+    "What your classes are called by the detector, as Lorry=truck,Lantern=; one without a name "
+    "begins untrained.",
 )
 flags.DEFINE_string(
     "base_label_map_path", None, "The detector's label map; by default COCO's, or its run's."

@@ -174,16 +174,16 @@ def test_a_disk_without_room_for_the_checkpoints_is_refused(data_dir, monkeypatc
         run_preflight(small_config(data_dir), data_dir)
 
 
-def test_a_checkpoint_gives_the_feature_extractor_and_the_heads_begin_anew(start, data_dir):
+def test_a_checkpoint_gives_the_feature_extractor_and_the_heads_begin_untrained(start, data_dir):
     import tensorflow as tf
 
     from lowlight.tfod.start import check_start
 
     model, prefix = start
-    total, anew = len(model.variables), len(model._box_predictor.variables)
+    total, untrained = len(model.variables), len(model._box_predictor.variables)
     line = check_start(model, start_config(start, data_dir), "x.config")
-    restored = f"{prefix} restores {total - anew} of {total} variables"
-    assert line == f"{restored}; the other {anew} begin anew"
+    restored = f"{prefix} restores {total - untrained} of {total} variables"
+    assert line == f"{restored}; the other {untrained} begin untrained"
     parts = model.restore_from_objects("detection")
     status = tf.train.Checkpoint(**parts).restore(prefix).expect_partial()
     status.assert_existing_objects_matched()  # so it is in TFOD's own eyes

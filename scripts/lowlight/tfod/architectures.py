@@ -3,11 +3,12 @@
 import difflib
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 from google.protobuf.message import Message
 
 from lowlight.core.errors import DataError, name_some
-from lowlight.tfod import model as tfod
+from lowlight.tfod.model import PipelineConfig, feature_extractors
 
 # What each may find besides boxes, which a data set of boxes can't teach it.
 _MORE_THAN_BOXES = {
@@ -22,8 +23,7 @@ _MORE_THAN_BOXES = {
         "deepmac_mask_estimation",
     ),
 }
-# It calls tf.contrib, which left TensorFlow with 2.0.
-_BROKEN_AUGMENTATIONS = ("autoaugment_image",)
+_BROKEN_AUGMENTATION = "autoaugment_image"  # calls tf.contrib, which left TensorFlow with 2.0
 # These refuse smaller images (`check_min_image_dim` in object_detection/models/).
 _NO_SMALL_SIDE, _SMALL_SIDE = ("ssd_efficientnet", "ssd_resnet"), 129
 # No model has more of anything, such as classes, channels or pixels of a side; nor levels of maps,
@@ -31,15 +31,11 @@ _NO_SMALL_SIDE, _SMALL_SIDE = ("ssd_efficientnet", "ssd_resnet"), 129
 _MOST, _MOST_LEVELS = 10_000, 12
 
 
-def model_of(config, path):
+def model_of(config: PipelineConfig, path: Path | str) -> Message:
     """Returns the message of a config's architecture: its ssd, faster_rcnn or center_net.
 
-    Args:
-        config: TrainEvalPipelineConfig.
-        path: the config's, for messages.
-
     Raises:
-        DataError: it has none of these.
+        DataError: it has none of these; the message names the config by its path.
     """
     kind = config.model.WhichOneof("model")
     if kind not in _MORE_THAN_BOXES:
@@ -50,7 +46,7 @@ def model_of(config, path):
     return getattr(config.model, kind)
 
 
-def check_model(config, path):
+def check_model(config: PipelineConfig, path: Path | str) -> Message:
     """Returns what `model_of` does, of an architecture that can be trained here on boxes.
 
     Raises:
@@ -63,16 +59,16 @@ def check_model(config, path):
     _check_boxes_only(config.model.WhichOneof("model"), model, path)
     _check_side(model, path)
     for option in config.train_config.data_augmentation_options:
-        if option.WhichOneof("preprocessing_step") in _BROKEN_AUGMENTATIONS:
+        if option.WhichOneof("preprocessing_step") == _BROKEN_AUGMENTATION:
             raise DataError(
-                f"{path}: {option.WhichOneof('preprocessing_step')} needs TensorFlow 1.\n"
+                f"{path}: {_BROKEN_AUGMENTATION} needs TensorFlow 1.\n"
                 "  Remove these data_augmentation_options."
             )
     return model
 
 
-def needs_network(model):
-    """Returns whether TFOD fetches ImageNet weights whenever it builds a model anew.
+def needs_network(model: Message) -> bool:
+    """Returns whether TFOD fetches ImageNet weights whenever it builds a model.
 
     It does for CenterNet's MobileNets (`weights="imagenet"` in
     object_detection/models/center_net_mobilenet_v2*), even where a checkpoint follows. Keras keeps
@@ -82,23 +78,41 @@ def needs_network(model):
     return extractor.type.startswith("mobilenet_v2") and extractor.depth_multiplier == 1.0
 
 
+def is_set(message: Message, name: str) -> bool:
+    """Returns whether a field, single or repeated, has a value of its own."""
+    return any(field.name == name for field, _ in message.ListFields())
+
+
+def image_sides(model: Message) -> tuple[int, int]:
+    """Returns (height, width) that every image is brought to; 0 where it differs by image."""
+    if model.image_resizer.WhichOneof("image_resizer_oneof") == "fixed_shape_resizer":
+        fixed = model.image_resizer.fixed_shape_resizer
+        return fixed.height, fixed.width
+    kept = model.image_resizer.keep_aspect_ratio_resizer
+    side = kept.max_dimension if kept.pad_to_max_dimension else 0
+    return side, side
+
+
 def _check_numbers(message, path):
     """Raises DataError for a number that no machine could build a model of."""
     for field, value in message.ListFields():
+        most = _MOST_LEVELS if field.name.endswith("_level") else _MOST
         for one in value if isinstance(value, Iterable) and not isinstance(value, str) else [value]:
             if isinstance(one, Message):
                 _check_numbers(one, path)
-            elif isinstance(one, int | float):
-                most = _MOST_LEVELS if field.name.endswith("_level") else _MOST
-                if not math.isfinite(one) or isinstance(one, int) and one > most:
-                    raise DataError(
-                        f"{path}: {field.name}: {one} in the model; at most {most} can be built."
-                        "\n  Correct it."
-                    )
+            elif isinstance(one, int) and one > most or not _is_finite(one):
+                raise DataError(
+                    f"{path}: {field.name}: {one} in the model; at most {most} can be built."
+                    "\n  Correct it."
+                )
+
+
+def _is_finite(value):
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _check_extractor(name, path):
-    known = tfod.feature_extractors()
+    known = feature_extractors()
     if name in known:
         return
     near = difflib.get_close_matches(name, known, 3, 0.6)
@@ -111,8 +125,8 @@ def _check_extractor(name, path):
 def _check_boxes_only(kind, model, path):
     found = [name for name in _MORE_THAN_BOXES[kind] if is_set(model, name)]
     if kind == "faster_rcnn":
-        head = model.second_stage_box_predictor.mask_rcnn_box_predictor
-        found += ["predict_instance_masks"] if head.predict_instance_masks else []
+        if model.second_stage_box_predictor.mask_rcnn_box_predictor.predict_instance_masks:
+            found.append("predict_instance_masks")
         if model.number_of_stages != 2:
             found.append(f"number_of_stages: {model.number_of_stages}")
     if found:
@@ -122,39 +136,22 @@ def _check_boxes_only(kind, model, path):
         )
 
 
-def is_set(message, name):
-    """Returns whether a field, single or repeated, has a value of its own."""
-    return any(field.name == name for field, _ in message.ListFields())
-
-
 def _check_side(model, path):
     """Raises DataError where a side is too small, or a BiFPN's levels don't halve it evenly."""
-    name = model.feature_extractor.type
-    if name.startswith(_NO_SMALL_SIDE) and 0 < min(image_sides(model)) < _SMALL_SIDE:
+    extractor, sides = model.feature_extractor, image_sides(model)
+    if extractor.type.startswith(_NO_SMALL_SIDE) and 0 < min(sides) < _SMALL_SIDE:
         raise DataError(
-            f"{path}: images of {min(image_sides(model))} pixels; {name} takes none under "
+            f"{path}: images of {min(sides)} pixels; {extractor.type} takes none under "
             f"{_SMALL_SIDE}.\n  Set both sides of the image_resizer to 256 or more."
         )
-    if not is_set(model.feature_extractor, "bifpn"):
+    if not is_set(extractor, "bifpn"):
         return
-    divisor = 2**model.feature_extractor.bifpn.max_level
-    for side in image_sides(model):
+    divisor = 2**extractor.bifpn.max_level
+    for side in sides:
         if side % divisor:
             near = max(round(side / divisor), 1) * divisor
             raise DataError(
                 f"{path}: images of {side} pixels; a BiFPN with max_level: "
-                f"{model.feature_extractor.bifpn.max_level} needs sides that {divisor} divides.\n"
+                f"{extractor.bifpn.max_level} needs sides that {divisor} divides.\n"
                 f"  Set both sides of the image_resizer to {near}."
             )
-
-
-def image_sides(model):
-    """Returns (height, width) that every image is brought to; 0 where it differs by image."""
-    kind = model.image_resizer.WhichOneof("image_resizer_oneof")
-    if kind == "fixed_shape_resizer":
-        fixed = model.image_resizer.fixed_shape_resizer
-        return fixed.height, fixed.width
-    kept = model.image_resizer.keep_aspect_ratio_resizer
-    if kept.pad_to_max_dimension:
-        return kept.max_dimension, kept.max_dimension
-    return 0, 0

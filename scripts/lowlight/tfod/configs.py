@@ -2,6 +2,7 @@
 
 import difflib
 import glob
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +11,14 @@ from google.protobuf import text_format
 from lowlight.core.errors import DataError
 from lowlight.core.tfrecords import Example, find_frames, read_frame
 from lowlight.dataset.classes import read_label_map
-from lowlight.tfod import model as tfod
 from lowlight.tfod import zoo
 from lowlight.tfod.architectures import check_model, is_set, needs_network
-from lowlight.tfod.schedules import base_rate, length_of, rescale, schedule_of
+from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig, read_config
+from lowlight.tfod.schedules import CONSTANT, base_rate, length_of, rescale, schedule_of
 
 D1 = "efficientdet_d1_coco17_tpu-32"
 _EDGE = "image/object/bbox/xmin"  # a record has one for each box
+_REMOVED = "removed, as the records hold boxes alone"
 _D1_CONFIG = Path(__file__).with_name("efficientdet_d1.config")
 # What a config may ask of records besides images and boxes.
 _MORE_THAN_BOXES = (
@@ -58,7 +60,7 @@ class Change(NamedTuple):
     fine_tune_checkpoint: str  # "" starts from random weights
 
 
-def read_base(name):
+def read_base(name: str) -> tuple[PipelineConfig, str, str]:
     """Reads the config to start from.
 
     Args:
@@ -66,24 +68,35 @@ def read_base(name):
             in checkpoint/, unpacked or not. The D1's config is built in.
 
     Returns:
-        (TrainEvalPipelineConfig, the path or name that a diff shows, the prefix of the checkpoint
-        that belongs to it or "" where none is known).
+        (the config, the path or name that a diff shows, the prefix of the checkpoint that belongs
+        to it or "" where none is known).
 
     Raises:
         DataError: no such config, or not one of TFOD's; as `zoo.unpack`.
     """
+    is_named = name in zoo.ARCHIVES
+    path = _config_of_archive(name) if is_named else _config_at(name)
+    is_archive = path.name == "pipeline.config" and (path.parent / "checkpoint").is_dir()
+    start = str(zoo.checkpoint_in(path.parent)) if is_named or is_archive else ""
+    if name == D1 and not path.is_file():
+        return read_config(_D1_CONFIG), f"{name}/pipeline.config (built in)", start
+    if is_named and not path.is_file():
+        raise DataError(f"{path}: not there.\n  {zoo.how_to_fetch(name)}")
+    return read_config(path), str(path), start
+
+
+def _config_of_archive(name):
+    """Returns the path of an archive's config, which is unpacked if it was only fetched."""
+    path = zoo.folder_of(name) / "pipeline.config"
+    fetched = Path("checkpoint", f"{name}.tar.gz")
+    if not path.is_file() and fetched.is_file():
+        return zoo.unpack(fetched) / "pipeline.config"
+    return path
+
+
+def _config_at(name):
+    """Returns the path of a config that is given by its own path or by its archive's."""
     path = Path(name)
-    if name in zoo.ARCHIVES:
-        path = zoo.folder_of(name) / "pipeline.config"
-        fetched = Path("checkpoint", f"{name}.tar.gz")
-        if not path.is_file() and fetched.is_file():
-            path = zoo.unpack(fetched) / "pipeline.config"
-        start = str(zoo.checkpoint_in(path.parent))
-        if name == D1 and not path.is_file():
-            return tfod.read_config(_D1_CONFIG), f"{name}/pipeline.config (built in)", start
-        if not path.is_file():
-            raise DataError(f"{path}: not there.\n  {zoo.how_to_fetch(name)}")
-        return tfod.read_config(path), str(path), start
     if path.is_file() and name.endswith((".tar.gz", ".tgz", ".tar")):
         path = zoo.unpack(path) / "pipeline.config"
     if not path.is_file():
@@ -92,12 +105,10 @@ def read_base(name):
         raise DataError(
             f"{name}: no such file, and no archive of the model zoo.{like}\n  Check --base_config."
         )
-    is_archive = path.name == "pipeline.config" and (path.parent / "checkpoint").is_dir()
-    start = str(zoo.checkpoint_in(path.parent)) if is_archive else ""
-    return tfod.read_config(path), str(path), start
+    return path
 
 
-def choose_start(given, start, base_name):
+def choose_start(given: str | None, start: str, base_name: str) -> str:
     """Returns the prefix of the checkpoint to start from, "" for random weights.
 
     Args:
@@ -118,8 +129,8 @@ def choose_start(given, start, base_name):
     return given or start
 
 
-def find_data(data_dir):
-    """Returns the Data of a folder that make_tfrecords.py wrote.
+def find_data(data_dir: Path | str) -> Data:
+    """Finds a data set in a folder that make_tfrecords.py wrote.
 
     Raises:
         DataError: no label map; no records, or a part in two numbers of shards.
@@ -127,22 +138,20 @@ def find_data(data_dir):
     label_map = Path(data_dir) / "label_map.txt"
     names = read_label_map(label_map)
     train, test = (_records(Path(data_dir), part) for part in ("train", "test"))
-    return Data(label_map, max(names), train, test, _most_boxes((train, test)))
-
-
-def _most_boxes(patterns):
-    """Returns the number of boxes of the image that has most."""
-    return max(
-        (
-            len(
-                Example.FromString(read_frame(path, frame)).features.feature[_EDGE].float_list.value
-            )
-            for pattern in patterns
-            for path in glob.glob(pattern)
-            for frame in find_frames(path)
-        ),
-        default=0,
+    return Data(
+        label_map=label_map,
+        num_classes=max(names),
+        train=train,
+        test=test,
+        most_boxes=max(map(_most_boxes, glob.glob(train) + glob.glob(test)), default=0),
     )
+
+
+def _most_boxes(path):
+    """Returns the number of boxes of the image that has most, in a record file."""
+    records = (Example.FromString(read_frame(path, frame)) for frame in find_frames(path))
+    edges = (record.features.feature[_EDGE].float_list.value for record in records)
+    return max(map(len, edges), default=0)
 
 
 def _records(data_dir, part):
@@ -155,18 +164,16 @@ def _records(data_dir, part):
         return found[0]
     problem = f"both {' and '.join(found)} are there" if found else "no such file, nor shards of it"
     raise DataError(
-        f"{whole}: {problem}.\n  make_tfrecords.py writes records anew; check --data_dir."
+        f"{whole}: {problem}.\n  make_tfrecords.py writes records again; check --data_dir."
     )
 
 
-def adapt(config, data, change, base_name):
+def adapt(config: PipelineConfig, data: Data, change: Change, base_name: str) -> list[str]:
     """Changes a config so that it trains a detector on a data set.
 
     Args:
-        config: TrainEvalPipelineConfig, which is changed.
-        data: Data.
-        change: Change.
-        base_name: what messages call the config.
+        config: the base, which is changed.
+        base_name: what messages call it.
 
     Returns:
         Lines that say what was done.
@@ -174,15 +181,16 @@ def adapt(config, data, change, base_name):
     Raises:
         DataError: as `check_model`; no learning-rate schedule or no batch size to scale.
     """
-    model = check_model(config, base_name)
+    model, train = check_model(config, base_name), config.train_config
     lines = [f"classes: {model.num_classes} -> {data.num_classes}, from {data.label_map}"]
     model.num_classes = data.num_classes
     del config.eval_input_reader[1:]
-    reader = config.eval_input_reader[0] if config.eval_input_reader else _add_eval_reader(config)
+    if not config.eval_input_reader:
+        config.eval_input_reader.add(shuffle=False, num_epochs=1)
     lines += _set_reader(config.train_input_reader, data, data.train)
-    lines += [f"{line} (evaluation)" for line in _set_reader(reader, data, data.test)]
+    of_evaluation = _set_reader(config.eval_input_reader[0], data, data.test)
+    lines += [f"{line} (evaluation)" for line in of_evaluation]
     lines += _set_evaluation(config.eval_config)
-    train = config.train_config
     lines += _clear_keypoints(train)
     lines += _rescale(train, change, base_name)
     train.use_bfloat16 = False  # TFOD reads it on TPUs alone
@@ -201,7 +209,7 @@ def _set_reader(reader, data, records):
         reader.ClearField(name)
     reader.label_map_path = str(data.label_map)
     reader.tf_record_input_reader.input_path[:] = [records]
-    lines = [f"removed, as the records hold boxes alone: {', '.join(cleared)}"] if cleared else []
+    lines = [f"{_REMOVED}: {', '.join(cleared)}"] if cleared else []
     if data.most_boxes > reader.max_number_of_boxes:
         lines.append(f"max_number_of_boxes: {reader.max_number_of_boxes} -> {data.most_boxes}")
         reader.max_number_of_boxes = data.most_boxes
@@ -213,46 +221,39 @@ def _set_evaluation(settings):
     if settings.include_metrics_per_category:  # raises with stock pycocotools
         settings.include_metrics_per_category = False
     settings.ClearField("eval_instance_masks")
-    others = {*settings.metrics_set} - {"coco_detection_metrics"}
-    if others:
-        settings.metrics_set[:] = ["coco_detection_metrics"]
-    return [f"metrics_set: {', '.join(sorted(others))} -> coco_detection_metrics"] if others else []
+    others = sorted({*settings.metrics_set} - {"coco_detection_metrics"})
+    if not others:
+        return []
+    settings.metrics_set[:] = ["coco_detection_metrics"]
+    return [f"metrics_set: {', '.join(others)} -> coco_detection_metrics"]
 
 
 def _clear_keypoints(train):
     """Removes from augmentations what they do with keypoints; returns lines that say so."""
     lines = []
     for option in train.data_augmentation_options:
-        step = option.WhichOneof("preprocessing_step")
-        message = getattr(option, step) if step else option
-        for field, _ in message.ListFields():
-            if field.name.startswith("keypoint"):
-                message.ClearField(field.name)
-                lines.append(f"removed, as the records hold boxes alone: {step}'s {field.name}")
+        for step, message in option.ListFields():
+            names = [field.name for field, _ in message.ListFields()]
+            for name in filter(re.compile("keypoint").match, names):
+                message.ClearField(name)
+                lines.append(f"{_REMOVED}: {step.name}'s {name}")
     return lines
-
-
-def _add_eval_reader(config):
-    reader = config.eval_input_reader.add()
-    reader.shuffle, reader.num_epochs = False, 1
-    return reader
 
 
 def _set_start(train, checkpoint):
     """Names the checkpoint to start from, as TFOD 2 wants it for every architecture.
 
-    "detection" takes the feature extractor alone; the heads begin anew, with these classes
+    "detection" takes the feature extractor alone; the heads begin untrained, with these classes
     (`restore_from_objects` of object_detection/meta_architectures/).
     """
-    for field in ("from_detection_checkpoint", "load_all_detection_checkpoint_vars"):
-        train.ClearField(field)
+    for name in ("checkpoint", "checkpoint_type", "checkpoint_version"):
+        train.ClearField(f"fine_tune_{name}")
+    for name in ("from_detection_checkpoint", "load_all_detection_checkpoint_vars"):
+        train.ClearField(name)
     if checkpoint:
         train.fine_tune_checkpoint = checkpoint
         train.fine_tune_checkpoint_type = "detection"
-        train.fine_tune_checkpoint_version = tfod.CHECKPOINT_V2
-    else:
-        for name in ("checkpoint", "checkpoint_type", "checkpoint_version"):
-            train.ClearField(f"fine_tune_{name}")
+        train.fine_tune_checkpoint_version = CHECKPOINT_V2
 
 
 def _rescale(train, change, base_name):
@@ -262,37 +263,36 @@ def _rescale(train, change, base_name):
         missing = "optimizer with a learning rate" if train.batch_size else "batch_size"
         raise DataError(f"{base_name}: no {missing} to scale.\n  Add it, or take another config.")
     old_batch, old_steps, old_rate = train.batch_size, length_of(train), base_rate(kind, schedule)
-    factor = change.batch_size / old_batch
-    how = f"linear with the batch, x {change.batch_size}/{old_batch}"
-    if change.learning_rate is not None:
-        if not (0 < change.learning_rate < float("inf") and old_rate):
-            raise DataError(
-                f"{base_name}: learning rate {old_rate:g} to {change.learning_rate:g}.\n"
-                "  Give --learning_rate over 0, or leave it out; the base config's must be, too."
-            )
+    if change.learning_rate is None:
+        factor = change.batch_size / old_batch
+        how = f"linear with the batch, x {change.batch_size}/{old_batch}"
+    elif 0 < change.learning_rate < float("inf") and old_rate:
         factor, how = change.learning_rate / old_rate, "as asked for"
+    else:
+        raise DataError(
+            f"{base_name}: learning rate {old_rate:g} to {change.learning_rate:g}.\n"
+            "  Give --learning_rate over 0, or leave it out; the base config's must be, too."
+        )
     rescale(kind, schedule, factor, old_steps or change.num_steps, change.num_steps)
     train.batch_size, train.num_steps = change.batch_size, change.num_steps
-    lines = [
+    course = f"{old_steps:,} -> {change.num_steps:,}, and the schedule with them"
+    if kind == CONSTANT:
+        course = f"{change.num_steps:,}, at this rate throughout"
+    return [
         f"batch: {old_batch} -> {change.batch_size}",
         f"learning rate: {old_rate:g} -> {base_rate(kind, schedule):g} ({how})",
+        f"steps: {course}",
     ]
-    if kind == "constant_learning_rate":
-        return [*lines, f"steps: {change.num_steps:,}, at this rate throughout"]
-    return [*lines, f"steps: {old_steps:,} -> {change.num_steps:,}, and the schedule with them"]
 
 
-def format_config(config, base_name, lines):
+def format_config(config: PipelineConfig, base_name: str, lines: list[str]) -> str:
     """Returns a config as text, after a comment of what it was made from and how."""
     notes = "".join(f"#   {line}\n" for line in lines)
-    return f"# Made by make_config.py from {base_name}:\n{notes}\n" + _plain(config)
+    text = text_format.MessageToString(config)
+    return f"# Made by make_config.py from {base_name}:\n{notes}\n{text}"
 
 
-def _plain(config):
-    return text_format.MessageToString(config)
-
-
-def diff(base, config, base_name, name):
+def diff(base: PipelineConfig, config: PipelineConfig, base_name: str, name: str) -> list[str]:
     """Returns what differs between two configs, as lines of a unified diff."""
-    texts = (_plain(message).splitlines() for message in (base, config))
+    texts = (text_format.MessageToString(message).splitlines() for message in (base, config))
     return list(difflib.unified_diff(*texts, base_name, name, lineterm=""))

@@ -14,22 +14,24 @@ import tensorflow as tf
 from google.protobuf import descriptor_pool, text_format
 from object_detection import exporter_lib_v2
 from object_detection.builders import model_builder, optimizer_builder
+from object_detection.core.model import DetectionModel
 from object_detection.protos import pipeline_pb2, train_pb2
 from object_detection.utils import config_util
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
 from lowlight.core.tensorflow import plain_message
-from lowlight.tfod.fast import operations as fast_operations
+from lowlight.tfod import fast
 
+PipelineConfig = pipeline_pb2.TrainEvalPipelineConfig
 CHECKPOINT_V2 = train_pb2.CheckpointVersion.V2
 
 # TFOD sets Keras's learning phase as Keras 2 once wanted it; it works, and warns at each trace.
 warnings.filterwarnings("ignore", message=r".*set_learning_phase. is deprecated")
 
 
-def read_config(path):
-    """Reads a pipeline config (protobuf text) as a TrainEvalPipelineConfig message.
+def read_config(path: Path | str) -> PipelineConfig:
+    """Reads a pipeline config (protobuf text).
 
     Raises:
         DataError: no such file, or not a pipeline config; the message names line and column, and
@@ -45,8 +47,7 @@ def read_config(path):
         ) from error
     try:
         # Sample configs of TFOD hold extensions that only Google has; `check_config` sees the rest.
-        config = pipeline_pb2.TrainEvalPipelineConfig()
-        return text_format.Parse(text, config, allow_unknown_extension=True)
+        return text_format.Parse(text, PipelineConfig(), allow_unknown_extension=True)
     except text_format.ParseError as error:
         place = f"{path}:{error.GetLine() or 1}:{error.GetColumn() or 1}"
         detail = str(error).split(" : ", 1)[-1].strip("'")
@@ -71,21 +72,21 @@ def _nearest_name(detail):
     return f" The nearest is {near[0]}." if near else ""
 
 
-def feature_extractors():
+def feature_extractors() -> list[str]:
     """Returns the names of the feature extractors that TFOD has for TensorFlow 2, sorted."""
     return sorted(name for names in model_builder.FEATURE_EXTRACTOR_MAPS for name in names)
 
 
-def build_model(config, is_training=False):
+def build_model(config: PipelineConfig, is_training: bool = False) -> DetectionModel:
     """Returns the Keras detection model of a pipeline config, with its layers not yet built."""
     return model_builder.build(config.model, is_training=is_training)
 
 
-def detection_module(config, checkpoint):
+def detection_module(config: PipelineConfig, checkpoint: Path | str) -> tf.Module:
     """Returns TFOD's inference module with the weights of a checkpoint.
 
     Args:
-        config: TrainEvalPipelineConfig.
+        config: the model's.
         checkpoint: prefix of a training checkpoint (".../ckpt-7").
 
     Returns:
@@ -111,7 +112,7 @@ def detection_module(config, checkpoint):
     except (AssertionError, ValueError) as error:
         raise DataError(
             f"{checkpoint}: holds another model than its config describes.\n"
-            f"  Check that the folder's pipeline.config is the one it was trained with."
+            "  Check that the folder's pipeline.config is the one it was trained with."
         ) from error
     if config.eval_config.use_moving_averages:
         _take_averages(model, config, checkpoint)
@@ -133,11 +134,13 @@ def _take_averages(model, config, checkpoint):
     optimizer.assign_average_vars(model.variables)
 
 
-def save_export(module, config, step, output_dir):
+def save_export(
+    module: tf.Module, config: PipelineConfig, step: int, output_dir: Path | str
+) -> None:
     """Writes what TFOD's exporter_main_v2 writes: saved_model/, checkpoint/ and pipeline.config.
 
     The SavedModel has the signature of `detection_module`. It is saved without the Keras layers
-    inside, only the traced function and its variables: TFOD's exporter traces each layer anew.
+    inside, only the traced function and its variables: TFOD's exporter traces each layer again.
 
     Args:
         module: of `detection_module`; config: what it was made of.
@@ -157,12 +160,12 @@ def save_export(module, config, step, output_dir):
     config_util.save_pipeline_config(config, str(output_dir))
 
 
-def trace_network(module, height, width):
+def trace_network(module: tf.Module, height: int, width: int):
     """Returns an SSD's network alone, with what is faster in place of some of its operations.
 
     Args:
         module: of `detection_module`.
-        height, width: of its input.
+        height, width: of its input, in pixels.
 
     Returns:
         A ConcreteFunction of float32 [B, height, width, 3], as `preprocess` gives them, for any B.
@@ -183,17 +186,17 @@ def trace_network(module, height, width):
             "anchors": found["anchors"],
         }
 
-    with fast_operations.switched_on_for_inference():
+    with fast.switched_on_for_inference():
         return network.get_concrete_function()
 
 
-def normalized(module, image):
+def normalized(module: tf.Module, image: np.ndarray) -> np.ndarray:
     """Returns an image, uint8 [H, W, 3], with the colours that a model's network takes."""
     image = tf.constant(image[np.newaxis], tf.float32)
     return module._model._feature_extractor.preprocess(image).numpy()[0]
 
 
-def preprocessed(module, image):
+def preprocessed(module: tf.Module, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns an image, uint8 [H, W, 3], as a model's network takes it, and its shape there."""
     images, shapes = module._model.preprocess(tf.constant(image[np.newaxis], tf.float32))
     return images.numpy()[0], shapes.numpy()[0]

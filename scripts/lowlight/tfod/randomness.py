@@ -4,6 +4,8 @@ import collections
 import contextlib
 import itertools
 import threading
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 import tensorflow as tf
 from object_detection.core import preprocessor
@@ -11,7 +13,7 @@ from tensorflow.compat import v2  # what Keras calls tf
 
 
 @contextlib.contextmanager
-def replaced(members):
+def replaced(members: Iterable[tuple]):
     """Sets attributes for the time of the block: [(owner, name, value)]."""
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in members]
     for owner, name, value in members:
@@ -23,14 +25,10 @@ def replaced(members):
             setattr(owner, name, value)
 
 
-def seeded_augmentation(seed):
+def seeded_augmentation(seed: tf.Tensor) -> AbstractContextManager:
     """Makes the random functions that TFOD calls stateless, while a function is traced.
 
-    Args:
-        seed: int64 [2]; the n-th number drawn in the block follows from it and n.
-
-    Returns:
-        A context manager.
+    The n-th number drawn in the block follows from the seed, int64 [2], and n.
     """
     calls = itertools.count()
 
@@ -64,17 +62,11 @@ def seeded_augmentation(seed):
     return replaced([(owner, name, seeded(function)) for owner, name, function in members])
 
 
-def seeded_dropout(seed, step):
-    """Makes Keras's dropout layers that are called in the block draw from a seed.
+def seeded_dropout(seed: int | None, step: tf.Tensor | tf.Variable) -> AbstractContextManager:
+    """Makes Keras's dropout layers that are called in the block draw from a seed, if there is one.
 
     An image's numbers follow from seed, step, layer and the image's place in the global batch, not
     from how many replicas share the batch.
-
-    Args:
-        seed: an int; step: int64 scalar tensor or variable.
-
-    Returns:
-        A context manager.
     """
     calls = collections.defaultdict(itertools.count)  # each replica is traced in its own thread
 

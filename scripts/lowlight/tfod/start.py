@@ -5,46 +5,49 @@ import re
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf.message import Message
+from object_detection.core.model import DetectionModel
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.tensorflow import plain_message
-from lowlight.tfod import model as tfod
 from lowlight.tfod import zoo
+from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig, build_model
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _TRIAL_SIDE = 256  # pixels; every architecture takes it, and variables don't depend on it
 
 
-def build_trial(config, path):
-    """Returns the DetectionModel of a config, its variables made on the CPU with one small image.
-
-    Args:
-        config: TrainEvalPipelineConfig.
-        path: the config's, for messages.
+def build_trial(config: PipelineConfig, path: Path | str) -> DetectionModel:
+    """Returns the model of a config, its variables made on the CPU with one small image.
 
     Raises:
-        DataError: TFOD can't build it.
+        DataError: TFOD can't build it; the message names the config by its path.
     """
     try:
         with tf.device("/CPU:0"):
-            model = tfod.build_model(config)
+            model = build_model(config)
             make_variables(model)
     except Exception as error:  # TFOD raises every kind for a config that it can't follow
-        raise DataError(_not_built(path, plain_message(error))) from error
+        detail, remedy = plain_message(error), "Correct the model, or take one of make_config.py's."
+        if "URL fetch failure" in detail:
+            remedy = (
+                "TFOD fetches ImageNet weights to build this model: run it once with a network, or "
+                "copy ~/.keras/models from a machine that has."
+            )
+        raise DataError(f"{path}: TFOD can't build this model ({detail}).\n  {remedy}") from error
     return model
 
 
-def make_variables(model):
+def make_variables(model: DetectionModel) -> None:
     """Makes a model's variables, by one small image."""
     image, shape = tf.zeros([1, _TRIAL_SIDE, _TRIAL_SIDE, 3]), [[_TRIAL_SIDE, _TRIAL_SIDE, 3]]
     model.predict(image, tf.constant(shape))
 
 
-def bytes_per_pixel(model):
+def bytes_per_pixel(model: DetectionModel) -> float:
     """Returns roughly what training keeps of each pixel of an image: all maps of a forward pass.
 
-    Args:
-        model: of `build_trial`.
+    The model is one of `build_trial`.
     """
     shape = tf.constant([[_TRIAL_SIDE, _TRIAL_SIDE, 3]])
     predict = tf.function(lambda image: model.predict(image, shape))
@@ -55,17 +58,7 @@ def bytes_per_pixel(model):
     return sum(one.shape.num_elements() * one.dtype.size for one in maps) / _TRIAL_SIDE**2
 
 
-def _not_built(path, detail):
-    remedy = "Correct the model, or take one of make_config.py's."
-    if "URL fetch failure" in detail:
-        remedy = (
-            "TFOD fetches ImageNet weights to build this model: run it once with a network, or "
-            "copy ~/.keras/models from a machine that has."
-        )
-    return f"{path}: TFOD can't build this model ({detail}).\n  {remedy}"
-
-
-def named_variables(root):
+def named_variables(root: tf.train.Checkpoint) -> dict[str, tf.Variable]:
     """Returns {name: variable} of what lies below a trackable object, named as in a checkpoint."""
     view, variables, seen, queue = tf.train.TrackableView(root), {}, {id(root)}, [(root, ())]
     for owner, parts in queue:  # breadth first, as tf.train.Checkpoint names them
@@ -78,16 +71,16 @@ def named_variables(root):
     return variables
 
 
-def check_start(model, train_config, path):
+def check_start(model: DetectionModel, train_config: Message, path: Path | str) -> str:
     """Holds a fine-tune checkpoint against the part of a model that TFOD restores from it.
 
     Args:
-        model: TFOD's DetectionModel with its variables.
+        model: with its variables.
         train_config: the config's train_config, with a fine_tune_checkpoint.
         path: the config's, for messages.
 
     Returns:
-        A line that says how many variables are restored and how many begin anew.
+        A line that says how many variables are restored and how many begin untrained.
 
     Raises:
         DataError: as `restored_names`; the checkpoint's weights are missing or damaged.
@@ -96,11 +89,11 @@ def check_start(model, train_config, path):
     names = restored_names(model, train_config, path)
     _read_all(prefix, names, path)
     total = len(model.variables)
-    rest = f"; the other {total - len(names)} begin anew" if total > len(names) else ""
+    rest = f"; the other {total - len(names)} begin untrained" if total > len(names) else ""
     return f"{prefix} restores {len(names)} of {total} variables{rest}"
 
 
-def restored_names(model, train_config, path):
+def restored_names(model: DetectionModel, train_config: Message, path: Path | str) -> list[str]:
     """Returns the names in a fine-tune checkpoint of the variables that a model takes from it.
 
     Arguments as `check_start`; the checkpoint's index is enough.
@@ -110,50 +103,52 @@ def restored_names(model, train_config, path):
             fine_tune_checkpoint_type or _version that TFOD 2 refuses for this one.
     """
     prefix, kind = train_config.fine_tune_checkpoint, _kind(train_config)
-    if train_config.fine_tune_checkpoint_version != tfod.CHECKPOINT_V2:
+    if train_config.fine_tune_checkpoint_version != CHECKPOINT_V2:
         raise DataError(f"{path}: fine_tune_checkpoint_version isn't V2.\n  Set it to V2.")
     try:
-        parts = model.restore_from_objects(fine_tune_checkpoint_type=kind)
+        root = tf.train.Checkpoint(**model.restore_from_objects(fine_tune_checkpoint_type=kind))
     except ValueError as error:
         raise DataError(
             f'{path}: fine_tune_checkpoint_type: "{kind}" ({error}).\n  Set it to "detection".'
         ) from error
-    variables = named_variables(tf.train.Checkpoint(**parts))
-    wanted = {name: list(variable.shape) for name, variable in variables.items()}
+    wanted = {name: list(variable.shape) for name, variable in named_variables(root).items()}
     found = read_shapes(prefix, path)
-    differing = [name for name in wanted if name in found and found[name] != wanted[name]]
-    missing = [name for name in wanted if name not in found]
-    if (differing or missing) and not _restores(parts, prefix):
-        examples = [f"{_short(n)} {found[n]}, not {wanted[n]}" for n in differing]
-        examples += [f"{_short(name)} isn't in it" for name in missing]
-        raise DataError(
-            f"{path}: {prefix} is a checkpoint of another architecture: of the {len(wanted)} "
-            f"variables that it should restore ({kind}) {len(missing)} are missing and "
-            f"{len(differing)} have another shape.\n  {name_some(examples, 3)}.\n"
-            f"  {_remedy(kind, found, len(missing) == len(wanted))}, or remove "
-            "fine_tune_checkpoint to start from random weights."
-        )
+    differs = any(found.get(name) != shape for name, shape in wanted.items())
+    if differs and not _restores(root, prefix):
+        raise _of_another(prefix, path, kind, wanted, found)
     return [name for name in wanted if name in found]
 
 
-def _restores(parts, prefix):
+def _restores(root, prefix):
     """Returns whether TensorFlow finds all in a checkpoint, whatever names it was saved under."""
     try:
-        status = tf.train.Checkpoint(**parts).restore(str(prefix)).expect_partial()
-        status.assert_existing_objects_matched()
+        root.restore(str(prefix)).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError):
         return False
     return True
 
 
-def _remedy(kind, found, lacks_all):
-    """Returns what to do about a checkpoint, by the names found in one that lacks all."""
-    other, start = ("detection", "model/_feature_extractor")
+def _of_another(prefix, path, kind, wanted, found):
+    """Returns the DataError for a checkpoint whose names or shapes aren't those that are wanted."""
+    missing = [name for name in wanted if name not in found]
+    differing = [name for name in wanted if name in found and found[name] != wanted[name]]
+    examples = [f"{name} {found[name]}, not {wanted[name]}" for name in differing]
+    examples = [
+        text.replace(_VALUE, "") for text in examples + [f"{n} isn't in it" for n in missing]
+    ]
+    remedy = "Name a checkpoint of this config's architecture"
+    # How the names begin in a checkpoint of the other type.
+    other, start = "detection", "model/_feature_extractor"
     if kind == "detection":
         other, start = "classification", "feature_extractor/"
-    if lacks_all and any(name.startswith(start) for name in found):
-        return f'Set fine_tune_checkpoint_type: "{other}", which its names are of'
-    return "Name a checkpoint of this config's architecture"
+    if len(missing) == len(wanted) and any(name.startswith(start) for name in found):
+        remedy = f'Set fine_tune_checkpoint_type: "{other}", which its names are of'
+    return DataError(
+        f"{path}: {prefix} is a checkpoint of another architecture: of the {len(wanted)} "
+        f"variables that it should restore ({kind}) {len(missing)} are missing and "
+        f"{len(differing)} have another shape.\n  {name_some(examples, 3)}.\n"
+        f"  {remedy}, or remove fine_tune_checkpoint to start from random weights."
+    )
 
 
 def _kind(train_config):
@@ -162,11 +157,11 @@ def _kind(train_config):
     return train_config.fine_tune_checkpoint_type or old
 
 
-def read_shapes(prefix, path=None):
+def read_shapes(prefix: Path | str, path: Path | str | None = None) -> dict[str, list[int]]:
     """Returns {name: shape} of what a checkpoint's index names.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: there is none, or it is damaged; the message names the config by its path.
     """
     if Path(f"{prefix}.meta").is_file() or not Path(f"{prefix}.index").is_file():
         raise DataError(
@@ -198,10 +193,6 @@ def _damaged(prefix, path, error):
         f"{path}: the checkpoint {prefix} is damaged ({plain_message(error)}).\n"
         f"  Remove it. {zoo.how_to_get_checkpoint(prefix)}"
     )
-
-
-def _short(name):
-    return name.removesuffix(_VALUE)
 
 
 def _read_all(prefix, names, path):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 from google.protobuf import text_format
+from object_detection.core.model import DetectionModel
 
 from lowlight.core.checkpoint_files import latest_checkpoint
 from lowlight.core.errors import DataError, name_some
@@ -16,32 +17,74 @@ from lowlight.core.tensorflow import plain_message
 from lowlight.dataset.classes import format_label_map, read_label_map
 from lowlight.tfod import zoo
 from lowlight.tfod.architectures import check_model, model_of
-from lowlight.tfod.model import build_model, read_config
+from lowlight.tfod.model import PipelineConfig, build_model, read_config
 from lowlight.tfod.start import make_variables, named_variables
 
 _UNSET = "PATH_TO_BE_CONFIGURED"
 _BOX = 4  # numbers of a box
 
 
-class Adapted(NamedTuple):
-    """A detector for other classes."""
+def make_start(
+    base: Path,
+    names: dict[int, str],
+    folder: Path,
+    given: dict[str, str],
+    base_label_map: str | None = None,
+    allow_no_match: bool = False,
+) -> list[str]:
+    """Makes a run of a trained detector's weights.
 
-    config: object  # TrainEvalPipelineConfig
-    model: object  # TFOD's DetectionModel, with its weights
-    taken: int  # variables taken over as they were
-    heads: int  # variables of which some rows were taken over
+    Args:
+        base: an archive of the zoo, packed or unpacked, or a run.
+        names: {id: name} of the classes to be.
+        folder: the run to write, which appears when it is whole.
+        given: as `match_classes` takes it.
+        base_label_map: the detector's; None for COCO's, or the one that its config names.
+        allow_no_match: go ahead where no class has a source.
+
+    Returns:
+        Lines that say what each class came from.
+
+    Raises:
+        DataError: no such detector, or a checkpoint that isn't its config's; as `zoo.unpack`,
+            `match_classes` and `check_model`; no class that has a source; a folder that isn't
+            empty.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DataError(f"{folder}: isn't empty.\n  Choose another --output_dir.")
+    base = zoo.unpack(base) if base.is_file() else existing_dir(base, "base")
+    config, checkpoint = read_config(base / "pipeline.config"), _checkpoint_in(base)
+    base_names = _names_of(config, base, base_label_map)
+    sources = match_classes(names, base_names, given)
+    if not any(sources.values()) and not allow_no_match:
+        raise DataError(
+            f"{base}: none of {name_some(names.values(), 20)} is a class of this detector.\n"
+            "  Say which are by --classes=NAME=BASE, or begin them untrained by --allow_no_match."
+        )
+    adapted = _adapt(config, checkpoint, sources, base / "pipeline.config")
+    came = {name: base_names.get(sources[number]) for number, name in names.items()}
+    counts = {"taken": adapted.taken, "heads": adapted.heads}
+    about = {"base": str(checkpoint), "classes": came, "variables": counts}
+    _write(adapted, names, about, folder)
+    return [
+        f"{folder}: {adapted.taken} variables of {checkpoint} whole, {adapted.heads} by class",
+        *(f"  {name:<20} <- {source or 'begins untrained'}" for name, source in came.items()),
+    ]
 
 
-def match_classes(names: dict, base_names: dict, given: dict | None = None) -> dict:
+def match_classes(
+    names: dict[int, str], base_names: dict[int, str], given: dict[str, str] | None = None
+) -> dict[int, int | None]:
     """Finds for each class the one of a trained detector that it begins as.
 
     Args:
-        names: {id: name} of the classes to be; base_names: {id: name} of the detector's.
-        given: {name: base name, "" to begin anew} of what the user says; the others meet by name,
-            without regard to case, or by `zoo.COCO_ALIASES`.
+        names: {id: name} of the classes to be.
+        base_names: {id: name} of the detector's.
+        given: {name: base name, "" to begin untrained} of what the user says; the others meet by
+            name, without regard to case, or by `zoo.COCO_ALIASES`.
 
     Returns:
-        {id: base id, None to begin anew}.
+        {id: base id, None to begin untrained}.
 
     Raises:
         DataError: a name in `given` that is none of the classes.
@@ -56,7 +99,6 @@ def match_classes(names: dict, base_names: dict, given: dict | None = None) -> d
             f"  Yours: {name_some(names.values(), 20)}. The detector's: "
             f"{name_some(base_names.values(), 90)}."
         )
-
     sources = {}
     for number, name in names.items():
         own = name.lower()
@@ -65,49 +107,45 @@ def match_classes(names: dict, base_names: dict, given: dict | None = None) -> d
     return sources
 
 
-def adapt(config, checkpoint, sources: dict, path) -> Adapted:
+class _Adapted(NamedTuple):
+    """A detector for other classes."""
+
+    config: PipelineConfig
+    model: DetectionModel  # with its weights
+    taken: int  # variables taken over as they were
+    heads: int  # variables that got some of their rows
+
+
+def _adapt(config, checkpoint, sources, path):
     """Makes a detector for other classes, with a trained one's weights.
 
     All that doesn't depend on the number of classes is taken over; of the heads' last layers the
     rows of each class that has a source. The other rows keep what TFOD begins them with.
-
-    Args:
-        config: the trained detector's TrainEvalPipelineConfig.
-        checkpoint: its prefix.
-        sources: as `match_classes` returns them; its ids are 1 to their number.
-        path: the config's, for messages.
-
-    Raises:
-        DataError: as `check_model`; a checkpoint that isn't the config's, or is damaged.
     """
     check_model(config, path)
-    base, own_config = build_model(config), type(config)()
+    own_config = type(config)()
     own_config.CopyFrom(config)
     model_of(own_config, path).num_classes = max(sources)
-    own = build_model(own_config)
+    base, own = build_model(config), build_model(own_config)
     for model in (base, own):
         make_variables(model)
     _restore(base, checkpoint)
-    before = named_variables(tf.train.Checkpoint(model=base))
-    after = named_variables(tf.train.Checkpoint(model=own))
-    classes = model_of(config, path).num_classes, max(sources)
-    background, heads = _background_slots(config), 0
+    before, after = (named_variables(tf.train.Checkpoint(model=model)) for model in (base, own))
+    heads = _Heads(model_of(config, path).num_classes, max(sources), _background_slots(config))
+    number = 0
     for name, variable in after.items():
-        value, own_value = before[name].numpy(), variable.numpy()
-        if value.shape != own_value.shape:
-            sizes = value.shape[-1], own_value.shape[-1]
-            columns = _columns(sizes, classes, background, sources)
-            if columns is None or value.shape[:-1] != own_value.shape[:-1]:
+        value = before[name].numpy()
+        if value.shape != variable.shape:
+            own_value = variable.numpy()
+            if not heads.take(value, own_value, sources):
                 raise DataError(
                     f"{path}: this architecture's heads aren't known here ({name} has "
                     f"{list(value.shape)}).\n  Train it from the checkpoint: "
                     'fine_tune_checkpoint_type: "detection".'
                 )
-            for to, of in columns:
-                own_value[..., to] = value[..., of]
-            value, heads = own_value, heads + 1
+            value, number = own_value, number + 1
         variable.assign(value)
-    return Adapted(own_config, own, len(after) - heads, heads)
+    return _Adapted(own_config, own, len(after) - number, number)
 
 
 def _restore(model, checkpoint):
@@ -128,77 +166,41 @@ def _background_slots(config):
     return int(kind == "faster_rcnn" or kind == "ssd" and config.model.ssd.add_background_class)
 
 
-def _columns(sizes, classes, background, sources):
-    """Returns [(output of a new head, output of the trained one that it begins as)].
+class _Heads(NamedTuple):
+    """How the last layers of a trained detector and of its new one give their outputs."""
 
-    A class head gives its outputs anchor by anchor, and of each anchor one a slot: the background
-    where there is one, then the classes. Faster R-CNN gives four numbers of a box for each class.
+    base_classes: int
+    classes: int
+    background: int  # slots of it
 
-    Args:
-        sizes: outputs of the trained head and of the new one; classes: of both.
-        background: slots of it.
-        sources: {id: base id or None}.
+    def take(self, base, own, sources):
+        """Writes the rows of a trained head into those of a new one, for classes with a source.
 
-    Returns:
-        None for a head of another form.
-    """
-    pairs = [(number - 1, source - 1) for number, source in sources.items() if source]
-    if background and sizes == tuple(_BOX * number for number in classes):
-        return [(_BOX * to + edge, _BOX * of + edge) for to, of in pairs for edge in range(_BOX)]
-    of_slots, to_slots = (number + background for number in classes)
-    anchors = sizes[0] // of_slots
-    if sizes != (anchors * of_slots, anchors * to_slots):
-        return None
-    pairs = [(to + background, of + background) for to, of in pairs]
-    pairs += [(slot, slot) for slot in range(background)]
-    return [(a * to_slots + to, a * of_slots + of) for a in range(anchors) for to, of in pairs]
+        A class head gives its outputs, the last axis, anchor by anchor, and of each anchor one a
+        slot: the background where there is one, then the classes. Faster R-CNN gives four numbers
+        of a box for each class.
 
-
-def make_start(
-    base: Path,
-    names: dict,
-    folder: Path,
-    given: dict,
-    base_label_map: str | None = None,
-    allow_no_match: bool = False,
-) -> list[str]:
-    """Makes a run of a trained detector's weights.
-
-    Args:
-        base: an archive of the zoo, packed or unpacked, or a run.
-        names: {id: name} of the classes to be.
-        folder: the run to write, which appears when it is whole.
-        given: as `match_classes` takes it.
-        base_label_map: the detector's; None for COCO's, or the one that its config names.
-        allow_no_match: go ahead where no class has a source.
-
-    Returns:
-        Lines that say what each class came from.
-
-    Raises:
-        DataError: no such detector, as `zoo.unpack`, `match_classes` and `adapt`; classes of which
-            none has a source; a folder that isn't empty.
-    """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise DataError(f"{folder}: isn't empty.\n  Choose another --output_dir.")
-    base = zoo.unpack(base) if base.is_file() else existing_dir(base, "base")
-    config, checkpoint = read_config(base / "pipeline.config"), _checkpoint_in(base)
-    base_names = _names_of(config, base, base_label_map)
-    sources = match_classes(names, base_names, given)
-    if not any(sources.values()) and not allow_no_match:
-        raise DataError(
-            f"{base}: none of {name_some(names.values(), 20)} is a class of this detector.\n"
-            "  Say which are by --classes=NAME=BASE, or begin them anew by --allow_no_match."
-        )
-    adapted = adapt(config, checkpoint, sources, base / "pipeline.config")
-    came = {name: base_names.get(sources[number]) for number, name in names.items()}
-    counts = {"taken": adapted.taken, "heads": adapted.heads}
-    about = {"base": str(checkpoint), "classes": came, "variables": counts}
-    _write(adapted, names, about, folder)
-    return [
-        f"{folder}: {adapted.taken} variables of {checkpoint} whole, {adapted.heads} by class",
-        *(f"  {name:<20} <- {source or 'begins anew'}" for name, source in came.items()),
-    ]
+        Returns:
+            Whether the head is of this form.
+        """
+        pairs = [(number - 1, source - 1) for number, source in sources.items() if source]
+        sizes, lead = (base.shape[-1], own.shape[-1]), base.shape[:-1]
+        if own.shape[:-1] != lead:
+            return False
+        if self.background and sizes == (_BOX * self.base_classes, _BOX * self.classes):
+            shape = *lead, -1, _BOX
+            for to, of in pairs:
+                own.reshape(shape)[..., to, :] = base.reshape(shape)[..., of, :]
+            return True
+        slots, own_slots = (n + self.background for n in (self.base_classes, self.classes))
+        anchors = sizes[0] // slots
+        if sizes != (anchors * slots, anchors * own_slots):
+            return False
+        base, own = base.reshape(*lead, anchors, slots), own.reshape(*lead, anchors, own_slots)
+        own[..., : self.background] = base[..., : self.background]
+        for to, of in pairs:
+            own[..., to + self.background] = base[..., of + self.background]
+        return True
 
 
 def _checkpoint_in(base):

@@ -1,6 +1,7 @@
 """What training needs of TFOD: examples, losses, optimizer, and the model that a run trains."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,12 +15,13 @@ from object_detection.builders import (
     preprocessor_builder,
 )
 from object_detection.core import standard_fields
+from object_detection.core.model import DetectionModel
 from object_detection.protos import string_int_label_map_pb2
 from object_detection.utils import config_util, label_map_util, variables_helper
 
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow import plain_message
-from lowlight.tfod.model import build_model
+from lowlight.tfod.model import PipelineConfig, build_model
 from lowlight.tfod.randomness import seeded_augmentation
 
 FIELDS = standard_fields.InputDataFields  # the names of a batch's tensors
@@ -34,17 +36,15 @@ def _load_label_map(path):
 label_map_util.load_labelmap = _load_label_map
 
 
-def build_optimizer(config, step, mixed_precision=None):
-    """Returns TFOD's optimizer of a config.
+def build_optimizer(
+    config: PipelineConfig, step: tf.Variable, mixed_precision: str | None = None
+) -> tuple[tf.keras.optimizers.Optimizer, Callable]:
+    """Returns TFOD's optimizer of a config, and a function that returns the learning rate.
 
     Args:
-        config: TrainEvalPipelineConfig.
-        step: int64 tf.Variable, the steps made, which the learning-rate schedule reads.
+        step: int64, the steps made, which the learning-rate schedule reads.
         mixed_precision: with "float16" the optimizer scales losses and leaves out steps whose
             gradients overflow.
-
-    Returns:
-        (the optimizer, a function that returns the learning rate at `step`).
 
     Raises:
         DataError: float16 together with use_moving_average.
@@ -61,11 +61,11 @@ def build_optimizer(config, step, mixed_precision=None):
     return optimizer, rate if callable(rate) else lambda: rate
 
 
-def example_reader(config, preprocess):
+def example_reader(config: PipelineConfig, preprocess: Callable) -> Callable:
     """Returns a function that reads a serialized tf.train.Example as TFOD's `inputs` do.
 
     Args:
-        config: TrainEvalPipelineConfig; its train_config's augmentations are applied.
+        config: its train_config's augmentations are applied.
         preprocess: the detection model's `preprocess`, or what does the same.
 
     Returns:
@@ -73,34 +73,9 @@ def example_reader(config, preprocess):
         labels) of one image in the form of TFOD's `inputs.train_input`. Every random number of an
         augmentation follows from the seed.
     """
-    train, reader, model = config.train_config, config.train_input_reader, config.model
-    classes = config_util.get_number_of_classes(model)
-    resizer = config_util.get_image_resizer_config(model)
+    reader = config.train_input_reader
     decode = decoder_builder.build(reader).decode
-    transform = functools.partial(
-        inputs.transform_input_data,
-        model_preprocess_fn=preprocess,
-        image_resizer_fn=image_resizer_builder.build(resizer),
-        num_classes=classes,
-        data_augmentation_fn=functools.partial(
-            inputs.augment_input_data,
-            data_augmentation_options=[
-                preprocessor_builder.build(step) for step in train.data_augmentation_options
-            ],
-        ),
-        merge_multiple_boxes=train.merge_multiple_label_boxes,
-        retain_original_image=train.retain_original_images,
-        use_multiclass_scores=train.use_multiclass_scores,
-        keypoint_type_weight=reader.keypoint_type_weight or None,
-    )
-    pad = functools.partial(
-        inputs.pad_input_data_to_static_shapes,
-        max_num_boxes=reader.max_number_of_boxes,
-        num_classes=classes,
-        spatial_image_shape=config_util.get_spatial_image_size(resizer),
-        max_num_context_features=config_util.get_max_num_context_features(model),
-        context_feature_length=config_util.get_context_feature_length(model),
-    )
+    transform, pad = _make_transform(config, preprocess), _make_padding(config)
 
     def read(serialized, seed):
         with seeded_augmentation(seed):
@@ -109,6 +84,38 @@ def example_reader(config, preprocess):
         return features, inputs._get_labels_dict(tensors)
 
     return read
+
+
+def _make_transform(config, preprocess):
+    """Returns TFOD's augmentation and preprocessing of one decoded image, as `inputs` makes it."""
+    train, model = config.train_config, config.model
+    steps = [preprocessor_builder.build(step) for step in train.data_augmentation_options]
+    return functools.partial(
+        inputs.transform_input_data,
+        model_preprocess_fn=preprocess,
+        image_resizer_fn=image_resizer_builder.build(config_util.get_image_resizer_config(model)),
+        num_classes=config_util.get_number_of_classes(model),
+        data_augmentation_fn=functools.partial(
+            inputs.augment_input_data, data_augmentation_options=steps
+        ),
+        merge_multiple_boxes=train.merge_multiple_label_boxes,
+        retain_original_image=train.retain_original_images,
+        use_multiclass_scores=train.use_multiclass_scores,
+        keypoint_type_weight=config.train_input_reader.keypoint_type_weight or None,
+    )
+
+
+def _make_padding(config):
+    """Returns TFOD's padding of one image's tensors to shapes that a batch can have."""
+    model, resizer = config.model, config_util.get_image_resizer_config(config.model)
+    return functools.partial(
+        inputs.pad_input_data_to_static_shapes,
+        max_num_boxes=config.train_input_reader.max_number_of_boxes,
+        num_classes=config_util.get_number_of_classes(model),
+        spatial_image_shape=config_util.get_spatial_image_size(resizer),
+        max_num_context_features=config_util.get_max_num_context_features(model),
+        context_feature_length=config_util.get_context_feature_length(model),
+    )
 
 
 # The labels that are of an image, and so have no row for each box.
@@ -121,7 +128,7 @@ _OF_IMAGE = {
 }
 
 
-def without_common_padding(labels):
+def without_common_padding(labels: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Returns a batch's labels cut to as many rows as its image with the most boxes has, 1 or more.
 
     TFOD pads each image to max_number_of_boxes, 100 by default, and an SSD then compares every
@@ -131,14 +138,19 @@ def without_common_padding(labels):
     return {k: label if k in _OF_IMAGE else label[:, :most] for k, label in labels.items()}
 
 
-def losses(model, config, features, labels, training_step):
+def losses(
+    model: DetectionModel,
+    config: PipelineConfig,
+    features: dict[str, tf.Tensor],
+    labels: dict[str, tf.Tensor],
+    training_step: tf.Tensor | tf.Variable,
+) -> dict[str, tf.Tensor]:
     """Returns TFOD's losses of a batch, {"Loss/total_loss": float32 scalar, ...}.
 
     Predictions in half precision become float32 before the losses.
 
     Args:
-        model: the detection model, built for training.
-        config: TrainEvalPipelineConfig.
+        model: built for training.
         features, labels: a batch of `example_reader`'s.
         training_step: the steps made, for models whose losses are annealed.
     """
@@ -169,17 +181,17 @@ def _as_float32(value):
 class Trainee(NamedTuple):
     """What a run trains."""
 
-    model: object  # TFOD's detection model
-    optimizer: object
+    model: DetectionModel
+    optimizer: tf.keras.optimizers.Optimizer
     step: tf.Variable  # int64, the steps made since the run began
     schedule_step: tf.Variable  # int64, the steps made since the learning rate's schedule began
 
-    def checkpoint(self):
+    def checkpoint(self) -> tf.train.Checkpoint:
         """Returns a tf.train.Checkpoint of it, with the names that TFOD's own loop gives."""
         return tf.train.Checkpoint(step=self.step, model=self.model, optimizer=self.optimizer)
 
 
-def final_config(config, num_steps):
+def final_config(config: PipelineConfig, num_steps: int) -> PipelineConfig:
     """Returns the config as TFOD's loop trains it: with these steps, and bfloat16 on TPUs alone."""
     final = type(config)()
     final.CopyFrom(config)
@@ -189,11 +201,16 @@ def final_config(config, num_steps):
     return final
 
 
-def make_trainee(config, make_batches, step=0, schedule_start=0, mixed_precision=None):
+def make_trainee(
+    config: PipelineConfig,
+    make_batches: Callable,
+    step: int = 0,
+    schedule_start: int = 0,
+    mixed_precision: str | None = None,
+) -> tuple[Trainee, tf.distribute.DistributedDataset]:
     """Builds a config's model and optimizer, in the scope of the current strategy.
 
     Args:
-        config: TrainEvalPipelineConfig.
         make_batches: takes the model and returns its dataset of training batches.
         step: the step that training continues from; 0 takes the config's fine_tune_checkpoint.
         schedule_start: the step at which the learning rate's schedule begins.
@@ -207,16 +224,8 @@ def make_trainee(config, make_batches, step=0, schedule_start=0, mixed_precision
     """
     train_config = config.train_config
     model = build_model(config, is_training=True)
-    counters = [
-        tf.Variable(
-            value,
-            trainable=False,
-            dtype=tf.int64,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
-        for value in (step, step - schedule_start)
-    ]
-    optimizer, _ = build_optimizer(config, counters[1], mixed_precision)
+    steps, schedule_steps = _make_counter(step), _make_counter(step - schedule_start)
+    optimizer, _ = build_optimizer(config, schedule_steps, mixed_precision)
     batches = make_batches(model)
     # A tf.function that makes its variables is traced twice, and can't on several devices.
     model_lib_v2._ensure_model_is_built(model, batches, train_config.unpad_groundtruth_tensors)
@@ -226,7 +235,12 @@ def make_trainee(config, make_batches, step=0, schedule_start=0, mixed_precision
     inner._create_all_weights(model.trainable_variables)
     if train_config.fine_tune_checkpoint and not step:
         _restore_fine_tune_checkpoint(model, train_config, batches)
-    return Trainee(model, optimizer, *counters), batches
+    return Trainee(model, optimizer, steps, schedule_steps), batches
+
+
+def _make_counter(value):
+    first_alone = tf.VariableAggregation.ONLY_FIRST_REPLICA
+    return tf.Variable(value, trainable=False, dtype=tf.int64, aggregation=first_alone)
 
 
 def _restore_fine_tune_checkpoint(model, train_config, batches):
@@ -236,12 +250,12 @@ def _restore_fine_tune_checkpoint(model, train_config, batches):
         variables_helper.ensure_checkpoint_supported(start, kind, "")
         model_lib_v2.load_fine_tune_checkpoint(
             model,
-            start,
-            kind,
-            train_config.fine_tune_checkpoint_version,
-            False,  # The model is built already.
-            batches,
-            train_config.unpad_groundtruth_tensors,
+            checkpoint_path=start,
+            checkpoint_type=kind,
+            checkpoint_version=train_config.fine_tune_checkpoint_version,
+            run_model_on_dummy_input=False,  # The model is built already.
+            input_dataset=batches,
+            unpad_groundtruth_tensors=train_config.unpad_groundtruth_tensors,
         )
     except (AssertionError, ValueError, OSError, tf.errors.OpError) as error:
         raise DataError(

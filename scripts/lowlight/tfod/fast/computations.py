@@ -1,12 +1,14 @@
 """What a TFOD model is made of, computed the same in less time on a CPU."""
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
 # oneDNN's filter gradient of a depthwise convolution takes several times as long with more columns.
 _FAST_COLUMNS = 3
 
 
-def pointwise(x, kernel):
+def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Returns the convolution of [N, H, W, C] with a [1, 1, C, C'] filter, as a matrix product.
 
     oneDNN's product takes some tenths less time than its convolution, the gradients' too.
@@ -17,7 +19,7 @@ def pointwise(x, kernel):
     return tf.reshape(product, [-1, height, width, kernel.shape[-1]])
 
 
-def with_fast_gradient(convolve):
+def with_fast_gradient(convolve: Callable) -> Callable:
     """Returns a tf.nn.depthwise_conv2d whose filter's gradient is made of narrow filters'."""
 
     def depthwise_conv2d(x, kernel, strides, padding, data_format=None, dilations=None, name=None):
@@ -50,7 +52,9 @@ def with_fast_gradient(convolve):
     return depthwise_conv2d
 
 
-def filter_gradient(x, shape, dy, strides):
+def filter_gradient(
+    x: tf.Tensor, shape: Sequence[int], dy: tf.Tensor, strides: Sequence[int]
+) -> tf.Tensor:
     """Returns the gradient of a depthwise convolution with padding SAME by its filter.
 
     Args:
@@ -77,7 +81,7 @@ def _same_padding(size, taps, stride):
     return total // 2, total - total // 2
 
 
-def fast_attention(inputs, weights):
+def fast_attention(inputs: Sequence[tf.Tensor], weights: tf.Tensor) -> tf.Tensor:
     """Adds up feature maps by normalized weights, as EfficientDet's fast attention does.
 
     Source: EfficientDet (arxiv.org/abs/1911.09070), section 3.3. TFOD stacks the maps and
@@ -92,7 +96,13 @@ def fast_attention(inputs, weights):
     return tf.add_n([x * weight for x, weight in zip(inputs, weights, strict=True)])
 
 
-def nearest_neighbor_upsampling(x, scale=None, height_scale=None, width_scale=None, name=None):
+def nearest_neighbor_upsampling(
+    x: tf.Tensor,
+    scale: int | None = None,
+    height_scale: int | None = None,
+    width_scale: int | None = None,
+    name: str | None = None,
+) -> tf.Tensor:
     """Returns [B, H, W, C] feature maps with each pixel repeated; the arguments are TFOD's.
 
     TFOD stacks and reshapes, for TPUs; the gradient of that copies several times.
@@ -104,7 +114,7 @@ def nearest_neighbor_upsampling(x, scale=None, height_scale=None, width_scale=No
 
 
 @tf.custom_gradient
-def swish(x):
+def swish(x: tf.Tensor) -> tf.Tensor:
     """Returns x * sigmoid(x); its gradient is one pass over memory, compiled by XLA."""
 
     def gradient(dy):
@@ -114,7 +124,7 @@ def swish(x):
 
 
 @tf.custom_gradient
-def swish_and_mean(x):
+def swish_and_mean(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns swish of [N, H, W, C] and its mean over H and W, [N, C].
 
     Both gradients are one pass over memory, compiled by XLA. All of the shape is static.
@@ -129,7 +139,7 @@ def swish_and_mean(x):
 
 
 @tf.custom_gradient
-def gated(x, gate):
+def gated(x: tf.Tensor, gate: tf.Tensor) -> tf.Tensor:
     """Returns [N, H, W, C] times [N, 1, 1, C], as in squeeze and excitation; shapes are static."""
 
     def gradient(dy):
@@ -157,11 +167,13 @@ def _spatial_mean(x):
     return tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID")
 
 
-def focal_loss(logits, targets, weights, gamma, alpha):
+def focal_loss(
+    logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, gamma: float, alpha: float | None
+) -> tf.Tensor:
     """Returns the sigmoid focal loss of each logit, of the logits' shape.
 
     Source: RetinaNet (arxiv.org/abs/1708.02002), equation 5. TFOD takes general powers, and their
-    gradient anew: with m for 1 - p_t, this shares m ** (gamma - 1) between loss and gradient.
+    gradient again: with m for 1 - p_t, this shares m ** (gamma - 1) between loss and gradient.
 
     Args:
         logits, targets: [B, N, C]; targets from 0 to 1.
