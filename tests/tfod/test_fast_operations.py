@@ -17,17 +17,19 @@ def value_and_gradients(function, *inputs):
     return [*tf.nest.flatten(value), *tape.gradient(value, inputs, upstream)]
 
 
-def assert_same(function, stock, *shapes):
-    """Asserts that two functions of random tensors give the same values and gradients."""
+def random_tensor(*shape, seed=0):
     import tensorflow as tf
 
-    rng = np.random.default_rng(0)
-    inputs = [tf.constant(rng.normal(size=shape), tf.float32) for shape in shapes]
+    return tf.constant(np.random.default_rng(seed).normal(size=shape), tf.float32)
+
+
+def assert_same(function, stock, *inputs, rtol=1e-4, atol=1e-5):
+    """Asserts that two functions give the same values and gradients."""
     found, expected = (value_and_gradients(f, *inputs) for f in (function, stock))
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
 
 
 def test_swish_with_its_mean():
@@ -39,14 +41,15 @@ def test_swish_with_its_mean():
         y = tf.nn.silu(x)
         return y, tf.reduce_mean(y, [1, 2])
 
-    assert_same(swish_and_mean, stock, [2, 5, 7, 3])
-    assert_same(swish, tf.nn.silu, [2, 5, 7, 3])
+    assert_same(swish_and_mean, stock, random_tensor(2, 5, 7, 3))
+    assert_same(swish, tf.nn.silu, random_tensor(2, 5, 7, 3))
 
 
 def test_a_gated_feature_map():
     from lowlight.tfod.fast.computations import gated
 
-    assert_same(gated, lambda x, gate: x * gate, [2, 5, 7, 3], [2, 1, 1, 3])
+    inputs = random_tensor(2, 5, 7, 3), random_tensor(2, 1, 1, 3, seed=1)
+    assert_same(gated, lambda x, gate: x * gate, *inputs)
 
 
 def test_a_convolution_with_a_single_tap():
@@ -54,7 +57,8 @@ def test_a_convolution_with_a_single_tap():
 
     from lowlight.tfod.fast.computations import pointwise
 
-    assert_same(pointwise, lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"), [2, 5, 7, 3], [1, 1, 3, 4])
+    inputs = random_tensor(2, 5, 7, 3), random_tensor(1, 1, 3, 4, seed=1)
+    assert_same(pointwise, lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"), *inputs)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +77,8 @@ def test_a_wide_depthwise_filter_has_the_gradient_it_had(height, width, taps, st
 
     from lowlight.tfod.fast.computations import filter_gradient
 
-    rng = np.random.default_rng(0)
-    x = tf.constant(rng.normal(size=(2, height, width, 3)), tf.float32)
-    kernel = tf.constant(rng.normal(size=(taps, taps, 3, multiplier)), tf.float32)
+    x = random_tensor(2, height, width, 3)
+    kernel = random_tensor(taps, taps, 3, multiplier, seed=1)
     strides = [1, stride, stride, 1]
     with tf.GradientTape() as tape:
         tape.watch(kernel)
@@ -97,19 +100,36 @@ def test_fast_attention_is_the_matrix_product_it_was():
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_fast_upsampling_is_tfods_and_so_is_its_gradient(scale):
-    import tensorflow as tf
     from object_detection.utils import ops
 
     from lowlight.tfod.fast.computations import nearest_neighbor_upsampling
 
+    x = random_tensor(2, 3, 5, 4)
+    theirs = ops.nearest_neighbor_upsampling(x, scale=scale)
+    np.testing.assert_array_equal(nearest_neighbor_upsampling(x, scale=scale), theirs)
+    assert_same(
+        lambda x: nearest_neighbor_upsampling(x, scale=scale),
+        lambda x: ops.nearest_neighbor_upsampling(x, scale=scale),
+        x,
+    )
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1.5, 2.0, 2.3])
+@pytest.mark.parametrize("alpha", [None, 0.25])
+def test_the_focal_loss_and_its_gradient_are_tfods(gamma, alpha):
+    import tensorflow as tf
+    from object_detection.core.losses import SigmoidFocalClassificationLoss
+
+    from lowlight.tfod.fast.computations import focal_loss
+
     rng = np.random.default_rng(0)
-    x = tf.constant(rng.normal(size=(2, 3, 5, 4)), tf.float32)
-    upstream = tf.constant(rng.normal(size=(2, 3 * scale, 5 * scale, 4)), tf.float32)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(x)
-        theirs = ops.nearest_neighbor_upsampling(x, scale=scale)
-        ours = nearest_neighbor_upsampling(x, scale=scale)
-    np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_allclose(
-        tape.gradient(ours, x, upstream), tape.gradient(theirs, x, upstream), rtol=1e-4, atol=1e-5
+    logits = tf.constant([-60.0, -20.0, *rng.normal(0, 4, 25), 0.0, 20.0, 60.0], tf.float32)
+    targets = tf.constant(rng.choice([0.0, 1.0, 0.3], [2, 5, 3]), tf.float32)
+    weights = tf.constant(rng.choice([0.0, 1.0, 2.0], [2, 5, 1]), tf.float32)
+    stock = SigmoidFocalClassificationLoss(gamma, alpha)
+    assert_same(
+        lambda x: focal_loss(x, targets, weights, gamma, alpha),
+        lambda x: stock._compute_loss(x, targets, weights),
+        tf.reshape(logits, [2, 5, 3]),
+        atol=1e-6,
     )
