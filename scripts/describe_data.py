@@ -14,8 +14,7 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.files import CONFIGS, locked, output_dir, write_text
-from lowlight.dataset.anchors import read_anchors
-from lowlight.dataset.overview import read_data_set
+from lowlight.dataset.overview import read_anchors, read_data_set
 from lowlight.dataset.overview_page import format_page
 
 CONFIG = "ssd_efficientdet_d1_640x640_coco17_tpu-8.config"

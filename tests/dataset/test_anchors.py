@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.dataset.anchors import read_anchors
+from lowlight.dataset.overview import read_anchors
 
 D1 = Path(__file__).parents[2] / "configs" / "ssd_efficientdet_d1_640x640_coco17_tpu-8.config"
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from lowlight.core.sources import list_files
 from lowlight.dataset import overview_page
-from lowlight.dataset.anchors import read_anchors
 from lowlight.dataset.annotations import parse_bbgt, parse_image_list
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.overview import (
@@ -22,6 +21,7 @@ from lowlight.dataset.overview import (
     count_classes,
     count_lightings,
     measure_boxes,
+    read_anchors,
     read_data_set,
 )
 from lowlight.dataset.overview_page import choose_pictures, format_page, make_thumbnails
@@ -412,12 +412,12 @@ def test_boxes_are_counted_by_class_and_split():
 def test_a_box_is_measured_in_pixels_of_the_resized_image():
     image = entry("a.jpg", ["Cat"], size=(320, 200))
     image.boxes[0] = image.boxes[0]._replace(xmin=0, ymin=0, xmax=64, ymax=16)
-    classes, sizes, ratios = measure_boxes([image], read_anchors(D1))
-    assert (classes.tolist(), sizes.tolist(), ratios.tolist()) == (["Cat"], [64.0], [4.0])
+    boxes = measure_boxes([image], read_anchors(D1))
+    assert boxes.to_dict("records") == [{"class_name": "Cat", "size": 64.0, "ratio": 4.0}]
 
 
 def test_the_ends_of_a_range_are_in_it():
-    assert count_against(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), 2.0, 4.0) == (1, 3, 1)
+    assert count_against(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), (2.0, 4.0)) == (1, 3, 1)
 
 
 def test_brightness_is_the_mean_luma(data_dir):

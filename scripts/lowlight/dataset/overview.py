@@ -1,5 +1,6 @@
-"""Gathers the facts of a data set that its page shows."""
+"""Gathers the facts of a data set that its page shows, and the anchors that it is compared with."""
 
+import re
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -7,23 +8,25 @@ import numpy as np
 import pandas as pd
 
 from lowlight.core.errors import DataError, join_errors
-from lowlight.core.files import existing_dir
+from lowlight.core.files import existing_dir, existing_file
 from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.core.sources import name_key
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS, SPLITS, read_classes
 from lowlight.dataset.split import split_by_file
-from lowlight.dataset.tables import (
-    AnnotationRow,
-    ImageRow,
-    ProblemRow,
-    read_table,
-    read_tables,
-    rows_of,
-)
+from lowlight.dataset.tables import AnnotationRow, ImageRow, ProblemRow, read_rows, read_tables
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 from lowlight.images.reading import open_reduced, read_image
 
 _BRIGHTNESS_SIDE = 64  # pixels; the mean of an image needs no more of it
+_REMEDY = (
+    "--config is a pipeline config with a multiscale_anchor_generator and a "
+    "keep_aspect_ratio_resizer."
+)
+# What a config may leave out, as in TFOD's multiscale_anchor_generator.proto and
+# image_resizer.proto.
+_ANCHOR_DEFAULTS = {"min_level": 3, "max_level": 7, "anchor_scale": 4.0, "scales_per_octave": 2}
+_RESIZER_DEFAULTS = {"min_dimension": 600, "max_dimension": 1024}
+_MOST = {"min_level": 30, "max_level": 30, "scales_per_octave": 100}  # 100,000 of the others
 
 
 class Entry(NamedTuple):
@@ -45,7 +48,7 @@ class DataSet(NamedTuple):
     missing: list  # sentences on what couldn't be shown
 
     @property
-    def boxes(self):
+    def boxes(self) -> int:
         """How many boxes there are."""
         return sum(len(entry.boxes) for entry in self.entries)
 
@@ -59,16 +62,22 @@ class Count(NamedTuple):
     brightness: float  # median of the images', nan where there are none
 
 
-def read_data_set(data_dir, images_dir):
-    """Reads the tables and measures every image.
+class Anchors(NamedTuple):
+    """What a config's anchors are, and how large it makes an image before they are laid over it."""
 
-    Args:
-        data_dir: the folder with images.csv and annotations.csv, and maybe classes.txt, split.csv
-            and problems.csv (columns file,problem,detail).
-        images_dir: the folder with the images.
+    config: str  # the file's name
+    sizes: tuple  # square roots of their areas in pixels of the resized image, ascending
+    ratios: tuple  # of width to height, ascending
+    min_dimension: int  # pixels
+    max_dimension: int
 
-    Returns:
-        DataSet.
+    def resize_scale(self, width: int, height: int) -> float:
+        """Returns what TFOD's keep_aspect_ratio_resizer multiplies the sides of an image by."""
+        return min(self.min_dimension / min(width, height), self.max_dimension / max(width, height))
+
+
+def read_data_set(data_dir: str | Path, images_dir: str | Path) -> DataSet:
+    """Reads images.csv and annotations.csv, the optional tables beside them, and every image.
 
     Raises:
         DataError: a table or an image is missing or can't be used, or there are no images.
@@ -80,7 +89,8 @@ def read_data_set(data_dir, images_dir):
     if not rows:
         raise DataError(f"{data_dir / 'images.csv'}: holds no image.\n  Check --data_dir.")
     names = [image.filename for image, _ in rows]
-    splits = _read_splits(names, data_dir / "split.csv")
+    path = data_dir / "split.csv"
+    splits = dict(split_by_file(names, path)) if path.exists() else {}
     problems, others = _read_problems(names, data_dir / "problems.csv")
     brightness = _measure_brightness([image for image, _ in rows], images_dir)
     entries = [
@@ -88,10 +98,6 @@ def read_data_set(data_dir, images_dir):
         for (image, boxes), value in zip(rows, brightness, strict=True)
     ]
     return DataSet(classes, entries, problems, others, _list_missing(entries))
-
-
-def _read_splits(names, path):
-    return {row.filename: row.split for row in split_by_file(names, path)} if path.exists() else {}
 
 
 def _read_problems(names, path):
@@ -103,8 +109,7 @@ def _read_problems(names, path):
         return {}, 0
     by_stem = {name_key(PurePosixPath(name).stem): name for name in names}
     problems, others = {}, 0
-    table = read_table(path, ProblemRow, "Its columns are file,problem,detail.")
-    for row in rows_of(table, ProblemRow):
+    for row in read_rows(path, ProblemRow, "Its columns are file,problem,detail."):
         file = PurePosixPath(row.file.removesuffix(".txt"))
         name = by_stem.get(name_key(file.stem)) or by_stem.get(name_key(file.name))
         if name is None:
@@ -118,7 +123,7 @@ def _measure_brightness(images, images_dir):
     """Returns each image's mean luma, 0 to 255, rounded to tenths; raises DataError for all bad."""
 
     def measure(image):
-        path = Path(images_dir) / image.filename
+        path = images_dir / image.filename
         try:
             data = read_image(path, image.width, image.height)
             return round(float(np.mean(open_reduced(data, path, "L", _BRIGHTNESS_SIDE))), 1)
@@ -156,29 +161,25 @@ def _list_missing(entries):
     return missing
 
 
-def count_splits(entries):
+def count_splits(entries: list[Entry]) -> list[Count]:
     """Returns a Count of each split."""
     return _count_values(entries, [entry.split for entry in entries], SPLITS)
 
 
-def count_lightings(entries):
+def count_lightings(entries: list[Entry]) -> list[Count]:
     """Returns a Count of each lighting."""
     return _count_values(entries, [entry.image.lighting for entry in entries], LIGHTINGS)
 
 
-def count_locations(entries):
+def count_locations(entries: list[Entry]) -> list[Count]:
     """Returns a Count of each location."""
     return _count_values(entries, [entry.image.location for entry in entries], LOCATIONS)
 
 
 def _count_values(entries, values, order):
     """Returns a Count of each value that occurs: those of `order` in it, others after, "" last."""
-    table = pd.DataFrame(
-        {
-            "boxes": [len(entry.boxes) for entry in entries],
-            "brightness": [entry.brightness for entry in entries],
-        }
-    )
+    rows = [(len(entry.boxes), entry.brightness) for entry in entries]
+    table = pd.DataFrame(rows, columns=["boxes", "brightness"])
     names = [*order, *sorted(set(values) - {*order, ""}), ""]
     groups = table.groupby(pd.Categorical(values, names), observed=True)
     counts = groups.agg(
@@ -187,7 +188,7 @@ def _count_values(entries, values, order):
     return [Count(*row) for row in counts.itertuples(name=None)]
 
 
-def count_classes(data_set):
+def count_classes(data_set: DataSet) -> list[Count]:
     """Returns a Count of each of the data set's classes; an image counts for each that it holds."""
     boxes = _box_table(data_set.entries)
     images = boxes.drop_duplicates(["class_name", "filename"]).groupby("class_name").brightness
@@ -197,7 +198,7 @@ def count_classes(data_set):
     return [Count(*row) for row in counts.itertuples(name=None)]
 
 
-def count_boxes_by_split(data_set):
+def count_boxes_by_split(data_set: DataSet) -> dict[str, dict[str, int]]:
     """Returns {class: {split: boxes}} of the classes and splits that occur, in their order."""
     boxes = _box_table(data_set.entries)
     splits = [count.name for count in count_splits(data_set.entries)]
@@ -206,28 +207,25 @@ def count_boxes_by_split(data_set):
     return counts.loc[classes].to_dict("index")
 
 
-def group_by_class(data_set):
-    """Returns {class: [Entry with a box of it]}, every class of the data set in its order."""
-    groups = {name: [] for name in data_set.classes}
-    for entry in data_set.entries:
-        for name in {box.class_name for box in entry.boxes}:
-            groups[name].append(entry)
-    return groups
-
-
-def measure_boxes(entries, anchors):
+def measure_boxes(entries: list[Entry], anchors: Anchors) -> pd.DataFrame:
     """Returns what the boxes are to a detector that resizes images as `anchors` says.
 
-    Returns:
-        (classes, sizes, ratios), arrays with a value a box: its class's name, the square root of
-        its area in pixels of the resized image, and its width divided by its height.
+    A row a box: its class_name, its size, the square root of its area in pixels of the resized
+    image, and its ratio, the width divided by the height.
     """
     boxes = _box_table(entries)
     edges = boxes.xmin, boxes.ymin, boxes.xmax, boxes.ymax
     _, _, widths, heights = pixel_xyxy_to_pixel_ltwh(edges)
     scales = [anchors.resize_scale(*size) for size in zip(boxes.width, boxes.height, strict=True)]
-    sizes, ratios = scales * np.sqrt(widths * heights), widths / heights
-    return boxes.class_name.to_numpy(), sizes.to_numpy(float), ratios.to_numpy(float)
+    return boxes[["class_name"]].assign(
+        size=(scales * np.sqrt(widths * heights)).astype(float), ratio=widths / heights
+    )
+
+
+def count_against(values: np.ndarray, ascending: tuple) -> tuple[int, int, int]:
+    """Returns how many values are under the first of ascending ones, between, over the last."""
+    below, above = int(np.sum(values < ascending[0])), int(np.sum(values > ascending[-1]))
+    return below, len(values) - below - above, above
 
 
 def _box_table(entries):
@@ -236,7 +234,46 @@ def _box_table(entries):
     return pd.DataFrame(rows, columns=[*AnnotationRow._fields, "split", "brightness"])
 
 
-def count_against(values, low, high):
-    """Returns how many values are under a range, in it, and over it."""
-    below, above = int(np.sum(values < low)), int(np.sum(values > high))
-    return below, len(values) - below - above, above
+def read_anchors(path: str | Path) -> Anchors:
+    """Reads the anchors of a pipeline config as text, without TFOD.
+
+    An anchor of level L has a size of anchor_scale * 2^L * 2^(k / scales_per_octave), for each k
+    under scales_per_octave (object_detection/anchor_generators/
+    multiscale_grid_anchor_generator.py).
+
+    Raises:
+        DataError: no such file, no such anchors or resizer in it, or values that can't be used.
+    """
+    text = existing_file(path, _REMEDY).read_text(encoding="utf-8", errors="replace")
+    text = re.sub(r"#[^\n]*", "", text)
+    fields, place = _read_block(text, "multiscale_anchor_generator", _ANCHOR_DEFAULTS, path)
+    resizer, resizer_place = _read_block(text, "keep_aspect_ratio_resizer", _RESIZER_DEFAULTS, path)
+    levels = np.arange(int(fields["min_level"]), int(fields["max_level"]) + 1)
+    octaves = np.arange(int(fields["scales_per_octave"])) / max(int(fields["scales_per_octave"]), 1)
+    sizes = (fields["anchor_scale"] * 2.0 ** np.add.outer(levels, octaves)).ravel()
+    ratios = sorted(set(fields["aspect_ratios"]))
+    if not sizes.size or sizes.min() <= 0 or not ratios or ratios[0] <= 0:
+        raise DataError(f"{place}: the anchors have no size or no aspect_ratios.\n  {_REMEDY}")
+    sides = int(resizer["min_dimension"]), int(resizer["max_dimension"])
+    if min(sides) < 1:
+        raise DataError(f"{resizer_place}: a dimension is below 1 pixel.\n  {_REMEDY}")
+    return Anchors(Path(path).name, tuple(sorted(sizes.tolist())), tuple(ratios), *sides)
+
+
+def _read_block(text, name, defaults, path):
+    """Returns ({field: number, "aspect_ratios": numbers}, place) of the block of this name."""
+    block = re.search(rf"\b{name}\s*:?\s*\{{([^{{}}]*)\}}", text)
+    if block is None:
+        raise DataError(f"{path}: no {name}.\n  {_REMEDY}")
+    place = f"{path}:{text.count(chr(10), 0, block.start()) + 1}"
+    fields = {**defaults, "aspect_ratios": []}
+    for key, value in re.findall(r"(\w+)\s*:\s*(\[[^\]]*\]|[^\s,;]+)", block[1]):
+        if key in fields:
+            numbers = pd.to_numeric(re.findall(r"[^\s,\[\]]+", value), errors="coerce").tolist()
+            most = _MOST.get(key, 100_000)
+            if not (numbers and all(0 <= number <= most for number in numbers)):
+                raise DataError(
+                    f"{place}: {key} is {value!r}, not a number from 0 to {most:,}.\n  {_REMEDY}"
+                )
+            fields[key] = fields[key] + numbers if key == "aspect_ratios" else numbers[0]
+    return fields, place

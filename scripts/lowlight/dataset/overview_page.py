@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lowlight.dataset import overview
-from lowlight.dataset.anchors import Anchors
+from lowlight.dataset.overview import Anchors, DataSet, Entry
 from lowlight.images.drawing import brightened, colour_of, draw_frames, encode_thumbnail
 from lowlight.images.reading import open_reduced
 from lowlight.pages.figures import draw_histogram
@@ -26,28 +26,20 @@ class Group(NamedTuple):
     """Pictures that are shown together."""
 
     heading: str
-    note: str
-    entries: list  # of overview.Entry
-    remarks: dict  # {filename: what is remarkable about it}
+    entries: list  # of Entry
+    note: str = ""  # of those with a problem
 
 
-def format_page(title: str, data_set, anchors: Anchors, images_dir, seed: int = 0) -> str:
-    """Returns the page's HTML.
-
-    Args:
-        title: the data set's name.
-        data_set: overview.DataSet.
-        anchors: anchors.Anchors of the config that the boxes are compared with.
-        images_dir: the folder with the images.
-        seed: what the choice of pictures within a class comes from.
-    """
+def format_page(
+    title: str, data_set: DataSet, anchors: Anchors, images_dir: str | Path, seed: int = 0
+) -> str:
+    """Returns the page's HTML; the choice of pictures within a class comes from the seed."""
     entries = data_set.entries
     splits = overview.count_splits(entries) if entries[0].split else []
     conditions = {
         "Lighting": overview.count_lightings(entries),
         "Location": overview.count_locations(entries),
     }
-    sizes, box_figures = _describe_boxes(data_set, anchors) if data_set.boxes else ([], [])
     return render(
         "data_set.html",
         title=f"Data set: {title}",
@@ -61,20 +53,9 @@ def format_page(title: str, data_set, anchors: Anchors, images_dir, seed: int = 
         ],
         conditions={k: counts for k, counts in conditions.items() if any(c.name for c in counts)},
         config=anchors.config,
-        sizes=sizes,
-        box_figures=box_figures,
-        image_figures=[draw_brightness(entries), draw_crowding(entries)],
-        groups=[
-            {
-                "heading": group.heading,
-                "note": group.note,
-                "pictures": [
-                    _show(entry, group.remarks.get(entry.image.filename), data_set, images_dir)
-                    for entry in group.entries
-                ],
-            }
-            for group in choose_pictures(data_set, seed)
-        ],
+        **_describe_boxes(data_set, anchors),
+        image_figures=[_draw_brightness(entries), _draw_crowding(entries)],
+        groups=[_show(group, data_set, images_dir) for group in choose_pictures(data_set, seed)],
     )
 
 
@@ -96,33 +77,29 @@ def _facts(data_set):
 
 
 def _describe_boxes(data_set, anchors):
-    """Returns (rows of the table of sizes, the last of all boxes; figures) against the anchors."""
-    classes, sizes, ratios = overview.measure_boxes(data_set.entries, anchors)
-    of_class = [(name, sizes[classes == name]) for name in data_set.classes if name in classes]
+    """Returns the table of sizes, its last row of all boxes, and figures, against the anchors."""
+    if not data_set.boxes:
+        return {"sizes": [], "box_figures": []}
+    boxes = overview.measure_boxes(data_set.entries, anchors)
+    sizes = boxes["size"]
+    of_class = [(name, sizes[boxes.class_name == name]) for name in data_set.classes]
     rows = []
-    for name, values in (*of_class, ("All", sizes)):
-        counts = overview.count_against(values, anchors.sizes[0], anchors.sizes[-1])
+    for name, values in (*((name, some) for name, some in of_class if len(some)), ("All", sizes)):
+        counts = overview.count_against(values, anchors.sizes)
         parts = dict(zip(("below", "within", "above"), counts, strict=True))
-        rows.append({"name": name, "median": np.median(values), "parts": parts})
-    return rows, [draw_sizes(sizes, anchors), draw_shapes(ratios, anchors)]
+        rows.append({"name": name, "median": values.median(), "parts": parts})
+    figures = [_draw_sizes(sizes, anchors), _draw_shapes(boxes["ratio"], anchors)]
+    return {"sizes": rows, "box_figures": figures}
 
 
-def draw_sizes(sizes: np.ndarray, anchors: Anchors) -> dict:
-    """Returns the figure of box sizes, [N] in pixels of the resized image, with the anchors'."""
+def _draw_sizes(sizes, anchors):
+    """Returns the figure of box sizes, in pixels of the resized image, with the anchors'."""
     small, large = anchors.sizes[0], anchors.sizes[-1]
     first = int(np.floor(np.log2(min(sizes.min(), small))))
     last = int(np.ceil(np.log2(max(sizes.max(), large))))
-    edges = np.linspace(first, last, 3 * (last - first) + 1)
-    drawing = draw_histogram(
-        np.log2(sizes),
-        edges,
-        [(power, f"{2**power:g}") for power in range(first, last + 1)],
-        "Histogram of box sizes",
-        "pixels",
-        (np.log2(small), np.log2(large)),
-        np.log2(anchors.sizes),
-    )
-    below, _, above = overview.count_against(sizes, small, large)
+    ticks = [(power, f"{2**power:g}") for power in range(first, last + 1)]
+    drawing = _draw_octaves(sizes, 3, ticks, "Histogram of box sizes", "pixels", anchors.sizes)
+    below, _, above = overview.count_against(sizes, anchors.sizes)
     least = small / 2**0.5  # Of the same shape and centre, the smaller box is half of the larger.
     caption = (
         f"Square root of a box's area after the image is resized to {anchors.max_dimension} "
@@ -134,34 +111,35 @@ def draw_sizes(sizes: np.ndarray, anchors: Anchors) -> dict:
     return {"heading": "Boxes by size", "drawing": drawing, "caption": caption}
 
 
-def draw_shapes(ratios: np.ndarray, anchors: Anchors) -> dict:
-    """Returns the figure of box shapes, [N] width divided by height, with the anchors'."""
-    tall, wide = anchors.ratios[0], anchors.ratios[-1]
-    edges = np.linspace(-_WIDEST, _WIDEST, 8 * _WIDEST + 1)
-    drawing = draw_histogram(
-        np.log2(ratios),
-        edges,
-        [(n, f"{2 ** max(n, 0)}:{2 ** max(-n, 0)}") for n in range(-_WIDEST, _WIDEST + 1)],
-        "Histogram of box shapes",
-        "width : height",
-        (np.log2(tall), np.log2(wide)),
-        np.log2(anchors.ratios),
+def _draw_shapes(ratios, anchors):
+    """Returns the figure of box shapes, width divided by height, with the anchors'."""
+    ticks = [(n, f"{2 ** max(n, 0)}:{2 ** max(-n, 0)}") for n in range(-_WIDEST, _WIDEST + 1)]
+    drawing = _draw_octaves(
+        ratios, 4, ticks, "Histogram of box shapes", "width : height", anchors.ratios
     )
-    taller, _, wider = overview.count_against(ratios, tall, wide)
+    taller, _, wider = overview.count_against(ratios, anchors.ratios)
     caption = (
         "A box's width divided by its height. The anchors' shapes, marked under the axis, go from "
-        f"{tall:g} to {wide:g}: {percent(taller, len(ratios))} of the boxes are taller than these, "
-        f"{percent(wider, len(ratios))} wider."
+        f"{anchors.ratios[0]:g} to {anchors.ratios[-1]:g}: {percent(taller, len(ratios))} of the "
+        f"boxes are taller than these, {percent(wider, len(ratios))} wider."
     )
     return {"heading": "Boxes by shape", "drawing": drawing, "caption": caption}
 
 
-def draw_brightness(entries: list) -> dict:
-    """Returns the figure of the images' brightness."""
+def _draw_octaves(values, bins, ticks, label, axis, of_anchors):
+    """Returns a histogram on an axis of octaves, with so many bins in each, over the anchors'."""
+    first, last = ticks[0][0], ticks[-1][0]
+    edges = np.linspace(first, last, bins * (last - first) + 1)
+    marks = np.log2(of_anchors)
+    return draw_histogram(np.log2(values), edges, ticks, label, axis, (marks[0], marks[-1]), marks)
+
+
+def _draw_brightness(entries):
     values = np.array([entry.brightness for entry in entries])
-    edges = np.linspace(0, 256, 33)
     ticks = [(n, str(n)) for n in range(0, 257, 32)]
-    drawing = draw_histogram(values, edges, ticks, "Histogram of brightness", "mean luma")
+    drawing = draw_histogram(
+        values, np.linspace(0, 256, 33), ticks, "Histogram of brightness", "mean luma"
+    )
     caption = (
         f"Mean luma of an image, 0 to 255. The median is {np.median(values):.0f}; "
         f"{percent(int(np.sum(values < 32)), len(values))} of the images are under 32."
@@ -169,7 +147,7 @@ def draw_brightness(entries: list) -> dict:
     return {"heading": "Images by brightness", "drawing": drawing, "caption": caption}
 
 
-def draw_crowding(entries: list) -> dict:
+def _draw_crowding(entries):
     """Returns the figure of how many boxes an image holds."""
     boxes = np.array([len(entry.boxes) for entry in entries])
     edges = np.arange(_MOST_BOXES + 2) - 0.5
@@ -179,74 +157,63 @@ def draw_crowding(entries: list) -> dict:
     return {"heading": "Images by number of boxes", "drawing": drawing, "caption": caption}
 
 
-def choose_pictures(data_set: overview.DataSet, seed: int) -> list[Group]:
+def choose_pictures(data_set: DataSet, seed: int) -> list[Group]:
     """Chooses some of each class, the darkest, the most crowded, and those with a problem.
 
-    Args:
-        data_set: overview.DataSet.
-        seed: what the choice within a class comes from.
-
-    Returns:
-        A list of Group, none of them empty.
+    The choice within a class comes from the seed; no group is empty.
     """
     entries, chance = data_set.entries, random.Random(seed)
     groups = []
-    for name, having in overview.group_by_class(data_set).items():
+    for name in data_set.classes:
+        having = [e for e in entries if any(box.class_name == name for box in e.boxes)]
         chosen = sorted(chance.sample(range(len(having)), min(_EXAMPLES, len(having))))
-        groups.append(Group(name, "", [having[n] for n in chosen], {}))
-    darkest = sorted(entries, key=lambda e: e.brightness)[:_EXTREMES]
-    groups.append(Group("The darkest", "", darkest, {}))
-    crowded = sorted((e for e in entries if e.boxes), key=lambda e: -len(e.boxes))[:_EXTREMES]
-    groups.append(Group("The most crowded", "", crowded, {}))
-    groups.append(_problem_group(data_set))
-    return [group for group in groups if group.entries]
-
-
-def _problem_group(data_set):
-    odd = [e for e in data_set.entries if e.image.filename in data_set.problems]
-    remarks = {
-        name: "; ".join(
-            f"{row.problem}: {row.detail}" if row.detail else row.problem for row in rows
-        )
-        for name, rows in data_set.problems.items()
-    }
+        groups.append(Group(name, [having[n] for n in chosen]))
+    darkest = sorted(entries, key=lambda e: e.brightness)
+    groups.append(Group("The darkest", darkest[:_EXTREMES]))
+    crowded = sorted((e for e in entries if e.boxes), key=lambda e: -len(e.boxes))
+    groups.append(Group("The most crowded", crowded[:_EXTREMES]))
+    odd = [e for e in entries if e.image.filename in data_set.problems]
     note = f"problems.csv names {len(odd)} of the images"
     note += f"; the first {_MOST_PROBLEMS} are shown" if len(odd) > _MOST_PROBLEMS else ""
     note += f"; {data_set.others} of its lines name no image here." if data_set.others else "."
-    return Group("With a problem", note, odd[:_MOST_PROBLEMS], remarks)
+    groups.append(Group("With a problem", odd[:_MOST_PROBLEMS], note))
+    return [group for group in groups if group.entries]
 
 
-def _show(entry, remark, data_set, images_dir):
-    """Returns what the page shows of an image."""
-    image, counts = entry.image, Counter(box.class_name for box in entry.boxes)
-    facts = image.lighting, image.location, entry.split, f"brightness {entry.brightness:.0f}"
-    return {
-        "name": image.filename,
-        "jpegs": make_thumbnails(images_dir, entry, data_set.classes),
-        "facts": [fact for fact in facts if fact],
-        "remark": remark,
-        "classes": [
-            {"name": name, "count": counts[name], "colour": colour_of(number)}
-            for number, name in enumerate(data_set.classes, 1)
-            if name in counts
-        ],
-    }
+def _show(group, data_set, images_dir):
+    """Returns what the page shows of a group."""
+    pictures = []
+    for entry in group.entries:
+        image, counts = entry.image, Counter(box.class_name for box in entry.boxes)
+        facts = image.lighting, image.location, entry.split, f"brightness {entry.brightness:.0f}"
+        problems = data_set.problems.get(image.filename, ()) if group.note else ()
+        remarks = [": ".join(filter(None, (row.problem, row.detail))) for row in problems]
+        picture = {
+            "name": image.filename,
+            "jpegs": make_thumbnails(images_dir, entry, data_set.classes),
+            "facts": [fact for fact in facts if fact],
+            "remark": "; ".join(remarks),
+            "classes": [
+                {"name": name, "count": counts[name], "colour": colour_of(number)}
+                for number, name in enumerate(data_set.classes, 1)
+                if name in counts
+            ],
+        }
+        pictures.append(picture)
+    return {"heading": group.heading, "note": group.note, "pictures": pictures}
 
 
-def make_thumbnails(images_dir, entry: overview.Entry, classes: tuple) -> dict:
+def make_thumbnails(images_dir: str | Path, entry: Entry, classes: tuple) -> dict[str, bytes]:
     """Returns small JPEGs, {how: bytes}, of an image with its boxes: as it is, and brightened.
 
-    Args:
-        images_dir: the folder with the image.
-        entry: overview.Entry.
-        classes: the data set's, whose order gives the boxes their colours.
+    The order of the classes, the data set's, gives the boxes their colours.
     """
     path = Path(images_dir) / entry.image.filename
     image = open_reduced(path.read_bytes(), path, "RGB", _SIDE)
     image.thumbnail((_SIDE, _SIDE))
     pictures = {"as it is": image, "brightened": brightened(image, entry.brightness)}
-    across, down = image.width / entry.image.width, image.height / entry.image.height
-    boxes = [(b.xmin * across, b.ymin * down, b.xmax * across, b.ymax * down) for b in entry.boxes]
+    scale = np.tile([image.width / entry.image.width, image.height / entry.image.height], 2)
+    boxes = [box.pixel_xyxy * scale for box in entry.boxes]
     numbers = [classes.index(box.class_name) + 1 for box in entry.boxes]
     for picture in pictures.values():
         draw_frames(picture, boxes, numbers, line=2)
