@@ -126,19 +126,16 @@ class FakeDetector:
 
     def finish(self, raw, prepared):
         number = number_of(prepared)
-        return Detections(
-            np.array([[number, 8, number + 40, 30], [2, 2, 60, 40], [0, 0, 3, 3]], np.float32),
-            np.array([2, 1, 3]),
-            np.array([0.75, 0.5, 0.25], np.float32),
-        )
+        boxes = [[number, 8, number + 40, 30], [2, 2, 60, 40], [0, 0, 3, 3]]
+        scores = np.array([0.75, 0.5, 0.25], np.float32)
+        return Detections(np.array(boxes, np.float32), np.array([2, 1, 3]), scores)
 
 
-def job_of(save_dir, detector=None, **options):
+def job_of(save_dir, detector=None, thresholds=None, **options):
     """Returns a Job whose facts name a model."""
-    thresholds = options.pop("thresholds", dict.fromkeys(NAMES, 0.3))
-    facts = {"model": "m/exported"}
-    detector = detector or FakeDetector()
-    return Job(detector, NAMES, thresholds, save_dir, facts=facts, quiet=True, **options)
+    thresholds = thresholds or dict.fromkeys(NAMES, 0.3)
+    options |= {"facts": {"model": "m/exported"}, "quiet": True}
+    return Job(detector or FakeDetector(), NAMES, thresholds, save_dir, **options)
 
 
 def detect(path, out, detector=None, every=1, **options):

@@ -65,13 +65,6 @@ def folder(tmp_path):
     return folder
 
 
-@pytest.fixture
-def out(tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
-
-
 def run(source, out, detector=None, thresholds=None, **options):
     options |= {"facts": {"model": "m/exported"}, "quiet": True}
     thresholds = thresholds or dict.fromkeys(NAMES, 0.3)

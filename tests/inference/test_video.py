@@ -17,35 +17,18 @@ from lowlight.inference.video import Video, apply_display_matrix, is_video, name
 pytest.importorskip("av", reason="needs requirements/video.txt")
 
 
-@pytest.fixture
-def film(tmp_path):
-    return make_video(tmp_path / "my film.mp4", COUNT)
+VIDEOS = ["street.MP4", "my film.webm", "/dev/zero"]
+VIDEOS += ["rtsp://10.0.0.2:554/live", "https://example.org/a"]
+OTHERS = ["a.jpg", "frames.mp4", "missing.mp4", "*.MP4", "-", os.devnull]
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("street.MP4", True),
-        ("my film.webm", True),
-        ("rtsp://10.0.0.2:554/live", True),
-        ("https://example.org/a", True),
-        ("/dev/zero", True),
-        ("a.jpg", False),
-        ("frames.mp4", False),
-        ("missing.mp4", False),
-        ("*.MP4", False),
-        ("-", False),
-        (os.devnull, False),
-    ],
-)
-def test_a_video_is_a_file_by_its_name_an_address_or_a_device(
-    tmp_path, monkeypatch, source, expected
-):
+@pytest.mark.parametrize("source", VIDEOS + OTHERS)
+def test_a_video_is_a_file_by_its_name_an_address_or_a_device(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "frames.mp4").mkdir()
     for name in ("street.MP4", "my film.webm", "a.jpg"):
         (tmp_path / name).touch()
-    assert is_video(source) is expected
+    assert is_video(source) is (source in VIDEOS)
 
 
 @pytest.mark.parametrize(
@@ -62,20 +45,13 @@ def test_a_video_has_a_name_without_extension(source, expected):
 
 
 @pytest.mark.parametrize(
-    ("file", "codec"),
-    [
-        ("a.mp4", "libx264"),
-        ("a.mov", "mpeg4"),
-        ("a.mkv", "libx264"),
-        ("a.avi", "mpeg4"),
-        ("a.webm", "libvpx"),
-        ("a.ts", "libx264"),
-        ("a.mpg", "mpeg2video"),
-    ],
+    ("codec", "kind"),
+    [("libx264", "mp4"), ("libx264", "mkv"), ("libx264", "ts"), ("mpeg4", "mov"), ("mpeg4", "avi")]
+    + [("libvpx", "webm"), ("mpeg2video", "mpg")],
 )
-def test_each_form_is_read_and_becomes_an_mp4_of_the_same_rate(tmp_path, file, codec):
-    path = make_video(tmp_path / file, COUNT, codec=codec, rate=25)
-    counts, output = detect(path, tmp_path / "out")
+def test_each_form_is_read_and_becomes_an_mp4_of_the_same_rate(tmp_path, out, kind, codec):
+    path = make_video(tmp_path / f"a.{kind}", COUNT, codec=codec, rate=25)
+    counts, output = detect(path, out)
     assert counts.frames == COUNT
     frames, stream = read_frames(output)
     assert [round(frame.time * 25) for frame in frames] == list(range(COUNT))
@@ -108,45 +84,41 @@ def test_frames_are_rgb_in_order_with_numbers_and_times(film):
         (0, {"vflip": True}, (0, -1), SIZE),
     ],
 )
-def test_frames_are_upright(tmp_path, degrees, mirrors, corner, size):
+def test_frames_are_upright(tmp_path, degrees, mirrors, corner, size, out):
     path = make_video(tmp_path / "a.mp4", 3, degrees=degrees, **mirrors)
     with Video(path) as opened:
         pixels = next(opened.frames()).to_rgb()
     assert pixels.shape[1::-1] == size
     x, y = (4 if edge == 0 else -5 for edge in corner)
     assert np.abs(pixels[y, x].astype(int) - RED).max() < 12
-    _, output = detect(path, tmp_path / "out")
+    _, output = detect(path, out)
     frames, _ = read_frames(output)
     assert ((frames[0].width, frames[0].height), frames[0].rotation) == (size, 0)
-    assert (json_of(tmp_path / "out")["frames"][0]["width"]) == size[0]
+    assert json_of(out)["frames"][0]["width"] == size[0]
 
 
-@pytest.mark.parametrize(
-    ("abcd", "expected"),
-    [
-        ((1, 0, 0, 1), [[1, 2], [3, 4]]),
-        ((0, 1, -1, 0), [[3, 1], [4, 2]]),
-        ((-1, 0, 0, -1), [[4, 3], [2, 1]]),
-        ((0, -1, 1, 0), [[2, 4], [1, 3]]),
-        ((-1, 0, 0, 1), [[2, 1], [4, 3]]),
-        ((1, 0, 0, -1), [[3, 4], [1, 2]]),
-        ((0, 1, 1, 0), [[1, 3], [2, 4]]),
-        ((0, -1, -1, 0), [[4, 2], [3, 1]]),
-    ],
-    ids=str,
-)
+TURNS = {
+    (1, 0, 0, 1): [[1, 2], [3, 4]],
+    (0, 1, -1, 0): [[3, 1], [4, 2]],
+    (-1, 0, 0, -1): [[4, 3], [2, 1]],
+    (0, -1, 1, 0): [[2, 4], [1, 3]],
+    (-1, 0, 0, 1): [[2, 1], [4, 3]],
+    (1, 0, 0, -1): [[3, 4], [1, 2]],
+    (0, 1, 1, 0): [[1, 3], [2, 4]],
+    (0, -1, -1, 0): [[4, 2], [3, 1]],
+    (0.9, 0.1, -0.1, 0.9): [[1, 2], [3, 4]],  # slanted: to the nearest side
+    None: [[1, 2], [3, 4]],
+}
+
+
+@pytest.mark.parametrize(("abcd", "expected"), TURNS.items(), ids=str)
 def test_a_display_matrix_is_one_of_eight_turns(abcd, expected):
-    a, b, c, d = (65536 * value for value in abcd)
-    matrix = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], np.int32).tobytes()
+    matrix = None
+    if abcd:
+        a, b, c, d = (round(65536 * value) for value in abcd)
+        matrix = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], np.int32).tobytes()
     pixels = np.repeat(np.array([[1, 2], [3, 4]], np.uint8)[:, :, np.newaxis], 3, axis=2)
     assert apply_display_matrix(pixels, matrix)[:, :, 0].tolist() == expected
-
-
-def test_a_slanted_matrix_turns_to_the_nearest_side_and_none_turns_nothing():
-    slanted = np.array([900, 100, 0, -100, 900, 0, 0, 0, 1], np.int32).tobytes()
-    pixels = np.arange(12).reshape(2, 2, 3)
-    for matrix in (slanted, None):
-        assert (apply_display_matrix(pixels, matrix) == pixels).all()
 
 
 def test_a_first_time_stamp_above_zero_is_the_beginning(tmp_path):
@@ -175,33 +147,26 @@ def test_times_always_rise(film, monkeypatch, times, expected):
         assert [round(f.time, 3) for f in opened.frames()] == expected
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        pytest.param(b"", "not a video, or one that is damaged", id="empty"),
-        pytest.param(b"what a day\n" * 99, "not a video, or one that is damaged", id="text"),
-        pytest.param(None, "No such file", id="missing"),
-    ],
-)
-def test_what_is_no_video_is_named(tmp_path, content, message):
-    path = tmp_path / "a.mp4"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"a\.mp4: {message}"):
-        Video(path)
-
-
-def test_a_video_without_its_index_is_named(tmp_path):
-    path = make_video(tmp_path / "a.mp4", COUNT)
+def without_index(path):
+    make_video(path, COUNT)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"a\.mp4: not a video, or one that is damaged"):
-        Video(path)
 
 
-def test_sound_alone_is_an_error(tmp_path):
-    path = make_video(tmp_path / "a.mp4", 0, sound="aac")
-    with pytest.raises(DataError, match="holds sound or text alone"):
-        Video(path)
+DAMAGED = "not a video, or one that is damaged from its beginning"
+NO_VIDEOS = {
+    "empty": (lambda path: path.write_bytes(b""), DAMAGED),
+    "text": (lambda path: path.write_bytes(b"what a day\n" * 99), DAMAGED),
+    "missing": (lambda path: None, "No such file"),
+    "without its index": (without_index, DAMAGED),
+    "sound": (lambda path: make_video(path, 0, sound="aac"), "holds sound or text alone"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), NO_VIDEOS.values(), ids=NO_VIDEOS)
+def test_what_is_no_video_is_named(tmp_path, make, message):
+    make(tmp_path / "a.mp4")
+    with pytest.raises(DataError, match=rf"a\.mp4: {message}"):
+        Video(tmp_path / "a.mp4")
 
 
 def test_without_the_package_the_command_is_told(film, monkeypatch):

@@ -30,12 +30,7 @@ from lowlight.inference.video_inference import detect_frames
 av = pytest.importorskip("av", reason="needs requirements/video.txt")
 
 
-@pytest.fixture
-def film(tmp_path):
-    return make_video(tmp_path / "my film.mp4", COUNT)
-
-
-def test_frames_between_show_the_last_boxes(film, tmp_path, monkeypatch):
+def test_frames_between_show_the_last_boxes(film, out, monkeypatch):
     drawn = {}
 
     def note(image, found, names):
@@ -43,19 +38,19 @@ def test_frames_between_show_the_last_boxes(film, tmp_path, monkeypatch):
 
     monkeypatch.setattr(video_inference, "draw_detections", note)
     detector = FakeDetector()
-    counts, output = detect(film, tmp_path / "out", detector, every=6)
+    counts, output = detect(film, out, detector, every=6)
     assert (counts.frames, counts.seen, counts.objects) == (COUNT, 4, 8)
     assert len(detector.seen) == 4
-    assert [one["frame"] for one in json_of(tmp_path / "out")["frames"]] == [0, 6, 12, 18]
+    assert [one["frame"] for one in json_of(out)["frames"]] == [0, 6, 12, 18]
     assert drawn == {n: float(n // 6 * 6) for n in range(COUNT)}
     assert len(read_frames(output)[0]) == COUNT
 
 
 @pytest.mark.parametrize("batch", [1, 4, 16])
 @pytest.mark.parametrize("every", [1, 3, 50])
-def test_batches_and_steps_give_the_same_frames(film, tmp_path, batch, every):
-    counts, _ = detect(film, tmp_path / "out", FakeDetector(batch), every)
-    numbers = [one["frame"] for one in json_of(tmp_path / "out")["frames"]]
+def test_batches_and_steps_give_the_same_frames(film, out, batch, every):
+    counts, _ = detect(film, out, FakeDetector(batch), every)
+    numbers = [one["frame"] for one in json_of(out)["frames"]]
     assert numbers == list(range(0, COUNT, every))
     assert counts.frames == COUNT
 
@@ -74,7 +69,7 @@ def test_without_a_folder_what_is_found_is_printed(film, capsys):
     ]
 
 
-def test_few_frames_are_held_however_long_the_video_is(tmp_path, monkeypatch):
+def test_few_frames_are_held_however_long_the_video_is(tmp_path, monkeypatch, out):
     path = make_video(tmp_path / "long.mp4", 300, rate=30)
     began, ended, most = [], [], []
     to_rgb, keep = video.Frame.to_rgb, video_inference._keep
@@ -86,73 +81,73 @@ def test_few_frames_are_held_however_long_the_video_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr(video.Frame, "to_rgb", begin)
     monkeypatch.setattr(video_inference, "_keep", lambda *given: (keep(*given), ended.append(1)))
-    detect(path, tmp_path / "out")
+    detect(path, out)
     assert len(ended) == 300
     threads = min(os.cpu_count(), 4)
     assert max(most) <= 3 * 2 * threads + 2 * 2 + 8
 
 
-def test_a_brightened_copy_is_drawn_on_and_light_changes_slowly(film, tmp_path):
+def test_a_brightened_copy_is_drawn_on_and_light_changes_slowly(film, out):
     pictures = Pictures(brightened=True)
-    _, output = detect(film, tmp_path / "out", thresholds={2: 0.99}, pictures=pictures)
+    _, output = detect(film, out, thresholds={2: 0.99}, pictures=pictures)
     levels = [f.to_ndarray(format="rgb24")[-4, -4, 0] for f in read_frames(output)[0]]
     assert levels[0] > shade_of(0) + 25
     assert max(abs(int(b) - int(a)) for a, b in itertools.pairwise(levels)) < 12
 
 
-def test_a_video_that_is_cut_short_is_kept_as_far_as_it_goes(tmp_path):
+def test_a_video_that_is_cut_short_is_kept_as_far_as_it_goes(tmp_path, out):
     path = make_video(tmp_path / "a.mp4", 60, noise=True, faststart=True)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=r"a\.mp4: cut short: it ends at .* of 6\.0 s\.\n") as error:
-        detect(path, tmp_path / "out")
-    frames, _ = read_frames(tmp_path / "out" / "a.mp4")
+        detect(path, out)
+    frames, _ = read_frames(out / "a.mp4")
     assert 25 <= len(frames) <= 32
     assert f"The {len(frames)} frames that can be read are done and kept in" in str(error.value)
-    assert len(json_of(tmp_path / "out")["frames"]) == len(frames)
+    assert len(json_of(out)["frames"]) == len(frames)
 
 
 @pytest.mark.parametrize("file", ["a.mp4", "a.mkv", "a.avi"])
-def test_a_damaged_place_is_left_out_and_told(tmp_path, file):
+def test_a_damaged_place_is_left_out_and_told(tmp_path, file, out):
     path = make_video(tmp_path / file, 60, codec="mpeg4", noise=True, gop=5)
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 9000] = np.random.default_rng(0).bytes(9000)
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"Fetch it again\. The \d+ frames that can be read are"):
-        detect(path, tmp_path / "out")
-    assert 30 <= len(read_frames(tmp_path / "out" / "a.mp4")[0]) <= 60
-    json_of(tmp_path / "out")
+        detect(path, out)
+    assert 30 <= len(read_frames(out / "a.mp4")[0]) <= 60
+    json_of(out)
 
 
-def test_a_video_without_frames_is_an_error_and_leaves_nothing(film, tmp_path, monkeypatch):
+def test_a_video_without_frames_is_an_error_and_leaves_nothing(film, out, monkeypatch):
     monkeypatch.setattr(Video, "frames", lambda self: iter([]))
     with pytest.raises(DataError, match=r"my film\.mp4: no frame of it can be read"):
-        detect(film, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+        detect(film, out)
+    assert list(out.iterdir()) == []
 
 
-def test_a_frame_that_the_model_cannot_take_is_named(film, tmp_path):
+def test_a_frame_that_the_model_cannot_take_is_named(film, out):
     class Choosy(FakeDetector):
         def prepare(self, image):
             raise ValueError("96x64 pixels can't be resized for the model")
 
     with pytest.raises(DataError, match=r"my film\.mp4: frame 0: 96x64 pixels can't be resized"):
-        detect(film, tmp_path / "out", Choosy())
-    assert list((tmp_path / "out").iterdir()) == []
+        detect(film, out, Choosy())
+    assert list(out.iterdir()) == []
 
 
-def test_a_full_disk_leaves_the_files_as_they_were(film, tmp_path, monkeypatch):
-    detect(film, tmp_path / "out")
-    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+def test_a_full_disk_leaves_the_files_as_they_were(film, out, monkeypatch):
+    detect(film, out)
+    before = {path: path.read_bytes() for path in out.iterdir()}
 
     def write(self, *given):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(video_output._Film, "write", write)
     with pytest.raises(OSError, match="No space left") as error:
-        detect(film, tmp_path / "out")
-    assert error.value.filename == str(tmp_path / "out")
-    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+        detect(film, out)
+    assert error.value.filename == str(out)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
 class Stopped(FakeDetector):
@@ -170,19 +165,19 @@ class Stopped(FakeDetector):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_whole_files(tmp_path, number):
+def test_a_signal_leaves_whole_files(tmp_path, number, out):
     path = make_video(tmp_path / "a.mp4", 300, sound="aac")
     with pytest.raises(Interrupted) as stop:
-        detect(path, tmp_path / "out", Stopped(number))
-    frames, _ = read_frames(tmp_path / "out" / "a.mp4")
+        detect(path, out, Stopped(number))
+    frames, _ = read_frames(out / "a.mp4")
     assert 1 <= len(frames) < 200
-    assert len(json_of(tmp_path / "out")["frames"]) == len(frames)
+    assert len(json_of(out)["frames"]) == len(frames)
     assert stop.value.number == number
     assert f"The first {len(frames)} frames are done and kept in" in str(stop.value)
     assert "begin from the start" in stop.value.again
 
 
-def test_a_second_ctrl_c_leaves_the_files_as_they_were_and_says_so(tmp_path, monkeypatch):
+def test_a_second_ctrl_c_leaves_the_files_as_they_were_and_says_so(tmp_path, out, monkeypatch):
     def write(film, image, frame):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -190,10 +185,10 @@ def test_a_second_ctrl_c_leaves_the_files_as_they_were_and_says_so(tmp_path, mon
     monkeypatch.setattr(video_output._Film, "write", write)
     path = make_video(tmp_path / "a.mp4", 10)
     with pytest.raises(Interrupted) as stop:
-        detect(path, tmp_path / "out")
+        detect(path, out)
     assert "No frame of this run was kept." in str(stop.value)
     assert "begin from the start" in stop.value.again
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list(out.iterdir()) == []
 
 
 @pytest.fixture
@@ -204,23 +199,23 @@ def camera(monkeypatch):
     return "/dev/video0"
 
 
-def test_ctrl_c_is_how_a_camera_ends(camera, tmp_path):
-    counts, output = detect(camera, tmp_path / "out", Stopped(signal.SIGINT))
+def test_ctrl_c_is_how_a_camera_ends(camera, out):
+    counts, output = detect(camera, out, Stopped(signal.SIGINT))
     assert output.name == "video0.mp4"
     frames, stream = read_frames(output)
     assert len(frames) == counts.frames >= 1
     assert stream.average_rate == 30
-    assert len(json_of(tmp_path / "out")["frames"]) == counts.frames
+    assert len(json_of(out)["frames"]) == counts.frames
 
 
-def test_a_camera_has_no_end_and_sigterm_is_no_ctrl_c(camera, tmp_path):
+def test_a_camera_has_no_end_and_sigterm_is_no_ctrl_c(camera, out):
     with Video(camera) as opened:
         assert (opened.count, opened.is_live) == (None, True)
     with pytest.raises(Interrupted):
-        detect(camera, tmp_path / "out", Stopped(signal.SIGTERM))
+        detect(camera, out, Stopped(signal.SIGTERM))
 
 
-def test_a_camera_that_is_unplugged_is_an_error_after_what_was_seen(camera, tmp_path, monkeypatch):
+def test_a_camera_that_is_unplugged_is_an_error_after_what_was_seen(camera, out, monkeypatch):
     opened = Video(camera)
     real = opened._container
 
@@ -228,40 +223,28 @@ def test_a_camera_that_is_unplugged_is_an_error_after_what_was_seen(camera, tmp_
         yield from itertools.islice(real.demux(streams), 12)
         raise av.error.OSError(5, "Input/output error")
 
-    (tmp_path / "out").mkdir()
     monkeypatch.setattr(opened, "_container", SimpleNamespace(demux=demux, close=real.close))
     with pytest.raises(DataError, match=r"/dev/video0: broke off \(Input/output error\)"):
-        detect_frames(opened, job_of(tmp_path / "out"))
-    assert len(read_frames(tmp_path / "out" / "video0.mp4")[0]) == 12
+        detect_frames(opened, job_of(out))
+    assert len(read_frames(out / "video0.mp4")[0]) == 12
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("source", "flags", "message"),
     [
-        (["--crops"], "--crops are for images"),
-        (["--gif", "--recursive"], "--gif, --recursive are for images"),
-        (["--format=coco"], "--format=coco are for images"),
+        ("my film.mp4", ["--crops"], "my film.mp4: --crops are for images"),
+        ("my film.mp4", ["--gif", "--recursive"], "my film.mp4: --gif, --recursive are for images"),
+        ("my film.mp4", ["--format=coco"], "my film.mp4: --format=coco are for images"),
+        ("a.png", ["--every=2"], "--every=2: "),
     ],
     ids=str,
 )
-def test_what_is_for_images_is_refused(run_script, film, tmp_path, flags, message):
-    done = run_script("run_inference.py", *arguments(tmp_path, film), *flags)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {film}: {message}")
-
-
-def test_every_is_refused_with_images(run_script, tmp_path):
+def test_what_is_for_images_or_for_videos_is_refused_with_the_other(
+    run_script, film, tmp_path, source, flags, message
+):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    done = run_script("run_inference.py", *arguments(tmp_path, tmp_path / "a.png"), "--every=2")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: --every=2: ")
-
-
-def arguments(tmp_path, source):
-    label_map = tmp_path / "label_map.txt"
-    label_map.write_text("item {\n  name: 'Boat'\n  id: 1\n}\n")
-    return (
-        f"--images_folder_dir={source}",
-        f"--model_dir={tmp_path}",
-        f"--label_map_path={label_map}",
-    )
+    (tmp_path / "map.txt").write_text("item {\n  name: 'Boat'\n  id: 1\n}\n")
+    given = [f"--images_folder_dir={source}", "--model_dir=.", "--label_map_path=map.txt", *flags]
+    done = run_script("run_inference.py", *given, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {message}")
