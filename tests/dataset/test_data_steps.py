@@ -1,10 +1,11 @@
 import os
+import re
 import shutil
-import zipfile
 
 import pytest
 from PIL import Image
 
+from lowlight.core.errors import DataError
 from lowlight.dataset.conversion import convert_images
 
 ANNOTATIONS = """\
@@ -90,11 +91,7 @@ def images(folder):
 
 def zip_of(folder):
     """Archives a folder as ExDark's authors do, with the folder itself inside."""
-    path = folder.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in folder.rglob("*"):
-            archive.write(file, file.relative_to(folder.parent))
-    return path
+    return shutil.make_archive(folder, "zip", folder.parent, folder.name)
 
 
 def message_of(run):
@@ -203,189 +200,72 @@ def test_annotations_of_missing_images_are_left_out_where_that_is_allowed(conver
     assert (converted / "data/annotations.csv").read_text() == "".join([lines[0], *lines[3:]])
 
 
-# Bad input: for each case what is done to the data, the place that the message begins with, what it
-# says was found there, and the remedy that it ends with. ------------------------------------------
+# Bad input. ---------------------------------------------------------------------------------------
 
-JPEG, PNG = "ExDark/Bicycle/2015_00001.jpg", "ExDark/Boat/2015_00002.png"
 BOAT, CAT = "ExDark_Annno/Boat/2015_00002.png.txt", "ExDark_Annno/Cat/2015_00005.jpg.txt"
-LIST, CAT_IMAGE = "imageclasslist.txt", "images/2015_00005.jpg"
 
 
-def remove(name):
-    return lambda root: (
-        shutil.rmtree(root / name) if (root / name).is_dir() else os.remove(root / name)
-    )
-
-
-def empty(name):
-    return lambda root: (remove(name)(root), (root / name).mkdir())
-
-
-def write(name, data):
-    """Returns a function that writes a file, in place of a folder of that name too."""
-    return lambda root: (
-        shutil.rmtree(root / name, ignore_errors=True),
-        (root / name).parent.mkdir(exist_ok=True),
-        (root / name).write_bytes(data),
-    )
-
-
-def cut(name):
-    return lambda root: (root / name).write_bytes((root / name).read_bytes()[:-60])
-
-
-def change(name, old, new):
-    def spoil(root):
-        text = (root / name).read_text()
-        assert old in text
-        (root / name).write_text(text.replace(old, new))
-
-    return spoil
-
-
-def table(cases):
-    """Parametrises a test with {id: (spoil, place, found, remedy)}."""
-    return pytest.mark.parametrize(
-        ("spoil", "place", "found", "remedy"), list(cases.values()), ids=list(cases)
-    )
-
-
-ARCHIVE = "a folder or a zip archive, or fetch the archive again."
-LINE = "Correct the line and run this step again."
-
-
-@table(
-    {
-        "no folder": (remove("ExDark"), "ExDark", "no such folder or zip", "Check --input_dir."),
-        "an empty folder": (empty("ExDark"), "ExDark", "holds no file.", "Check --input_dir."),
-        "no image": (
-            lambda root: (empty("ExDark")(root), write("ExDark/a.txt", b"")(root)),
-            "ExDark",
-            "holds no image, but 1 .txt.",
-            "--input_dir is the folder with ExDark's class folders, or of your own photographs.",
-        ),
-        "no zip": (
-            write("ExDark", b"PK"),
-            "ExDark",
-            "not a whole zip",
-            f"Give --input_dir {ARCHIVE}",
-        ),
-        "two images of one stem": (
-            write("ExDark/Cup/2015_00001.png", b""),
-            "ExDark/Cup/2015_00001.png",
-            "has the same stem as Bicycle/2015_00001.jpg",
-            "Rename one, or give --flatten (Cup__2015_00001.jpg); nothing was written.",
-        ),
-    }
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        pytest.param("a.txt", b"", "holds no image, but 1 .txt.\n  --input_dir is the", id="text"),
+        pytest.param(None, b"PK", "not a whole zip archive", id="no zip"),
+        pytest.param(None, None, "no such folder or zip archive.\n  Check --input_dir.", id="none"),
+    ],
 )
-def test_convert_images_refuses_and_writes_nothing(
-    tiny_exdark, convert, spoil, place, found, remedy
+def test_a_source_of_no_use_is_refused_with_its_flag_and_nothing_written(
+    tmp_path, name, data, message
 ):
-    spoil(tiny_exdark)
-    message = message_of(convert())
-    assert message.startswith(f"error: {tiny_exdark}/{place}: {found}")
-    assert message.endswith(f"\n  {remedy}\n")
-    assert not (tiny_exdark / "images").exists()
+    source = tmp_path / "ExDark"
+    if name:
+        source.mkdir()
+    if data is not None:
+        (source / (name or "")).write_bytes(data)
+    with pytest.raises(DataError, match=f"^{re.escape(f'{source}: {message}')}"):
+        convert_images(source, tmp_path / "images")
+    assert not (tmp_path / "images").exists()
 
 
-@table(
-    {
-        "a text file": (write(JPEG, b"Bicycle"), JPEG, "not an image", "Replace or remove it."),
-        "an empty file": (write(JPEG, b""), JPEG, "not an image", "Replace or remove it."),
-        "a JPEG cut": (cut(JPEG), JPEG, "damaged or cut short (", "Fetch it again or remove it."),
-        "a PNG cut": (cut(PNG), PNG, "damaged or cut short (", "Fetch it again or remove it."),
-    }
-)
-def test_convert_images_names_a_bad_image_and_converts_the_others(
-    tiny_exdark, convert, spoil, place, found, remedy
-):
-    spoil(tiny_exdark)
+@pytest.mark.parametrize("how", ["text", "cut"])
+def test_convert_images_names_a_bad_image_and_converts_the_others(tiny_exdark, convert, how):
+    path = tiny_exdark / "ExDark/Boat/2015_00002.png"
+    path.write_bytes(b"Boat" if how == "text" else path.read_bytes()[:-60])
+    found, remedy = {
+        "text": ("not an image, whatever its name says.", "Replace or remove it."),
+        "cut": ("damaged or cut short (", "Fetch it again or remove it."),
+    }[how]
     message = message_of(convert())
-    assert message.startswith(f"error: {tiny_exdark}/{place}: {found}")
+    assert message.startswith(f"error: {path}: {found}")
     assert message.endswith(f"\n  {remedy}\nThe other 7 images are in {tiny_exdark}/images.\n")
-    others = [f"2015_0000{n}.jpg" for n in range(1, 9) if f"2015_0000{n}." not in place]
+    others = [f"2015_0000{n}.jpg" for n in range(1, 9) if n != 2]
     assert sorted(images(tiny_exdark / "images")) == others
     assert "not converted" in (tiny_exdark / "images/problems.csv").read_text()
 
 
-@table(
-    {
-        "no folder": (
-            remove("ExDark_Annno"),
-            *("ExDark_Annno", "no such folder or zip archive.", "Check --annotations."),
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        pytest.param(
+            CAT, "Cat 10", "Cat x", ":2: 'x 10 12 14' isn't four whole numbers.", id="a bad line"
         ),
-        "an empty folder": (
-            empty("ExDark_Annno"),
-            *("ExDark_Annno", "holds no file.", "Check --annotations."),
+        pytest.param(BOAT, "-2 6", "36 6", ":2: the box (36, 6, 20, 10) ", id="a box outside"),
+        pytest.param(
+            "imageclasslist.txt", ".png 2", ".png", ":3: '2015_00002.png 10 2 2' isn't", id="list"
         ),
-        "no zip": (
-            write("ExDark_Annno", b"PK"),
-            *("ExDark_Annno", "not a whole zip archive", f"Give --annotations {ARCHIVE}"),
-        ),
-        "no images": (remove("images"), "images", "no such folder.", "Check --images_dir."),
-        "an empty folder of images": (
-            empty("images"),
-            *("images", "holds no .jpg image.", "Run convert_images.py, or check --images_dir."),
-        ),
-        "an image without annotation": (
-            remove(CAT),
-            *("images", "no annotation in ", "will do) or remove the image."),
-        ),
-        "an annotation without image": (
-            remove(CAT_IMAGE),
-            *("ExDark_Annno", "no image in ", "--allow_missing to leave these out."),
-        ),
-        "a text file named .jpg": (
-            write(CAT_IMAGE, b"Cat"),
-            *(CAT_IMAGE, "not an image, whatever its name says.", "Replace or remove it."),
-        ),
-        "an unknown class": (change(CAT, "Cat", "Lion"), f"{CAT}:2", "unknown class 'Lion'.", LINE),
-        "too few fields": (
-            change(CAT, " 14 0 0 0 0 0 0 0", ""),
-            f"{CAT}:2",
-            "'Cat 10 10 12' lacks fields; a class",
-            LINE,
-        ),
-        "no number": (
-            change(CAT, "12 14", "12 x"),
-            *(f"{CAT}:2", "'10 10 12 x' isn't four whole numbers.", LINE),
-        ),
-        "no width": (
-            change(CAT, "12 14", "0 14"),
-            *(
-                f"{CAT}:2",
-                "a box 0 wide and 14 high.",
-                "or remove the line and run this step again.",
-            ),
-        ),
-        "a box wholly outside": (
-            change(BOAT, "-2 6", "36 6"),
-            *(f"{BOAT}:2", "the box (36, 6, 20, 10) ", "Correct or remove it."),
-        ),
-        "no text": (write(CAT, b"\xff\xd8"), CAT, "not a text file", "Replace or remove it."),
-        "an empty file": (
-            write(CAT, b""),
-            *(f"{CAT}:1", "not an annotation of ExDark", "Add it, or move the file away."),
-        ),
-        "a bad line of the list": (
-            change(LIST, "2015_00002.png 2", "2015_00002.png"),
-            *(f"{LIST}:3", "'2015_00002.png 10 2 2' isn't", "as ExDark's authors hand it out."),
-        ),
-        "no list": (remove(LIST), LIST, "no such file.", "Check --image_list."),
-    }
+    ],
 )
 def test_make_annotations_csv_refuses_and_keeps_the_old_tables(
-    converted, annotate, spoil, place, found, remedy
+    converted, annotate, name, old, new, message
 ):
     (converted / "data").mkdir()
-    old = {"annotations.csv": b"old", "images.csv": b"old"}
-    for name, data in old.items():
-        (converted / "data" / name).write_bytes(data)
-    spoil(converted)
-    message = message_of(annotate())
-    assert message.startswith(f"error: {converted}/{place}: {found}")
-    assert message.endswith(f"{remedy}\n")
-    assert contents(converted / "data") == old
+    tables = {"annotations.csv": b"old", "images.csv": b"old"}
+    for table, data in tables.items():
+        (converted / "data" / table).write_bytes(data)
+    text = (converted / name).read_text()
+    assert old in text
+    (converted / name).write_text(text.replace(old, new))
+    assert message_of(annotate()).startswith(f"error: {converted}/{name}{message}")
+    assert contents(converted / "data") == tables
 
 
 @pytest.mark.parametrize(
@@ -397,11 +277,8 @@ def test_make_annotations_csv_refuses_and_keeps_the_old_tables(
         pytest.param("/proc/data", "No such file or directory.\n  No such file or", id="/proc"),
     ],
 )
-def test_an_output_folder_that_cannot_be_made_is_named(
-    converted, convert, annotate, output_dir, found
-):
+def test_an_output_folder_that_cannot_be_made_is_named(converted, convert, output_dir, found):
     (converted / "file").write_text("mine")
     path = os.path.join(converted, output_dir)
-    for step in (convert, annotate):
-        assert message_of(step(f"--output_dir={path}")).startswith(f"error: {path}: {found}")
+    assert message_of(convert(f"--output_dir={path}")).startswith(f"error: {path}: {found}")
     assert (converted / "file").read_text() == "mine"
