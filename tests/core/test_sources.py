@@ -1,13 +1,20 @@
+"""A folder and its zip are listed alike; what can't be read or could do harm is refused by name."""
+
 import os
+import stat
+import struct
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from lowlight.core import sources
 from lowlight.core.errors import DataError
 from lowlight.core.sources import file_on_disk, is_stray, list_files
+from lowlight.dataset.conversion import convert_images
 
-_FLAG_BITS, _COMPRESSION = 8, 10  # offsets in a central directory's entry
+# Offsets in a central directory's entry.
+_FLAG_BITS, _COMPRESSION, _UNCOMPRESSED_SIZE = 8, 10, 24
 
 
 @pytest.fixture
@@ -19,23 +26,29 @@ def folder(tmp_path):
     return tmp_path / "source"
 
 
-def zip_of(folder):
-    path = folder.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted(folder.rglob("*"), reverse=True):
-            archive.write(file, file.relative_to(folder))
+def write_zip(path, *members, compression=zipfile.ZIP_DEFLATED):
+    """Writes an archive of (name or ZipInfo, bytes)."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
     return path
 
 
+def zip_of(folder):
+    files = [file for file in sorted(folder.rglob("*"), reverse=True) if file.is_file()]
+    members = [(file.relative_to(folder).as_posix(), file.read_bytes()) for file in files]
+    return write_zip(folder.with_suffix(".zip"), *members)
+
+
+def names_in(source):
+    return [file.name for file in list_files(source, "input_dir")]
+
+
 def test_a_folder_and_its_zip_list_the_same_files_sorted(folder):
-    expected = [("Cat/.hidden", b""), ("Cat/a.txt", b"1"), ("b.txt", b"2")]
+    expected = [("Cat/.hidden", b"", "Cat"), ("Cat/a.txt", b"1", "Cat"), ("b.txt", b"2", "")]
     for source in (folder, zip_of(folder)):
-        assert [(file.name, file.read()) for file in list_files(source, "input_dir")] == expected
-
-
-def test_a_file_knows_the_folder_it_lies_in(folder):
-    files = {file.name: file for file in list_files(folder, "input_dir")}
-    assert (files["Cat/a.txt"].folder, files["b.txt"].folder) == ("Cat", "")
+        files = list_files(source, "input_dir")
+        assert [(file.name, file.read(), file.folder) for file in files] == expected
 
 
 def test_a_message_can_name_a_file_on_disk_and_in_an_archive(folder):
@@ -47,15 +60,13 @@ def test_a_message_can_name_a_file_on_disk_and_in_an_archive(folder):
 def test_a_class_folder_that_is_a_link_is_read(folder, tmp_path):
     (folder / "Cat").rename(tmp_path / "elsewhere")
     (folder / "Cat").symlink_to(tmp_path / "elsewhere")
-    names = [file.name for file in list_files(folder, "input_dir")]
-    assert names == ["Cat/.hidden", "Cat/a.txt", "b.txt"]
+    assert names_in(folder) == ["Cat/.hidden", "Cat/a.txt", "b.txt"]
 
 
 def test_links_back_to_a_folder_above_are_not_followed(folder):
     for name in ("again", "Cat/up", "Cat/to itself"):
         (folder / name).symlink_to(folder if name != "Cat/to itself" else folder / "Cat")
-    names = [file.name for file in list_files(folder, "input_dir")]
-    assert names == ["Cat/.hidden", "Cat/a.txt", "b.txt"]
+    assert names_in(folder) == ["Cat/.hidden", "Cat/a.txt", "b.txt"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +108,7 @@ def test_a_folder_that_may_not_be_read_is_named_and_left_out(folder, capsys, mon
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert [file.name for file in list_files(folder, "input_dir")] == ["b.txt"]
+    assert names_in(folder) == ["b.txt"]
     message = f"warning: {folder}/Cat: Permission denied; it is left out.\n"
     assert capsys.readouterr().err == message
 
@@ -111,28 +122,19 @@ def test_a_file_larger_than_any_image_is_refused_unread(folder):
         found.read()
 
 
-def make_text(path):
-    path.write_text("no archive")
-
-
-def make_empty_zip(path):
-    zipfile.ZipFile(path, "w").close()
-
-
 def make_cut_zip(path):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.txt", b"1")
+    write_zip(path, ("a.txt", b"1"))
     path.write_bytes(path.read_bytes()[:-10])
 
 
 @pytest.mark.parametrize(
     ("make", "found", "remedy"),
     [
-        pytest.param(lambda _: None, "no such folder or zip archive", "Check --input_dir."),
-        pytest.param(lambda path: path.mkdir(), "holds no file", "Check --input_dir."),
-        pytest.param(make_empty_zip, "holds no file", "Check --input_dir."),
-        pytest.param(make_text, "not a whole zip archive", "or fetch the archive again."),
-        pytest.param(make_cut_zip, "not a whole zip archive", "or fetch the archive again."),
+        (lambda _: None, "no such folder or zip archive", "Check --input_dir."),
+        (lambda path: path.mkdir(), "holds no file", "Check --input_dir."),
+        (write_zip, "holds no file", "Check --input_dir."),
+        (lambda p: p.write_text("text"), "not a whole zip archive", "or fetch the archive again."),
+        (make_cut_zip, "not a whole zip archive", "or fetch the archive again."),
     ],
     ids=["missing", "empty folder", "empty zip", "a text file", "a zip cut short"],
 )
@@ -143,53 +145,6 @@ def test_a_source_without_files_is_refused(tmp_path, make, found, remedy):
         list_files(source, "input_dir")
     assert str(caught.value).startswith(f"{source}: {found}")
     assert str(caught.value).endswith(remedy)
-
-
-def damage_data(data):
-    start = data.index(b"a.txt") + len(b"a.txt")
-    return data[:start] + b"\xff\xff" + data[start + 2 :]
-
-
-def set_in_headers(offset, value):
-    """Returns a function that sets a field of the one member, in both of its headers."""
-
-    def change(data):
-        changed = bytearray(data)
-        central = data.index(b"PK\1\2")
-        changed[central + offset] = value
-        changed[offset - 2] = value  # the local header's fields stand two bytes earlier
-        return bytes(changed)
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("damage", "compression"),
-    [
-        pytest.param(damage_data, zipfile.ZIP_STORED, id="other bytes"),
-        pytest.param(damage_data, zipfile.ZIP_DEFLATED, id="other bytes, deflated"),
-        pytest.param(set_in_headers(_FLAG_BITS, 1), zipfile.ZIP_STORED, id="encrypted"),
-        pytest.param(set_in_headers(_COMPRESSION, 9), zipfile.ZIP_STORED, id="Deflate64"),
-    ],
-)
-def test_a_member_that_cannot_be_read_is_named(tmp_path, damage, compression):
-    path = tmp_path / "ExDark.zip"
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.writestr("Cat/a.txt", "content")
-    path.write_bytes(damage(path.read_bytes()))
-    (file,) = list_files(path, "input_dir")
-    with pytest.raises(DataError) as caught:
-        file.read()
-    assert str(caught.value).startswith(f"{path}: Cat/a.txt: ")
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_an_archive_may_hold_a_name_twice(tmp_path):
-    path = tmp_path / "ExDark.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.txt", b"1")
-        archive.writestr("a.txt", b"2")
-    assert [file.name for file in list_files(path, "input_dir")] == ["a.txt", "a.txt"]
 
 
 @pytest.mark.parametrize(
@@ -205,3 +160,123 @@ def test_an_archive_may_hold_a_name_twice(tmp_path):
 )
 def test_files_of_systems_and_editors_are_strays(name, stray):
     assert is_stray(name) == stray
+
+
+# Archives. ----------------------------------------------------------------------------------------
+
+
+def link(name):
+    info = zipfile.ZipInfo(name)
+    info.create_system = 3
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("../a.jpg", "leads out of the archive"),
+        ("Cat/../../a.jpg", "leads out of the archive"),
+        ("../", "leads out of the archive"),
+        ("/tmp/a.jpg", "leads out of the archive"),
+        ("C:/a.jpg", "leads out of the archive"),
+        ("C:\\a.jpg", "has a name with a backslash or NUL"),
+        ("Cat\\a.jpg", "has a name with a backslash or NUL"),
+        ("..\\a.jpg", "has a name with a backslash or NUL"),
+        (link("Cat/a.jpg"), "is a symbolic link"),
+        (link("Cat"), "is a symbolic link"),
+    ],
+    ids=str,
+)
+def test_a_member_that_leads_elsewhere_is_refused_and_nothing_is_written(
+    tiny_exdark, tmp_path, name, harm
+):
+    image = (tiny_exdark / "ExDark/Bicycle/2015_00001.jpg").read_bytes()
+    path = write_zip(tmp_path / "a.zip", ("Cat/b.jpg", image), (name, b"/etc/passwd"))
+    with pytest.raises(DataError) as caught:
+        convert_images(path, tmp_path / "images")
+    name = getattr(name, "filename", name)
+    assert str(caught.value).startswith(f"{path}: {name!r} {harm}")
+    assert "\n  Remove it from the archive.\n" in str(caught.value)
+    assert not (tmp_path / "images").exists()
+
+
+def test_all_harmful_members_are_named_at_once(tmp_path):
+    path = write_zip(tmp_path / "a.zip", ("../a.jpg", b""), ("b.jpg", b""), ("/c.jpg", b""))
+    with pytest.raises(DataError) as caught:
+        list_files(path, "input_dir")
+    assert str(caught.value).count("leads out") == 2
+
+
+@pytest.mark.parametrize("name", ["./a.jpg", "a..jpg", "Cat/a b.jpg", "...", "Cat:a.jpg", "é.jpg"])
+def test_an_unusual_name_that_stays_inside_is_no_harm(tmp_path, name):
+    path = write_zip(tmp_path / "a.zip", (name, b"1"))
+    assert [file.read() for file in list_files(path, "input_dir")] == [b"1"]
+
+
+def test_a_member_that_expands_too_far_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_MEMBER_BYTES", 2**20)
+    path = write_zip(tmp_path / "a.zip", ("a.jpg", bytes(2**20)), ("b.jpg", bytes(2**20 + 1)))
+    with pytest.raises(DataError, match=r"'b\.jpg' expands to 1 MiB, more than the 1 of any image"):
+        list_files(path, "input_dir")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(("declared", "found"), [(10, "more"), (2000, "1000")])
+def test_a_member_of_another_size_than_declared_is_refused(tmp_path, compression, declared, found):
+    path = write_zip(tmp_path / "a.zip", ("a.jpg", bytes(1000)), compression=compression)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"PK\1\2") + _UNCOMPRESSED_SIZE, declared)
+    path.write_bytes(data)
+    (file,) = list_files(path, "input_dir")
+    message = rf"a\.zip: a\.jpg: can't be read \({declared} bytes declared, {found} found\)"
+    with pytest.raises(DataError, match=message):
+        file.read()
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_any_compression_is_read(tmp_path, compression):
+    members = ("a.jpg", b"content" * 99), ("empty.jpg", b"")
+    path = write_zip(tmp_path / "a.zip", *members, compression=compression)
+    assert [(f.name, f.read()) for f in list_files(path, "input_dir")] == list(members)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_may_hold_a_name_twice(tmp_path):
+    path = write_zip(tmp_path / "ExDark.zip", ("a.txt", b"1"), ("a.txt", b"2"))
+    assert names_in(path) == ["a.txt", "a.txt"]
+
+
+def damage_data(data):
+    start = data.index(b"a.txt") + len(b"a.txt")
+    data[start : start + 2] = b"\xff\xff"
+
+
+def set_in_headers(offset, value):
+    """Returns a function that sets a field of the one member, in both of its headers."""
+
+    def change(data):
+        data[data.index(b"PK\1\2") + offset] = value
+        data[offset - 2] = value  # the local header's fields stand two bytes earlier
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "compression"),
+    [
+        pytest.param(damage_data, zipfile.ZIP_STORED, id="other bytes"),
+        pytest.param(damage_data, zipfile.ZIP_DEFLATED, id="other bytes, deflated"),
+        pytest.param(set_in_headers(_FLAG_BITS, 1), zipfile.ZIP_STORED, id="encrypted"),
+        pytest.param(set_in_headers(_COMPRESSION, 9), zipfile.ZIP_STORED, id="Deflate64"),
+    ],
+)
+def test_a_member_that_cannot_be_read_is_named(tmp_path, damage, compression):
+    path = write_zip(tmp_path / "a.zip", ("Cat/a.txt", b"content"), compression=compression)
+    data = bytearray(path.read_bytes())
+    damage(data)
+    path.write_bytes(data)
+    (file,) = list_files(path, "input_dir")
+    with pytest.raises(DataError) as caught:
+        file.read()
+    assert str(caught.value).startswith(f"{path}: Cat/a.txt: ")
