@@ -1,6 +1,6 @@
 """What several tests share: a tiny ExDark, the real one, and a script run as a user runs it.
 
-tiny_exdark   a folder that holds ExDark/, ExDark_Annno/ and imageclasslist.txt, made anew for each
+tiny_exdark   a folder that holds ExDark/, ExDark_Annno/ and imageclasslist.txt, made new for each
               test, so that a test may break it
 exdark_root   the folder that EXDARK_ROOT names; tests that use it are skipped where it isn't set
 tiny_data     its data/, with images/, images.csv and annotations.csv
@@ -62,7 +62,7 @@ _STRAYS = (
 
 
 def pytest_collection_modifyitems(items):
-    """Puts files with slow tests first, lest one process be at them when the other has no more."""
+    """Puts files with slow tests first, so that no process is at them when the others have none."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

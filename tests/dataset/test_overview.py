@@ -19,7 +19,7 @@ from lowlight.dataset.overview import (
     count_against,
     count_boxes_by_split,
     count_classes,
-    count_lightings,
+    count_values,
     measure_boxes,
     read_anchors,
     read_data_set,
@@ -304,7 +304,7 @@ def test_the_config_gives_the_anchors(page_of):
 
 
 def write(name, text):
-    """Returns what writes a file of a data set anew."""
+    """Returns what writes a file of a data set again."""
     return lambda data: (data / name).write_text(text)
 
 
@@ -393,7 +393,7 @@ def test_classes_are_counted_in_the_order_of_the_data_set():
 
 def test_values_stand_in_exdarks_order_then_others_then_the_unknown():
     entries = [entry(f"{n}.jpg", lighting=n) for n in ("", "Zebra", "Twilight", "Low", "Low")]
-    assert [(c.name, c.images) for c in count_lightings(entries)] == [
+    assert [(c.name, c.images) for c in count_values(entries, "lighting")] == [
         ("Low", 2),
         ("Twilight", 1),
         ("Zebra", 1),

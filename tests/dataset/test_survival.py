@@ -1,4 +1,4 @@
-"""A data step that is interrupted goes on where it was, and takes nothing half-made for whole."""
+"""A data step that is interrupted continues where it was, and takes nothing half-made for whole."""
 
 import itertools
 import shutil
@@ -37,7 +37,7 @@ def test_a_conversion_run_again_converts_nothing(tiny_exdark, tmp_path, encoded)
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
 
 
-def test_a_verified_conversion_is_made_anew(tiny_exdark, tmp_path, encoded):
+def test_a_verified_conversion_is_made_again(tiny_exdark, tmp_path, encoded):
     convert_images(tiny_exdark / "ExDark", tmp_path / "images")
     assert (
         convert_images(

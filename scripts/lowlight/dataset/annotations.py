@@ -48,12 +48,10 @@ class ImageFacts(NamedTuple):
 
 
 def parse_bbgt(data: bytes, place: object) -> list[BbGtBox]:
-    """Reads the annotation of one image.
+    """Reads the annotation of one image, which messages name by its place.
 
-    Args:
-        data: the file's bytes: `% bbGt version=3`, then `class left top width height` and unused
-            columns for each box (https://pdollar.github.io/toolbox/detector/bbGt.html).
-        place: how a message names the file.
+    It holds `% bbGt version=3`, then `class left top width height` and unused columns for each box
+    (https://pdollar.github.io/toolbox/detector/bbGt.html).
 
     Raises:
         DataError: another format, an unknown class, or a box that isn't four integers with a width
@@ -93,15 +91,10 @@ def _parse_box(line, number, place):
 
 
 def parse_image_list(data: bytes, place: object) -> dict[str, ImageFacts]:
-    """Reads imageclasslist.txt.
+    """Reads imageclasslist.txt and returns {image's file name: ImageFacts}.
 
-    Args:
-        data: the file's bytes: a header, which may be missing, then five columns a line: an image's
-            name and the numbers, from 1, of its class, lighting, location and official split.
-        place: how a message names the file.
-
-    Returns:
-        {image's file name: ImageFacts}
+    It holds a header, which may be missing, then five columns a line: an image's name and the
+    numbers, from 1, of its class, lighting, location and official split.
 
     Raises:
         DataError: a line of another form, or an image that is named twice.
@@ -147,13 +140,8 @@ def gather_annotations(
     """Reads every annotation and fits it to its converted image.
 
     An annotation `<image name>.txt` belongs to the image with the same stem, in either case. A box
-    that reaches outside its image is clipped to it.
-
-    Args:
-        annotations: folder of class folders of bbGt files, or a zip archive of it.
-        images_dir: the folder with the converted images, `<stem>.jpg`.
-        image_list: path of imageclasslist.txt.
-        allow_missing: leave annotations without image out instead of raising.
+    that reaches outside its image is clipped to it. With `allow_missing` annotations without image
+    are left out.
 
     Raises:
         DataError: annotations that can't be read (all of them are named), images without

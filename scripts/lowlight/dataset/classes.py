@@ -1,5 +1,6 @@
 """The classes: ExDark's with its image facts, one's own, and the label map that TFOD reads."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -11,31 +12,13 @@ from lowlight.core.tfrecords import message_class
 # In the order of ExDark's imageclasslist.txt (https://github.com/cs-chan/Exclusively-Dark-Image-Dataset):
 # a name's place, counted from 1, is its number there and its id in the label map.
 CLASSES = (
-    "Bicycle",
-    "Boat",
-    "Bottle",
-    "Bus",
-    "Car",
-    "Cat",
-    "Chair",
-    "Cup",
-    "Dog",
-    "Motorbike",
-    "People",
-    "Table",
-)
+    "Bicycle", "Boat", "Bottle", "Bus", "Car", "Cat",
+    "Chair", "Cup", "Dog", "Motorbike", "People", "Table",
+)  # fmt: skip
 LIGHTINGS = (
-    "Low",
-    "Ambient",
-    "Object",
-    "Single",
-    "Weak",
-    "Strong",
-    "Screen",
-    "Window",
-    "Shadow",
-    "Twilight",
-)
+    "Low", "Ambient", "Object", "Single", "Weak",
+    "Strong", "Screen", "Window", "Shadow", "Twilight",
+)  # fmt: skip
 LOCATIONS = ("Indoor", "Outdoor")
 SPLITS = ("train", "val", "test")
 
@@ -45,10 +28,8 @@ name: "string_int_label_map.proto"
 package: "object_detection.protos"
 enum_type {
   name: "LVISFrequency"
-  value { name: "UNSPECIFIED" number: 0 }
-  value { name: "FREQUENT" number: 1 }
-  value { name: "COMMON" number: 2 }
-  value { name: "RARE" number: 3 }
+  value { name: "UNSPECIFIED" number: 0 } value { name: "FREQUENT" number: 1 }
+  value { name: "COMMON" number: 2 } value { name: "RARE" number: 3 }
 }
 message_type {
   name: "StringIntLabelMapItem"
@@ -76,14 +57,11 @@ message_type {
 _LabelMapProto = message_class(_LABEL_MAP, "object_detection.protos.StringIntLabelMap")
 
 
-def read_classes(data_dir):
+def read_classes(data_dir: str | Path) -> tuple[str, ...]:
     """Returns the names of a data set's classes, in the order of their ids from 1.
 
     They are the lines of classes.txt, empty ones left out, or ExDark's where there is no such file.
     So an id never depends on which classes happen to occur.
-
-    Args:
-        data_dir: the folder with the csv files and, for other classes than ExDark's, classes.txt.
 
     Raises:
         DataError: a classes.txt that isn't text, is empty, or has a name twice or one that a label
@@ -110,7 +88,7 @@ def read_classes(data_dir):
     return tuple(names)
 
 
-def check_class_name(name, place):
+def check_class_name(name: str, place: object) -> None:
     """Raises DataError where a class's name can't stand in classes.txt and a label map."""
     if not name or name != name.strip() or not name.isprintable() or set(name) & set('"\\{}'):
         raise DataError(
@@ -119,7 +97,7 @@ def check_class_name(name, place):
         )
 
 
-def format_label_map(classes=CLASSES):
+def format_label_map(classes: Iterable[str] = CLASSES) -> str:
     """Returns TFOD's StringIntLabelMap as text; ids count from 1 in the order given."""
     quoted = (f'"{name}"' if "'" in name else f"'{name}'" for name in classes)
     items = (f"item {{\n  id: {i}\n  name: {name}\n}}\n" for i, name in enumerate(quoted, 1))
@@ -130,22 +108,19 @@ class LabelMap(dict):
     """{id: name} of a TFOD label map, ids from 1 in the order of the file.
 
     The name is the one to show: an item's `display_name`, or its `name` where it has none.
-
-    Attributes:
-        ids: {text: id}, what a record may call a class: by either name, as in TFOD's
-            data_decoders/tf_example_decoder.py.
     """
 
     def __init__(self):
         super().__init__()
+        # {text: id}, what a record may call a class: by either name, as in TFOD's
+        # data_decoders/tf_example_decoder.py.
         self.ids = {}
 
 
-def read_label_map(path):
+def read_label_map(path: str | Path) -> LabelMap:
     """Reads a TFOD label map in protobuf's text form, as TFOD does but without TensorFlow.
 
-    Returns:
-        LabelMap. TFOD's item for the background, id 0, is left out.
+    TFOD's item for the background, id 0, is left out.
 
     Raises:
         DataError: no such file, not a label map, or an item without id or name, or one twice.

@@ -48,13 +48,9 @@ class Coco(NamedTuple):
 def tables_to_coco(entries: list[tuple], classes: Collection[str], chosen: Collection[str]) -> str:
     """Returns images and their boxes as the text of a COCO file.
 
-    Ids count from 1 in the order of all entries, chosen or not, so that an image has the same id in
-    each part of a split; a category's id is its class's in the label map.
-
-    Args:
-        entries: [(ImageRow, [AnnotationRow])] of the whole data set.
-        classes: the names, in the order of their ids from 1.
-        chosen: the filenames to write.
+    Ids count from 1 in the order of all entries (ImageRow, [AnnotationRow]), whether their filename
+    is chosen or not, so that an image has the same id in each part of a split; a category's id is
+    its class's in the label map.
     """
     class_ids = {name: number for number, name in enumerate(classes, 1)}
     images, boxes, number = [], [], 0
@@ -71,9 +67,6 @@ def tables_to_coco(entries: list[tuple], classes: Collection[str], chosen: Colle
 
 def parse_coco(data: bytes, place: object) -> Coco:
     """Reads a COCO file as tools write it; what isn't needed (info, licenses) is left aside.
-
-    Args:
-        data: the file's bytes; place: how a message names the file.
 
     Raises:
         DataError: not JSON, or not of this form, with the place in the file and a remedy. The
@@ -208,8 +201,7 @@ def _id(item, key, place):
 def read_id(value: object) -> int | str | None:
     """Returns an id of COCO's JSON as one tool or another writes it: 7, 7.0, "7" or "a7".
 
-    Returns:
-        An int, a text that is no whole number, or None of what can't be an id.
+    It is an int, a text that is no whole number, or None of what can't be an id.
     """
     if isinstance(value, str):
         is_number = value.isascii() and value.isdecimal() and len(value) < 16

@@ -28,8 +28,7 @@ def import_coco(
     objects, and would teach that they are one.
 
     Args:
-        coco_path: the JSON file.
-        images_dir: the folder with the converted images, `<stem>.jpg`.
+        coco_path, images_dir: the JSON file, and the folder with the converted images.
         allow_missing: leave items without image out instead of raising.
         flatten: the images' names hold their folders, as of `tables.converted_name`.
         keep_crowds: take crowd boxes as others.
@@ -80,13 +79,10 @@ def _choose_classes(coco):
 
 
 def order_classes(categories: dict) -> tuple[str, ...]:
-    """Returns the classes' names in the order of their ids from 1.
+    """Returns the names of categories, {id: name}, in the order of their classes' ids from 1.
 
     They are ExDark's twelve, numbered as ExDark numbers them, where all categories are among
     them; otherwise all categories, in the order of their ids.
-
-    Args:
-        categories: {id: name}.
     """
     if set(categories.values()) <= set(CLASSES):
         return CLASSES
@@ -133,12 +129,9 @@ def _fit(coco: Coco, paths: dict, notes: Notes):
 
 
 def _check_turn(item, path, size, row, notes):
-    """Raises DataError where the labels are of another picture; notes where they may be.
+    """Raises DataError where the labels, a CocoImage's, are of another picture than the file's.
 
-    Args:
-        item: CocoImage; path: of the file; size: its (width, height).
-        row: its ConvertedRow, or None.
-        notes: Notes.
+    It notes where they may be. `size` is the file's, `row` its ConvertedRow or None.
     """
     is_turned = row is not None and row.how == "turned"
     orientation = row.orientation if row else orientation_of(open_image(path, path, whole=False))

@@ -69,14 +69,6 @@ class Converted(NamedTuple):
         return [row.file for row in self.rows if row.how == how]
 
 
-class _Result(NamedTuple):
-    """What became of one image: a row or an error."""
-
-    row: ConvertedRow | None = None
-    error: DataError | None = None
-    was_there: bool = False
-
-
 def convert_images(
     source: str | Path, folder: str | Path, jobs: int | None = None, options: Options = _AS_STORED
 ) -> Converted:
@@ -84,12 +76,8 @@ def convert_images(
 
     Beside them it writes converted.csv, what was done with each, and problems.csv, what was out of
     the ordinary. An image isn't converted again where converted.csv, perhaps of an interrupted
-    conversion, says by SHA-256 that this source became what is there.
-
-    Args:
-        source: ExDark's folder of class folders, or its archive.
-        folder: the output folder, made where it is missing.
-        jobs: how many images are converted at a time; one a core by default.
+    conversion, says by SHA-256 that this source became what is there. `jobs` images are converted
+    at a time, one a core by default.
 
     Raises:
         DataError: no image; two images with one name (before anything is written); images that
@@ -100,10 +88,10 @@ def convert_images(
     folder = output_dir(folder)
     with locked(folder, "written", "output_dir"):
         results = _convert_all(images, folder, jobs, options)
-        rows = [result.row for result in results if result.row]
+        rows = [row for row, _ in results if isinstance(row, ConvertedRow)]
         problems = [ProblemRow(name, "stray file", "left alone") for name in strays]
         problems += [ProblemRow(name, "not an image's extension", "left alone") for name in others]
-        for file, result in zip(images, results, strict=True):
+        for file, (result, _) in zip(images, results, strict=True):
             problems.extend(_problems_of(file, result, folder, options))
         problems.sort()
         write_texts(
@@ -112,15 +100,15 @@ def convert_images(
                 folder / PROBLEMS: format_table(problems, ProblemRow),
             }
         )
-    errors = [result.error for result in results if result.error]
+    errors = [error for error, _ in results if isinstance(error, DataError)]
     if errors:
         raise join_errors(errors, f"The other {len(rows)} images are in {folder}." if rows else "")
-    found = sum(result.was_there for result in results)
+    found = sum(was_there for _, was_there in results)
     return Converted(rows, strays, others, problems, found)
 
 
 def _convert_all(images, folder, jobs, options):
-    """Returns each image's _Result; converted.csv has those made so far if it is interrupted.
+    """Returns what `_convert` gives of each image; an interruption leaves it in converted.csv.
 
     A process that was killed without a warning loses what it did in the last seconds.
     """
@@ -134,10 +122,10 @@ def _convert_all(images, folder, jobs, options):
 
     try:
         with Progress(len(images), "image") as progress:
-            for result in map_in_processes(convert, images, jobs, _CHUNK):
-                results.append(result)
-                if result.row:
-                    rows[result.row.file] = result.row
+            for result, was_there in map_in_processes(convert, images, jobs, _CHUNK):
+                results.append((result, was_there))
+                if isinstance(result, ConvertedRow):
+                    rows[result.file] = result
                 if time.monotonic() - written > _WRITTEN_EACH:
                     write_rows()
                     written = time.monotonic()
@@ -150,38 +138,36 @@ def _convert_all(images, folder, jobs, options):
 
 
 def _convert(file, folder, known, options):
-    """Writes one image, where it isn't there; returns its _Result."""
+    """Writes one image, where it isn't there; returns (ConvertedRow or DataError, was there)."""
     path = folder / converted_name(file.name, options.flatten)
     try:
         data = file.read()
         sha256 = _sha256(data)
         row = known.get(file.name)
         if row and row.source_sha256 == sha256 and _holds(path, row, options.upright):
-            return _Result(row, was_there=True)
+            return row, True
         jpeg = to_rgb_jpeg(data, file.place, options.verify, options.upright)
         with whole_file(path, durable=False) as partial:
             partial.write_bytes(jpeg.data)
     except DataError as error:
-        return _Result(error=error)
+        return error, False
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        message = f"{file.place}: {path.name} is too long a name.\n  Rename it."
-        return _Result(error=DataError(message))
+        return DataError(f"{file.place}: {path.name} is too long a name.\n  Rename it."), False
     try:
         phash = hash_image(jpeg.data, file.place)
     except DataError:  # a damage that only a decoder finds
         phash = ""
-    return _Result(
-        ConvertedRow(
-            file=file.name,
-            how=jpeg.how,
-            orientation=jpeg.orientation,
-            source_sha256=sha256,
-            sha256=_sha256(jpeg.data),
-            phash=phash,
-        )
+    row = ConvertedRow(
+        file=file.name,
+        how=jpeg.how,
+        orientation=jpeg.orientation,
+        source_sha256=sha256,
+        sha256=_sha256(jpeg.data),
+        phash=phash,
     )
+    return row, False
 
 
 def _holds(path, row, upright):
@@ -213,21 +199,19 @@ def hash_image(data: bytes, place: object) -> str:
 
 def _problems_of(file, result, folder, options):
     """Yields the ProblemRows of one image."""
-    name, row = file.name, result.row
-    if row is None:
-        reason = str(result.error).removeprefix(f"{file.place}: ").splitlines()[0]
-        yield ProblemRow(name, "not converted", reason)
+    if isinstance(result, DataError):
+        reason = str(result).removeprefix(f"{file.place}: ").splitlines()[0]
+        yield ProblemRow(file.name, "not converted", reason)
         return
-    if row.how == "completed":
-        yield ProblemRow(name, "no end marker", "added")
-    if row.orientation > 1:
-        done = "turned upright" if row.how == "turned" else "not applied"
-        yield ProblemRow(name, "EXIF rotation", f"{row.orientation}, {done}")
-    if row.phash == FLAT:
-        path = folder / converted_name(name, options.flatten)
-        colour = blank_colour(path.read_bytes(), path)
-        if colour:
-            yield ProblemRow(name, f"all {colour}", "kept")
+    if result.how == "completed":
+        yield ProblemRow(file.name, "no end marker", "added")
+    if result.orientation > 1:
+        done = "turned upright" if result.how == "turned" else "not applied"
+        yield ProblemRow(file.name, "EXIF rotation", f"{result.orientation}, {done}")
+    if result.phash == FLAT:
+        path = folder / converted_name(file.name, options.flatten)
+        if colour := blank_colour(path.read_bytes(), path):
+            yield ProblemRow(file.name, f"all {colour}", "kept")
 
 
 def _list_images(source, folder, flatten):

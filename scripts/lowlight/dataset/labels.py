@@ -40,7 +40,7 @@ class Oddity(Enum):
         "kept without lighting, location and split",
     )
     MAYBE_TURNED = (
-        "images with an EXIF rotation, of which no size says whether the labels know it",
+        "images with an EXIF rotation whose sizes don't say whether the labels know it",
         "EXIF rotation",
         "{orientation}; look whether the boxes are in place",
     )
@@ -71,12 +71,12 @@ class Notes:
             self._found[oddity][name] = {"count": count, **values}
 
     def add_missing(
-        self, oddity: Oddity, names: list[str], allow_missing: bool, source, images_dir
+        self, oddity: Oddity, names: list[str], allow_missing: bool, source: object, folder: object
     ) -> None:
         """Notes what a source says of images that aren't there; raises DataError unless allowed."""
         if names and not allow_missing:
             raise DataError(
-                f"{source}: no image in {images_dir} for {name_some(names)}.\n"
+                f"{source}: no image in {folder} for {name_some(names)}.\n"
                 "  Convert the missing images, or give --allow_missing to leave these out."
             )
         for name in names:
@@ -147,22 +147,17 @@ def images_by_stem(images_dir: str | Path) -> dict[str, Path]:
 def image_stem(name: str, flatten: bool = False) -> str:
     """Returns what an image's file has in common with its converted form: its stem's `name_key`.
 
-    Args:
-        name: a file name or path, parts divided by "/", with or without an image's extension.
-        flatten: as of `converted_name`.
+    The name may be a path, and may lack an image's extension.
     """
     name = name if is_image_name(name) else f"{name}.jpg"
     return name_key(posixpath.splitext(converted_name(name, flatten))[0])
 
 
 def clip_box(pixel_ltwh: tuple, size: tuple[int, int], place: object) -> tuple[tuple, tuple]:
-    """Returns a box and the part of it that lies in its image, both pixel_xyxy.
-
-    Args:
-        size: the image's (width, height); place: how a message names the box.
+    """Returns a box and the part of it that lies in its image of (width, height), pixel_xyxy.
 
     Raises:
-        DataError: the box lies wholly outside.
+        DataError: the box, which the message names by its place, lies wholly outside.
     """
     whole = pixel_ltwh_to_pixel_xyxy(pixel_ltwh)
     inside = clip_pixel_xyxy(whole, *size)

@@ -161,25 +161,16 @@ def _list_missing(entries):
     return missing
 
 
-def count_splits(entries: list[Entry]) -> list[Count]:
-    """Returns a Count of each split."""
-    return _count_values(entries, [entry.split for entry in entries], SPLITS)
+def count_values(entries: list[Entry], fact: str) -> list[Count]:
+    """Returns a Count of each split, lighting or location, whichever `fact` names.
 
-
-def count_lightings(entries: list[Entry]) -> list[Count]:
-    """Returns a Count of each lighting."""
-    return _count_values(entries, [entry.image.lighting for entry in entries], LIGHTINGS)
-
-
-def count_locations(entries: list[Entry]) -> list[Count]:
-    """Returns a Count of each location."""
-    return _count_values(entries, [entry.image.location for entry in entries], LOCATIONS)
-
-
-def _count_values(entries, values, order):
-    """Returns a Count of each value that occurs: those of `order` in it, others after, "" last."""
+    They stand in ExDark's order, then others that occur, then "", the unknown.
+    """
+    of_splits = fact == "split"
+    values = [entry.split if of_splits else getattr(entry.image, fact) for entry in entries]
     rows = [(len(entry.boxes), entry.brightness) for entry in entries]
     table = pd.DataFrame(rows, columns=["boxes", "brightness"])
+    order = {"split": SPLITS, "lighting": LIGHTINGS, "location": LOCATIONS}[fact]
     names = [*order, *sorted(set(values) - {*order, ""}), ""]
     groups = table.groupby(pd.Categorical(values, names), observed=True)
     counts = groups.agg(
@@ -201,7 +192,7 @@ def count_classes(data_set: DataSet) -> list[Count]:
 def count_boxes_by_split(data_set: DataSet) -> dict[str, dict[str, int]]:
     """Returns {class: {split: boxes}} of the classes and splits that occur, in their order."""
     boxes = _box_table(data_set.entries)
-    splits = [count.name for count in count_splits(data_set.entries)]
+    splits = [count.name for count in count_values(data_set.entries, "split")]
     counts = pd.crosstab(boxes.class_name, boxes.split).reindex(columns=splits, fill_value=0)
     classes = [name for name in data_set.classes if name in counts.index]
     return counts.loc[classes].to_dict("index")

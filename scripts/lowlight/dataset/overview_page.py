@@ -35,10 +35,9 @@ def format_page(
 ) -> str:
     """Returns the page's HTML; the choice of pictures within a class comes from the seed."""
     entries = data_set.entries
-    splits = overview.count_splits(entries) if entries[0].split else []
+    splits = overview.count_values(entries, "split") if entries[0].split else []
     conditions = {
-        "Lighting": overview.count_lightings(entries),
-        "Location": overview.count_locations(entries),
+        fact.capitalize(): overview.count_values(entries, fact) for fact in ("lighting", "location")
     }
     return render(
         "data_set.html",

@@ -92,14 +92,8 @@ def format_table(rows: Iterable[tuple], row_type: type) -> str:
 def read_table(path: Path, row_type: type, remedy: str) -> pd.DataFrame:
     """Reads a csv file that has the columns of a row type, in any order.
 
-    Args:
-        path: the file.
-        row_type: one of the row types above.
-        remedy: what to do where the file is not there or not of this form.
-
-    Returns:
-        A row a line, and as index the line's number; the columns are those of the row type by the
-        names of its fields and with their types, then others of the file as they are.
+    The index holds the lines' numbers; the columns are those of the row type, by the names of its
+    fields and with their types, then others of the file as they are.
 
     Raises:
         DataError: no such file, a column missing, or a field that isn't a whole number.
@@ -142,11 +136,9 @@ def _whole_numbers(path, column):
 
 
 def refuse_first(path: Path, rows: pd.DataFrame, message: str, **values) -> None:
-    """Raises DataError about the first of some rows, which are wrong; does nothing without rows.
+    """Raises DataError about the first of some rows of a table, which are wrong, if there are any.
 
-    Args:
-        path: of the table; rows: of `read_table`.
-        message: what is wrong and the remedy, a format of `row`, a NamedTuple, and of the values.
+    The message says what is wrong and the remedy; it is a format of `row` and of the values.
     """
     for row in rows.head(1).itertuples():
         raise DataError(f"{path}:{row.Index}: {message.format(row=row, **values)}")
@@ -166,12 +158,8 @@ def read_rows(path: Path, row_type: type, remedy: str) -> list:
 def read_tables(data_dir: Path, classes: Iterable[str]) -> list[tuple[ImageRow, list]]:
     """Reads images.csv and annotations.csv and checks that they fit each other.
 
-    Args:
-        data_dir: the folder that holds both.
-        classes: the names that boxes may have, such as `classes.read_classes` gives.
-
     Returns:
-        [(ImageRow, [AnnotationRow])], sorted by filename.
+        [(ImageRow, [AnnotationRow])], sorted by filename; boxes are of the classes.
 
     Raises:
         DataError: a file that is missing or malformed, an image that stands twice or whose name is
@@ -235,11 +223,9 @@ CONVERTED = "converted.csv"
 
 
 def converted_name(source: str, flatten: bool = False) -> str:
-    """Returns the name of the converted image of a source file.
+    """Returns the name of the converted image of a source file, with its folders if flatten.
 
-    Args:
-        source: its path, parts divided by "/".
-        flatten: keep its folders in the name: cam1__0001.jpg of cam1/0001.png.
+    0001.jpg of cam1/0001.png, or cam1__0001.jpg.
     """
     path = PurePosixPath(source).with_suffix(".jpg")
     parts = [part for part in path.parts if part not in ("/", "..")]
