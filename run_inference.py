@@ -45,7 +45,7 @@ flags.DEFINE_boolean("progress", True, "Show progress, on standard error.")
 flags.DEFINE_boolean("quiet", False, "Print nothing but errors, and what is found if not saved.")
 
 
-def main():
+def main() -> None:
     """Checks what is asked for, and detects on images or on a video."""
     if FLAGS.save_detection and not FLAGS.save_path:
         raise DataError("missing flag --save_path: where to save the detections.")
@@ -65,7 +65,7 @@ def main():
         print(f"{text}: {save_dir}" if save_dir else text)
 
 
-def check_flags(source, is_video):
+def check_flags(source: str, is_video: bool) -> None:
     """Raises DataError where a flag that is for images is given with a video, or the reverse."""
     for_images = {"--crops": FLAGS.crops, "--gif": FLAGS.gif, "--recursive": FLAGS.recursive}
     for_images["--format=coco"] = FLAGS.format == "coco"

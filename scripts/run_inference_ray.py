@@ -24,6 +24,7 @@ from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import is_inside, locked, output_dir
 from lowlight.core.log import fingerprint
 from lowlight.core.parallel import Progress
+from lowlight.core.sources import SourceFile
 from lowlight.inference import flags as inference_flags
 from lowlight.inference import ray_inference, video
 from lowlight.inference.folder import by_earlier_run, identity_of
@@ -37,7 +38,7 @@ flags.DEFINE_string("address", None, "A Ray cluster's: auto, host:port; by defau
 flags.DEFINE_integer("workers", None, "Models at a time; one a GPU, or one for two cores.", 1)
 
 
-def main():
+def main() -> None:
     """Checks the inputs, sees what is done, and has the rest done by Ray."""
     ray_inference.load_ray()
     from lowlight.inference.parts import DetectionParts, left_to_do  # needs what comes with Ray
@@ -65,8 +66,8 @@ def main():
     print(f"{parts.count()} objects in {len(files)} images{earlier}: {folder}")
 
 
-def find_files():
-    """Returns [SourceFile] of the images; raises DataError where it is a video or the output."""
+def find_files() -> list[SourceFile]:
+    """Returns the images; raises DataError where it is a video or the output."""
     if video.is_video(FLAGS.input_dir):
         raise DataError(f"{FLAGS.input_dir}: is a video.\n  Use run_inference.py.")
     files = find_images(FLAGS.input_dir, FLAGS.recursive, flag="input_dir")
@@ -78,7 +79,7 @@ def find_files():
     return files
 
 
-def detect(files, task, parts):
+def detect(files: list[SourceFile], task: ray_inference.Task, parts) -> list[DataError]:
     """Returns the errors of those that can't be done."""
     address = FLAGS.address or os.environ.get("RAY_ADDRESS") or ray_inference.HERE
     with ray_inference.connected(address) as ray:

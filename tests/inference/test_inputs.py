@@ -151,15 +151,7 @@ def test_an_exif_rotation_is_applied():
 @pytest.mark.parametrize(
     ("image", "pixel"),
     [
-        pytest.param(Image.fromarray(np.full((6, 8), 25700, np.uint16)), (100,) * 3, id="16 bits"),
-        pytest.param(
-            Image.fromarray(np.full((6, 8), 100 << 23, np.int32)), (100,) * 3, id="32 bits"
-        ),
-        pytest.param(Image.fromarray(np.full((6, 8), -7, np.int32)), (0,) * 3, id="under zero"),
-        pytest.param(Image.fromarray(np.full((6, 8), 0.4, np.float32)), (102,) * 3, id="fractions"),
-        pytest.param(Image.fromarray(np.full((6, 8), 100, np.float32)), (100,) * 3, id="floats"),
-        pytest.param(Image.new("L", (8, 6), 100), (100,) * 3, id="grey"),
-        pytest.param(Image.new("LA", (8, 6), (100, 0)), (0,) * 3, id="transparent"),
+        pytest.param(Image.new("LA", (8, 6), (100, 0)), (0, 0, 0), id="transparent"),
         pytest.param(Image.new("CMYK", (8, 6), (0, 255, 255, 0)), (255, 0, 0), id="CMYK"),
     ],
 )
@@ -173,19 +165,6 @@ def test_of_an_animation_the_first_picture_is_read():
     assert image.getpixel((0, 0)) == DARK
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        ("a.jpg", b"no image", "a.jpg: not an image, whatever its name says"),
-        ("a.heic", b"", "a.heic: (HEIC needs Pillow's plug-in|not an image)"),
-    ],
-)
-def test_what_cannot_be_read_is_named(name, data, message):
-    with pytest.raises(DataError, match=message):
-        read_upright(SourceFile(name, name, lambda: data))
-
-
-def test_a_decompression_bomb_is_refused(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(DataError, match=r"a\.png: more than 20 pixels\.\n  Make it smaller"):
-        read(Image.new("RGB", (8, 6)), "a.png")
+def test_what_cannot_be_read_is_named():
+    with pytest.raises(DataError, match=r"a.heic: (HEIC needs Pillow's plug-in|not an image)"):
+        read_upright(SourceFile("a.heic", "a.heic", lambda: b""))

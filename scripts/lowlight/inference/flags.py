@@ -10,8 +10,11 @@ from lowlight.core.files import existing_file
 from lowlight.core.json_texts import parse_json
 from lowlight.core.log import fingerprint
 from lowlight.dataset.classes import read_label_map
+from lowlight.detector.detector import Detector
 from lowlight.detector.engines import ENGINES, PRECISIONS, choose_engine
+from lowlight.detector.runs import Model, check_classes, find_model
 from lowlight.images.reading import MAX_PIXELS, set_max_pixels
+from lowlight.inference.folder import Job
 
 flags.disclaim_key_flags()  # they belong to the command, whose --help shows them
 
@@ -85,17 +88,15 @@ def names_and_thresholds() -> tuple[dict[int, str], dict[int, float]]:
     return names, read_thresholds(given.score_threshold, names, given.classes)
 
 
-def find_flags_model(names: dict[int, str]):
-    """Returns the runs.Model that is asked for; raises DataError where its classes are others."""
-    from lowlight.detector.runs import check_classes, find_model
-
+def find_flags_model(names: dict[int, str]) -> Model:
+    """Returns what is asked for; raises DataError where it isn't there or has other classes."""
     model = find_model(flags.FLAGS.model_dir)
     check_classes(model, names, flags.FLAGS.label_map_path)
     return model
 
 
-def facts_of(model, engine: str) -> dict:
-    """Returns how detections are made by a runs.Model that `engine` runs, a JSON object."""
+def facts_of(model: Model, engine: str) -> dict:
+    """Returns how detections are made, a JSON object; `engine` is the name of what runs it."""
     given = flags.FLAGS
     facts = {
         "model": str(model.path),
@@ -121,9 +122,6 @@ def job_maker(says_model: bool, **options) -> Callable:
     names, thresholds = names_and_thresholds()
 
     def make_job(save_dir):
-        from lowlight.detector.detector import Detector
-        from lowlight.inference.folder import Job
-
         detector = Detector(find_flags_model(names), **inference_options(thresholds))
         model, engine = detector.model, detector.engine
         if says_model:
@@ -139,12 +137,9 @@ def read_thresholds(
 ) -> dict[int, float]:
     """Returns the lowest score of each class that is looked for, {class id: score}.
 
-    Args:
-        value: a number from 0 to 1 as text, or the path of a JSON file: {class name: number}, whose
-            classes alone are looked for, or an evaluation's metrics.json, whose best thresholds are
-            taken, for a class without one that of all classes.
-        names: {class id: name}.
-        chosen: names of the classes to keep; None keeps all.
+    The value is a number from 0 to 1 as text, or the path of a JSON file: {class name: number},
+    whose classes alone are looked for, or an evaluation's metrics.json, whose best thresholds are
+    taken, for a class without one that of all classes. Of them those `chosen` by name remain.
 
     Raises:
         DataError: neither, a number outside 0 to 1, or a class that isn't in the label map.

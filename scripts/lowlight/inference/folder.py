@@ -1,6 +1,7 @@
 """Finds objects in many images, several steps at a time, and keeps what was found."""
 
 import contextlib
+import functools
 import itertools
 import os
 import zipfile
@@ -17,6 +18,7 @@ from lowlight.core.log import DetectionLog, fingerprint, fingerprint_of
 from lowlight.core.parallel import Progress, cores, map_in_threads
 from lowlight.core.sources import SourceFile
 from lowlight.detector.detections import Detections
+from lowlight.detector.detector import Detector, Prepared
 from lowlight.images.reading import is_large
 from lowlight.inference.inputs import find_images, opened_upright
 from lowlight.inference.pictures import (
@@ -37,7 +39,7 @@ AHEAD = 2  # images a thread that wait for it: enough for no thread to wait, and
 class Job:
     """What is to be done with each image."""
 
-    detector: Any  # detector.Detector
+    detector: Detector
     names: dict[int, str]  # {class id: name}
     thresholds: dict[int, float]  # {class id: lowest score}; other classes are left out
     save_dir: Path | None = None  # an existing folder; None prints what is found
@@ -47,7 +49,7 @@ class Job:
     format: str = "json"  # or "coco", which adds coco_results.json
     quiet: bool = False  # show no progress
 
-    def choose(self, raw: list, prepared: Any) -> Detections:
+    def choose(self, raw: list, prepared: Prepared) -> Detections:
         """Returns what a detector found, of the chosen classes that score enough."""
         found = self.detector.finish(raw, prepared)
         limits = [self.thresholds.get(number, np.inf) for number in found.classes.tolist()]
@@ -176,37 +178,48 @@ class Item:
 
 def detect_each(files: Iterable[SourceFile], job: Job) -> Iterator[Item]:
     """Yields the Item of each file, in the files' order, as soon as it is done and drawn."""
-    detector = job.detector
-
-    def load(item):
-        with opened_upright(item.file) as image:
-            item.size = image.size
-            try:
-                item.prepared = detector.prepare(np.asarray(image))
-            except ValueError as error:
-                raise _cannot_be_resized(item, error) from error
-            item.image = None if is_large(image) else image
-
-    def run(items):
-        _detect(detector, items)
-        return items
-
-    def finish(item):
-        found = job.choose(item.raw, item.prepared)
-        item.entry = entry_of({"file": item.file.name}, item.size, found, job.names)
-        item.entry["seen"] = seen(item.file)
-        if job.save_dir is not None:
-            held = contextlib.nullcontext(item.image) if item.image else opened_upright(item.file)
-            with held as image:
-                save_pictures(job, image, found, item.file)
-        item.image = item.prepared = item.raw = None
-
-    jobs = min(cores(), _MOST_THREADS)
-    items = map_in_threads(_guarded(load), map(Item, files), jobs, ahead=AHEAD)
+    detector, jobs = job.detector, min(cores(), _MOST_THREADS)
+    items = map_in_threads(_guarded(_load, job), map(Item, files), jobs, ahead=AHEAD)
     groups = in_groups(items, detector.batch_size)
-    groups = map_in_threads(run, groups, detector.parallel, ahead=AHEAD)
+    detect = functools.partial(_detect, detector)
+    groups = map_in_threads(detect, groups, detector.parallel, ahead=AHEAD)
     items = itertools.chain.from_iterable(groups)
-    yield from map_in_threads(_guarded(finish), items, jobs, ahead=AHEAD)
+    yield from map_in_threads(_guarded(_finish, job), items, jobs, ahead=AHEAD)
+
+
+def _guarded(step, job):
+    """Returns a step that keeps what is wrong with an image in its item, and spares the others."""
+
+    def run(item):
+        if item.error is None:
+            try:
+                step(item, job)
+            except DataError as error:
+                item.error = error
+        return item
+
+    return run
+
+
+def _load(item, job):
+    with opened_upright(item.file) as image:
+        item.size = image.size
+        try:
+            item.prepared = job.detector.prepare(np.asarray(image))
+        except ValueError as error:
+            raise _cannot_be_resized(item, error) from error
+        item.image = None if is_large(image) else image
+
+
+def _finish(item, job):
+    found = job.choose(item.raw, item.prepared)
+    item.entry = entry_of({"file": item.file.name}, item.size, found, job.names)
+    item.entry["seen"] = seen(item.file)
+    if job.save_dir is not None:
+        held = contextlib.nullcontext(item.image) if item.image else opened_upright(item.file)
+        with held as image:
+            save_pictures(job, image, found, item.file)
+    item.image = item.prepared = item.raw = None
 
 
 def in_groups(items: Iterator, size: int) -> Iterator[list]:
@@ -216,33 +229,20 @@ def in_groups(items: Iterator, size: int) -> Iterator[list]:
 
 
 def _detect(detector, items):
-    """Runs the network on the items whose image could be read."""
-    items = [item for item in items if item.error is None]
+    """Runs the network on the items whose image could be read; returns all of them."""
+    good = [item for item in items if item.error is None]
     try:
-        raws = detector.run_many([item.prepared for item in items])
+        raws = detector.run_many([item.prepared for item in good])
     except ValueError as error:
-        if len(items) == 1:
-            items[0].error = _cannot_be_resized(items[0], error)
+        if len(good) == 1:
+            good[0].error = _cannot_be_resized(good[0], error)
         else:
-            for item in items:
+            for item in good:
                 _detect(detector, [item])
-        return
-    for item, raw in zip(items, raws, strict=True):
+        return items
+    for item, raw in zip(good, raws, strict=True):
         item.raw = raw
-
-
-def _guarded(step):
-    """Returns a step that keeps what is wrong with an image in its item, and spares the others."""
-
-    def run(item):
-        if item.error is None:
-            try:
-                step(item)
-            except DataError as error:
-                item.error = error
-        return item
-
-    return run
+    return items
 
 
 def _cannot_be_resized(item, error):

@@ -42,28 +42,37 @@ def find_images(
         DataError: no such source, or no image in it; names that aren't text; two images of one
             name.
     """
-    path = Path(source)
     if source == _STANDARD_INPUT:
         found = _of_list(sys.stdin if lines is None else lines)
-    elif path.is_dir() and not recursive:
-        paths = sorted(p for p in path.iterdir() if _is_named(p) and not p.is_dir())
-        found = [file_on_disk(p, p.name) for p in paths]
-    elif path.is_dir() or (path.exists() and path.suffix.lower() == ".zip"):
-        files = list_files(path, flag)
-        found = [file for file in files if _is_named(file.name) and not is_stray(file.name)]
-    elif path.exists():
-        found = [file_on_disk(path, path.name)]
-    elif glob.has_magic(str(source)):
-        found = _of_paths(sorted(p for p in glob.glob(str(source), recursive=True) if _is_named(p)))
     else:
-        raise DataError(f"{source}: no such folder, file or archive.\n  Check --{flag}.")
+        found = _of_source(source, recursive, flag)
     if not found:
         raise _no_image(source, recursive, flag)
-    _check_names(found)
-    if source != _STANDARD_INPUT and not path.is_file() and (left := _videos_near(source)):
+    twice = [name for name, count in Counter(file.name for file in found).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{name_some(twice)}: given twice, so that two inputs would write the same output.\n"
+            "  Name each image once."
+        )
+    if source != _STANDARD_INPUT and not Path(source).is_file() and (left := _videos_near(source)):
         note = f"videos left out: {len(left)} ({name_some(left)}). Give each by itself."
         print(note, file=sys.stderr)
     return found
+
+
+def _of_source(source, recursive, flag):
+    path = Path(source)
+    if path.is_dir() and not recursive:
+        paths = sorted(p for p in path.iterdir() if _is_named(p) and not p.is_dir())
+        return [file_on_disk(p, p.name) for p in paths]
+    if path.is_dir() or (path.exists() and path.suffix.lower() == ".zip"):
+        files = list_files(path, flag)
+        return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
+    if path.exists():
+        return [file_on_disk(path, path.name)]
+    if glob.has_magic(str(source)):
+        return _of_paths(sorted(p for p in glob.glob(str(source), recursive=True) if _is_named(p)))
+    raise DataError(f"{source}: no such folder, file or archive.\n  Check --{flag}.")
 
 
 @contextlib.contextmanager
@@ -129,13 +138,3 @@ def _videos_near(source):
     """Returns the paths of the videos in a folder, or of a pattern."""
     near = Path(source).iterdir() if Path(source).is_dir() else glob.glob(str(source))
     return sorted(str(path) for path in near if is_video_name(path))
-
-
-def _check_names(files):
-    """Raises DataError for a name that two files have."""
-    twice = [name for name, count in Counter(file.name for file in files).items() if count > 1]
-    if twice:
-        raise DataError(
-            f"{name_some(twice)}: given twice, so that two inputs would write the same output.\n"
-            "  Name each image once."
-        )

@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -18,6 +19,9 @@ from lowlight.core.sources import SourceFile
 from lowlight.detector.detections import Detections
 from lowlight.images.boxes import clip_pixel_xyxy
 from lowlight.images.drawing import brightened, brightness_of, draw_detections, encode_thumbnail
+
+if TYPE_CHECKING:
+    from lowlight.inference.folder import Job
 
 JSON, CSV, COCO = "detections.json", "detections.csv", "coco_results.json"
 PAGE, LOG = "index.html", ".detections.jsonl"
@@ -67,7 +71,7 @@ class Pictures:
     gif: bool = False  # detections.gif, which shows one drawn image after another
 
 
-def save_pictures(job, image: Image.Image, found: Detections, file: SourceFile) -> None:
+def save_pictures(job: "Job", image: Image.Image, found: Detections, file: SourceFile) -> None:
     """Writes the pictures that a folder.Job asks for, in the folders that the inputs lie in.
 
     The image is RGB, and may be drawn on; what was found is in its pixels.

@@ -11,16 +11,24 @@ import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import lowlight
 from lowlight.core.errors import DataError, name_some, noted_signals
 from lowlight.core.parallel import Progress
 from lowlight.core.sources import SourceFile, file_on_disk
 from lowlight.core.tensorflow import silent_stderr
+from lowlight.detector.detector import Detector
+from lowlight.detector.runs import Model
 from lowlight.images.reading import set_max_pixels
 from lowlight.inference.folder import Job, detect_each
 from lowlight.inference.inputs import find_images
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lowlight.inference.parts import DetectionParts
 
 HERE = "local"  # the address of this machine alone
 _SECONDS = 10  # that a cluster has for its answer
@@ -50,7 +58,7 @@ class Share(NamedTuple):
         return f"{self.workers} of {self.cores} CPU cores" + (" and a GPU" if self.gpus else "")
 
 
-def load_ray():
+def load_ray() -> ModuleType:
     """Returns the module ray, made quiet; raises DataError where it isn't installed."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -65,7 +73,7 @@ def load_ray():
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator:
+def connected(address: str) -> Iterator[ModuleType]:
     """Yields the module ray, connected for the time of the block to the cluster at an address.
 
     "auto" is that of this machine, HERE starts one on this machine alone.
@@ -114,7 +122,7 @@ def _check_port(address):
         socket.create_connection((host, int(port)), _SECONDS).close()
 
 
-def nodes_of(ray) -> list[tuple[int, int]]:
+def nodes_of(ray: ModuleType) -> list[tuple[int, int]]:
     """Returns (cores, GPUs) of each machine of the cluster that is connected."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
@@ -142,7 +150,7 @@ def share_out(
 class Task(NamedTuple):
     """What each worker needs; paths are absolute, because it has another working folder."""
 
-    model: Any  # runs.Model
+    model: Model
     options: dict  # of detector.Detector
     names: dict[int, str]  # {class id: name}
     thresholds: dict[int, float]  # {class id: lowest score}
@@ -159,8 +167,6 @@ class Worker:
 
     def __init__(self, task: Task):
         """Loads the model."""
-        from lowlight.detector.detector import Detector
-
         self._name = f"process {os.getpid()} on {socket.gethostname()}"
         self._job, self._error, self._members = None, None, None
         set_max_pixels(task.max_pixels)
@@ -172,7 +178,7 @@ class Worker:
         except DataError as error:
             self._error = str(error)
 
-    def __call__(self, images):
+    def __call__(self, images: "pa.Table") -> "pa.Table":
         """Takes a table of `file` and `place`; returns one of `parts.result_of`."""
         from lowlight.inference.parts import result_of
 
@@ -194,7 +200,12 @@ class Worker:
 
 
 def detect_in_workers(
-    ray, files: list[SourceFile], task: Task, share: Share, parts, progress: Progress
+    ray: ModuleType,
+    files: list[SourceFile],
+    task: Task,
+    share: Share,
+    parts: "DetectionParts",
+    progress: Progress,
 ) -> list[DataError]:
     """Detects on each image in the workers, keeps what was found in DetectionParts, returns errors.
 
@@ -225,13 +236,15 @@ def detect_in_workers(
     if died:
         print(f"  workers that died: {died}; their images went to others", flush=True)
     if missing:
-        errors.append(
-            DataError(
-                f"{name_some(missing)}: each worker that had one died.\n"
-                "  Memory may be short: take fewer --workers, and run the same command again."
-            )
-        )
+        errors.append(_killers(missing))
     return errors
+
+
+def _killers(names):
+    return DataError(
+        f"{name_some(names)}: each worker that had one died.\n"
+        "  Memory may be short: take fewer --workers, and run the same command again."
+    )
 
 
 def _errors_of(table):

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from lowlight.core.files import write_texts
@@ -16,6 +17,9 @@ from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 from lowlight.images.drawing import colour_of
 from lowlight.inference.pictures import COCO, CSV, JSON, PAGE, output_name, small_name
 from lowlight.pages.rendering import render
+
+if TYPE_CHECKING:
+    from lowlight.inference.folder import Job
 
 PARTS = "detections"
 COLUMNS = "class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"
@@ -42,7 +46,7 @@ def print_entry(entry: dict) -> None:
         print("  nothing")
 
 
-def write_files(save_dir: Path, entries: list[dict], job) -> None:
+def write_files(save_dir: Path, entries: list[dict], job: "Job") -> None:
     """Writes detections.json, detections.csv and what else the folder.Job asks for, all or none.
 
     Other facts of entries than those of `entry_of` are left out.

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -49,7 +50,7 @@ def name_of(source: Path | str) -> str:
     return PurePosixPath(path).stem or urlsplit(source).hostname or "video"
 
 
-def load_av():
+def load_av() -> ModuleType:
     """Returns the module av; raises DataError, with what to do, where it isn't installed."""
     try:
         return importlib.import_module("av")

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +143,7 @@ class _Pipeline:
         self._detector = job.detector
         self._draws = job.save_dir is not None
 
-    def run(self, stack):
+    def run(self, stack: contextlib.ExitStack) -> Iterator[_Item]:
         """Returns an iterator over finished _Items; `stack` ends its threads, the last first."""
 
         def in_threads(step, items, jobs=None):
