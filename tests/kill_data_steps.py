@@ -3,9 +3,9 @@ r"""Kills the data steps at random moments, and compares what a last run makes w
   python tests/kill_data_steps.py --kills=20
 
 The three steps run one after the other, on drawn images of several forms. SIGKILL ends them at
-moments drawn from the time that they take; each next run goes on with the files as they are. Where
-a run reaches its end, its files are compared, and the next begins in an empty folder. It prints
-what it counted, and exits with status 1 where a byte differs.
+moments drawn from the time that they take; each next run continues with the files as they are.
+Where a run reaches its end, its files are compared, and the next begins in an empty folder.
+It prints what it counted, and exits with status 1 where a byte differs.
 """
 
 import argparse

@@ -120,51 +120,40 @@ def run_main(tmp_path):
     return run
 
 
-@pytest.mark.parametrize(
-    ("statement", "status", "stderr"),
-    [
-        pytest.param("pass", 0, "", id="success"),
-        pytest.param("raise DataError('a.txt:2: odd.')", 1, "error: a.txt:2: odd.\n", id="data"),
-        pytest.param(
-            "raise OSError(28, 'No space left on device', 'a.csv')",
-            1,
-            "error: a.csv: No space left on device.\n"
-            "  The disk is full. Make room and run the same command again.\n",
-            id="disk full",
-        ),
-        pytest.param(
-            "raise RuntimeError('a.tfrecord; No space left on device\\n\\t [[trace]]')",
-            1,
-            "error: a.tfrecord; No space left on device.\n"
-            "  The disk is full. Make room and run the same command again.\n",
-            id="disk full, as TensorFlow tells it",
-        ),
-        pytest.param(
-            "open('/missing/a.csv', 'w')",
-            1,
-            "error: /missing/a.csv: No such file or directory.\n"
-            "  No such file or folder. Check the path.\n",
-            id="no folder",
-        ),
-        pytest.param(
-            "raise OSError(30, 'Read-only file system', 'a.csv')",
-            1,
-            "error: a.csv: Read-only file system.\n"
-            "  The file system is read-only. Choose another folder.\n",
-            id="read-only",
-        ),
-    ],
-)
+FULL = "The disk is full. Make room and run the same command again."
+ENDS = {
+    "success": ("pass", 0, ""),
+    "data": ("raise DataError('a.txt:2: odd.')", 1, "error: a.txt:2: odd.\n"),
+    "disk full": (
+        "raise OSError(28, 'No space left on device', 'a.csv')",
+        1,
+        f"error: a.csv: No space left on device.\n  {FULL}\n",
+    ),
+    "disk full, as TensorFlow says it": (
+        "raise RuntimeError('a.tfrecord; No space left on device\\n\\t [[trace]]')",
+        1,
+        f"error: a.tfrecord; No space left on device.\n  {FULL}\n",
+    ),
+    "no folder": (
+        "open('/missing/a.csv', 'w')",
+        1,
+        "error: /missing/a.csv: No such file or directory.\n"
+        "  No such file or folder. Check the path.\n",
+    ),
+    "read-only": (
+        "raise OSError(30, 'Read-only file system', 'a.csv')",
+        1,
+        "error: a.csv: Read-only file system.\n"
+        "  The file system is read-only. Choose another folder.\n",
+    ),
+    "Ctrl-C": ("raise KeyboardInterrupt", 130, "\ninterrupted; run the same command again.\n"),
+}
+
+
+@pytest.mark.parametrize(("statement", "status", "stderr"), ENDS.values(), ids=ENDS)
 def test_a_run_ends_with_a_status_and_a_plain_message(run_main, statement, status, stderr):
     run = run_main(statement)
     assert (run.returncode, run.stdout, run.stderr) == (status, "", stderr)
-
-
-def test_an_interrupted_run_ends_with_130_and_no_traceback(run_main):
-    run = run_main("raise KeyboardInterrupt")
-    assert run.returncode == 130
-    assert run.stderr.startswith("\ninterrupted; ")
-    assert run.stderr.count("\n") == 2
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])

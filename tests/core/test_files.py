@@ -1,6 +1,10 @@
+"""A file has its name when it is whole, and a folder has one writer at a time."""
+
 import errno
+import multiprocessing
 import os
 import tempfile
+import threading
 
 import pytest
 
@@ -8,11 +12,13 @@ from lowlight.core.errors import DataError, format_count, join_errors, name_some
 from lowlight.core.files import (
     existing_dir,
     existing_file,
+    locked,
     output_dir,
     whole_file,
     whole_files,
     write_text,
 )
+from lowlight.core.log import DetectionLog
 
 
 def names_in(folder):
@@ -29,91 +35,78 @@ def test_a_file_has_its_name_only_when_its_block_has_ended(tmp_path):
 
 
 @pytest.mark.parametrize("interruption", [DataError, KeyboardInterrupt, OSError, MemoryError])
-def test_an_interrupted_block_leaves_the_old_file_and_nothing_else(tmp_path, interruption):
-    path = tmp_path / "a.csv"
-    path.write_text("old")
+def test_an_interrupted_block_leaves_the_old_files_and_nothing_else(tmp_path, interruption):
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    paths[0].write_text("old")
 
     def write_half():
-        with whole_file(path) as partial:
+        with whole_files(*paths) as (partial, _):
             partial.write_text("ha")
             raise interruption
 
     with pytest.raises(interruption):
         write_half()
-    assert path.read_text() == "old"
+    assert paths[0].read_text() == "old"
     assert names_in(tmp_path) == ["a.csv"]
 
 
-def test_several_files_appear_together_or_not_at_all(tmp_path):
-    paths = [tmp_path / "a", tmp_path / "b"]
-
-    def write_one_of_two():
-        with whole_files(*paths) as (a, _):
-            a.write_text("whole")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_one_of_two()
-    assert names_in(tmp_path) == []
-    with whole_files(*paths) as partials:
-        for partial in partials:
-            partial.touch()
+def test_several_files_appear_together(tmp_path):
+    with whole_files(tmp_path / "a", tmp_path / "b"):
+        assert names_in(tmp_path) == [".a.partial", ".b.partial"]
     assert names_in(tmp_path) == ["a", "b"]
 
 
-def test_a_full_disk_is_told_under_the_final_name_and_keeps_the_old_file(tmp_path):
+@pytest.mark.parametrize(("others", "named"), [([], "a.csv"), (["b.csv"], "")])
+def test_a_full_disk_has_the_final_name_and_keeps_the_old_file(tmp_path, others, named):
     path = tmp_path / "a.csv"
     path.write_text("old")
 
-    def fill_disk(*paths):
-        with whole_files(*paths) as partials:
+    def fill_disk():
+        with whole_files(path, *(tmp_path / name for name in others)) as partials:
             partials[-1].unlink()
             partials[-1].symlink_to("/dev/full")
             partials[-1].write_text("new")
 
-    for paths, named in (([path], path), ([path, tmp_path / "b.csv"], tmp_path)):
-        with pytest.raises(OSError, match="No space left") as caught:
-            fill_disk(*paths)
-        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(named))
-        assert path.read_text() == "old"
-        assert names_in(tmp_path) == ["a.csv"]
-
-
-def test_a_missing_folder_is_told_under_the_final_name(tmp_path):
-    path = tmp_path / "missing" / "a.csv"
-    with pytest.raises(FileNotFoundError) as caught:
-        write_text(path, "new")
-    assert caught.value.filename == str(path)
-
-
-def test_a_folder_in_the_way_is_told_under_the_final_name(tmp_path):
-    path = tmp_path / "a.csv"
-    path.mkdir()
-    with pytest.raises(IsADirectoryError) as caught:
-        write_text(path, "new")
-    assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match="No space left") as caught:
+        fill_disk()
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / named))
+    assert path.read_text() == "old"
     assert names_in(tmp_path) == ["a.csv"]
 
 
+@pytest.mark.parametrize(
+    ("name", "error"), [("missing/a.csv", FileNotFoundError), ("folder", IsADirectoryError)]
+)
+def test_what_is_wrong_with_a_folder_has_the_final_name(tmp_path, name, error):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(error) as caught:
+        write_text(tmp_path / name, "new")
+    assert caught.value.filename == str(tmp_path / name)
+    assert names_in(tmp_path) == ["folder"]
+
+
 def test_what_a_killed_run_left_is_written_over(tmp_path):
-    with whole_file(tmp_path / "a.csv") as partial:
-        partial.touch()
-    partial.write_text("of a killed run, and longer")
-    write_text(tmp_path / "a.csv", "new")
-    assert (tmp_path / "a.csv").read_text() == "new"
+    (tmp_path / ".a.csv.partial").write_text("of a killed run, and longer")
+    write_text(tmp_path / "a.csv", "Caf\u00e9\n")
+    assert (tmp_path / "a.csv").read_bytes() == b"Caf\xc3\xa9\n"  # as UTF-8 with LF
     assert names_in(tmp_path) == ["a.csv"]
 
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_no_link_is_followed_to_another_file(tmp_path, durable):
-    (tmp_path / "mine").write_text("mine")
-    for name in ("a.csv", ".a.csv.partial"):
-        (tmp_path / name).symlink_to(tmp_path / "mine")
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    for name in ("a.csv", ".a.csv.partial", ".lock", "log"):
+        (tmp_path / name).symlink_to(mine)
     with whole_file(tmp_path / "a.csv", durable) as partial:
         partial.write_text("new")
     assert (tmp_path / "a.csv").read_text() == "new"
     assert not (tmp_path / "a.csv").is_symlink()
-    assert (tmp_path / "mine").read_text() == "mine"
+    with pytest.raises(OSError, match="symbolic link"), locked(tmp_path):
+        pass
+    with pytest.raises(OSError, match="symbolic link"):
+        DetectionLog(tmp_path / "log", "")
+    assert mine.read_text() == "mine"
 
 
 def test_a_name_as_long_as_names_may_be_is_written(tmp_path):
@@ -129,40 +122,23 @@ def test_a_whole_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatc
     assert calls == ["fsync", "rename", "fsync"]  # the file's, then its folder's
 
 
-def test_text_is_utf8_with_lf(tmp_path):
-    write_text(tmp_path / "a.csv", "Caf\u00e9\n")
-    assert (tmp_path / "a.csv").read_bytes() == b"Caf\xc3\xa9\n"
-
-
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("check", "name", "message"),
     [
-        pytest.param("missing", "no such folder.\n  Check --data_dir.", id="missing"),
-        pytest.param("file", "is a file, not a folder.\n  Check --data_dir.", id="a file"),
+        (existing_dir, "missing", "no such folder.\n  Check --data_dir."),
+        (existing_dir, "file", "is a file, not a folder.\n  Check --data_dir."),
+        (existing_file, "missing", "no such file.\n  data_dir"),
+        (existing_file, "folder", "is a folder, not a file.\n  data_dir"),
     ],
 )
-def test_what_is_no_folder_is_refused_with_its_flag(tmp_path, name, message):
+def test_what_is_no_folder_or_no_file_is_refused_with_the_remedy(tmp_path, check, name, message):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError) as caught:
-        existing_dir(str(tmp_path / name), "data_dir")
-    assert str(caught.value) == f"{tmp_path / name}: {message}"
-    assert existing_dir(str(tmp_path), "data_dir") == tmp_path
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        pytest.param("missing", "no such file.\n  Make it.", id="missing"),
-        pytest.param("folder", "is a folder, not a file.\n  Make it.", id="a folder"),
-    ],
-)
-def test_what_is_no_file_is_refused_with_the_remedy(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
-    (tmp_path / "file").touch()
     with pytest.raises(DataError) as caught:
-        existing_file(str(tmp_path / name), "Make it.")
+        check(str(tmp_path / name), "data_dir")
     assert str(caught.value) == f"{tmp_path / name}: {message}"
-    assert existing_file(str(tmp_path / "file"), "Make it.") == tmp_path / "file"
+    good = tmp_path / ("folder" if check is existing_dir else "file")
+    assert check(str(good), "data_dir") == good
 
 
 def test_an_output_folder_is_made_with_its_parents_and_left_empty(tmp_path):
@@ -182,7 +158,51 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch)
     assert caught.value.filename == str(tmp_path)
 
 
-def test_errors_are_told_together_up_to_twenty():
+# Locks. -------------------------------------------------------------------------------------------
+
+
+def _hold(folder, connection):
+    with locked(folder, "written", "save_path"):
+        connection.send("held")
+        connection.recv()
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """(a process that holds the folder's lock, a connection whose message ends it)."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path, theirs))
+    process.start()
+    assert ours.recv() == "held"
+    yield process, ours
+    process.kill()
+    process.join()
+
+
+def test_a_folder_that_another_process_holds_is_refused_until_it_ends(tmp_path, holder):
+    process, _ = holder
+    message = f"is being written already, by process {process.pid} on .*\n.*--save_path"
+    with pytest.raises(DataError, match=message), locked(tmp_path, "written", "save_path"):
+        pass
+    process.kill()
+    process.join()
+    with locked(tmp_path):  # what the killed one left locks nothing
+        pass
+    assert names_in(tmp_path) == []
+
+
+def test_who_waits_gets_the_folder_when_the_other_lets_go(tmp_path, holder, capsys):
+    process, connection = holder
+    threading.Timer(0.3, connection.send, ["let go"]).start()
+    with locked(tmp_path, "scored", "output_dir", waits=True):
+        process.join()
+    assert f"is being scored by process {process.pid} on " in capsys.readouterr().out
+
+
+# What errors say. ---------------------------------------------------------------------------------
+
+
+def test_errors_are_joined_up_to_twenty():
     few = join_errors([DataError("a"), DataError("b")], "The others are done.")
     assert str(few) == "a\nb\nThe others are done."
     many = str(join_errors([DataError(str(i)) for i in range(23)])).split("\n")
@@ -192,9 +212,9 @@ def test_errors_are_told_together_up_to_twenty():
 @pytest.mark.parametrize(
     ("names", "text"),
     [
-        (["a"], "a"),
-        (["a", "b", "c", "d", "e"], "a, b, c, d, e"),
-        ({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1, "g": 1}, "a, b, c, d, e and 2 more"),
+        ("a", "a"),
+        ("abcde", "a, b, c, d, e"),
+        (dict.fromkeys("abcdefg"), "a, b, c, d, e and 2 more"),
     ],
 )
 def test_five_names_are_shown_and_the_others_counted(names, text):
@@ -202,11 +222,5 @@ def test_five_names_are_shown_and_the_others_counted(names, text):
 
 
 def test_a_count_of_one_is_singular():
-    counts = (0, "box"), (1, "box"), (2, "box"), (1, "image"), (2, "image")
-    assert [format_count(*count) for count in counts] == [
-        "0 boxes",
-        "1 box",
-        "2 boxes",
-        "1 image",
-        "2 images",
-    ]
+    counts = [format_count(number, what) for what in ("box", "image") for number in range(3)]
+    assert counts == ["0 boxes", "1 box", "2 boxes", "0 images", "1 image", "2 images"]

@@ -61,48 +61,37 @@ def test_a_process_with_other_threads_is_not_forked():
     assert found == {os.getpid()}
 
 
-def refuse(item):
-    if item == 50:
-        raise DataError("50: bad.")
-    return item
+def fail_at_50(fail):
+    """Returns the results before the failure of item 50 of 100."""
+    return map_in_processes(lambda item: fail() if item == 50 else item, range(100), 2)
+
+
+def raise_error(error):
+    raise error
 
 
 def test_what_the_function_raises_is_raised_behind_the_results_before_it(forked):
-    results = map_in_processes(refuse, range(100), 2)
+    results = fail_at_50(lambda: raise_error(DataError("50: bad.")))
     assert [next(results) for _ in range(48)] == list(range(48))  # three chunks of 16
     with pytest.raises(DataError, match=r"^50: bad\.$"):
         next(results)
 
 
-def divide(item):
-    return 1 / (item - 50)
-
-
 def test_a_bug_tells_where_it_was(forked):
     with pytest.raises(ZeroDivisionError) as caught:
-        list(map_in_processes(divide, range(100), 2))
-    assert "in divide" in str(caught.value.__cause__)
-
-
-def full_disk(item):
-    raise OSError(28, os.strerror(28), "a.jpg")
+        list(fail_at_50(lambda: raise_error(ZeroDivisionError())))
+    assert "in raise_error" in str(caught.value.__cause__)
 
 
 def test_an_error_of_the_operating_system_keeps_its_file(forked):
     with pytest.raises(OSError, match="No space left") as caught:
-        list(map_in_processes(full_disk, range(100), 2))
+        list(fail_at_50(lambda: raise_error(OSError(28, os.strerror(28), "a.jpg"))))
     assert (caught.value.errno, caught.value.filename) == (28, "a.jpg")
 
 
-def killed(item):
-    if item == 50:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
-
-
-def test_a_process_that_is_killed_is_told(forked):
+def test_a_process_that_is_killed_is_named_as_that(forked):
     with pytest.raises(DataError, match=r"was killed\.\n  Most often the memory is full"):
-        list(map_in_processes(killed, range(100), 2))
+        list(fail_at_50(lambda: os.kill(os.getpid(), signal.SIGKILL)))
 
 
 def test_no_process_is_left_when_the_results_are_not_taken(forked):
@@ -113,8 +102,8 @@ def test_no_process_is_left_when_the_results_are_not_taken(forked):
         os.kill(process, 0)
 
 
-def start(code, folder):
-    """Runs a program that shares endless work, and returns it once two processes work."""
+def start(folder):
+    """Runs a program that shares endless work; returns it and its processes once two work."""
     program = textwrap.dedent(f"""
         import os, sys, time
         sys.path.insert(0, {str(SCRIPTS)!r})
@@ -122,7 +111,7 @@ def start(code, folder):
         def work(item):
             open(os.path.join({str(folder)!r}, str(os.getpid())), "w").close()
             time.sleep(0.05)
-        {code}
+        list(map_in_processes(work, range(100_000), 2))
     """)
     running = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -133,29 +122,26 @@ def start(code, folder):
     )
     while len(list(folder.iterdir())) < 2:
         time.sleep(0.01)
-    return running, [int(path.name) for path in folder.iterdir()]
+    return running, [path.name for path in folder.iterdir()]
+
+
+def is_left(process):
+    """Says whether a process runs; a zombie counts as ended."""
+    try:
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def wait_for_the_end(workers):
-    """Waits until none of these processes is left; a zombie counts as ended."""
-    for process in workers:
-        for _ in range(500):
-            try:
-                state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-            except (FileNotFoundError, ProcessLookupError):
-                break
-            if state == "Z":
-                break
-            time.sleep(0.01)
-        else:
-            pytest.fail(f"process {process} is left")
-
-
-WORK = "list(map_in_processes(work, range(100_000), 2))"
+    deadline = time.monotonic() + 5
+    while left := [process for process in workers if is_left(process)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
 
 
 def test_ctrl_c_ends_all_processes_with_one_traceback(tmp_path):
-    running, workers = start(WORK, tmp_path)
+    running, workers = start(tmp_path)
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate()
     assert errors.count("Traceback") == 1
@@ -164,7 +150,7 @@ def test_ctrl_c_ends_all_processes_with_one_traceback(tmp_path):
 
 
 def test_processes_end_when_their_caller_is_killed(tmp_path):
-    running, workers = start(WORK, tmp_path)
+    running, workers = start(tmp_path)
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     wait_for_the_end(workers)

@@ -1,11 +1,11 @@
 import io
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from lowlight.core import parallel
+from lowlight.core.files import CONFIGS
 from lowlight.core.parallel import Progress
 
 
@@ -29,37 +29,52 @@ def clock(monkeypatch):
     return clock
 
 
-def log_of(clock, times, total, **options):
-    """Returns the lines of a log for items that are done at these times, in seconds."""
+LOGS = {
+    "the first item, one line an interval and the last": (
+        {"times": [1, 5, 11, 12, 20, 22], "total": 6},
+        [
+            "image 1/6",
+            "image 3/6  5.00 s/image  left 00:15",
+            "image 6/6  4.20 s/image  left 00:00",
+        ],
+    ),
+    "the first item isn't counted in the pace": (
+        {"times": [60, 61, 62], "total": 3},
+        ["image 1/3", "image 3/3  1.00 s/image  left 00:00"],
+    ),
+    "a quick pace is in items a second": (
+        {"times": [1, 1.02], "total": 2},
+        ["image 1/2", "image 2/2  50/s  left 00:00"],
+    ),
+    "a count that continues has the pace of what was done now": (
+        {"times": [1, 3], "total": 1000, "start": 998},
+        ["image 999/1000", "image 1000/1000  2.00 s/image  left 00:00"],
+    ),
+    "a count without an end has a pace and no time left": (
+        {"times": [1, 5, 11, 12, 22], "total": None},
+        ["image 1", "image 3  5.00 s/image", "image 5  5.25 s/image"],
+    ),
+    "more items than were announced": (
+        {"times": [1, 2, 3, 4, 15], "total": 2},
+        [
+            "image 1/2",
+            "image 2/2  1.00 s/image  left 00:00",
+            "image 5/2  3.50 s/image  left 00:00",
+        ],
+    ),
+    "one item is one line": ({"times": [1], "total": 1}, ["image 1/1"]),
+    "a clock that stands still": ({"times": [1, 1], "total": 2}, ["image 1/2", "image 2/2"]),
+}
+
+
+@pytest.mark.parametrize(("given", "lines"), LOGS.values(), ids=LOGS)
+def test_a_log_shows_count_pace_and_time_left(clock, given, lines):
     log = io.StringIO()
-    with Progress(total, "image", stream=log, **options) as shown:
-        for seconds in times:
+    with Progress(given["total"], "image", given.get("start", 0), stream=log) as shown:
+        for seconds in given["times"]:
             clock.now = 100.0 + seconds
             shown.update()
-    return log.getvalue().splitlines()
-
-
-def test_a_log_has_the_first_item_one_line_an_interval_and_the_last(clock):
-    assert log_of(clock, [1, 5, 11, 12, 20, 22], total=6) == [
-        "image 1/6",
-        "image 3/6  5.00 s/image  left 00:15",
-        "image 6/6  4.20 s/image  left 00:00",
-    ]
-
-
-def test_the_first_item_is_not_counted_in_the_pace(clock):
-    assert log_of(clock, [60, 61, 62], total=3)[-1] == "image 3/3  1.00 s/image  left 00:00"
-
-
-def test_a_quick_pace_is_told_in_items_a_second(clock):
-    assert log_of(clock, [1, 1.02], total=2)[-1] == "image 2/2  50/s  left 00:00"
-
-
-def test_a_count_that_goes_on_has_the_pace_of_what_was_done_now(clock):
-    assert log_of(clock, [1, 3], total=1000, start=998) == [
-        "image 999/1000",
-        "image 1000/1000  2.00 s/image  left 00:00",
-    ]
+    assert log.getvalue().splitlines() == lines
 
 
 def test_time_that_went_into_something_else_is_left_out_of_the_pace(clock):
@@ -71,30 +86,6 @@ def test_time_that_went_into_something_else_is_left_out_of_the_pace(clock):
             if seconds == 2:
                 shown.leave_out(40)
     assert log.getvalue().splitlines()[-1] == "step 3/3  1.00 s/step  left 00:00"
-
-
-def test_a_count_without_an_end_has_a_pace_and_no_time_left(clock):
-    assert log_of(clock, [1, 5, 11, 12, 22], total=None) == [
-        "image 1",
-        "image 3  5.00 s/image",
-        "image 5  5.25 s/image",
-    ]
-
-
-def test_more_items_than_were_announced_are_counted_on(clock):
-    assert log_of(clock, [1, 2, 3, 4, 15], total=2) == [
-        "image 1/2",
-        "image 2/2  1.00 s/image  left 00:00",
-        "image 5/2  3.50 s/image  left 00:00",
-    ]
-
-
-def test_one_item_is_one_line(clock):
-    assert log_of(clock, [1], total=1) == ["image 1/1"]
-
-
-def test_a_clock_that_stands_still_shows_no_pace(clock):
-    assert log_of(clock, [1, 1], total=2) == ["image 1/2", "image 2/2"]
 
 
 def test_a_detail_is_made_only_where_it_is_shown(clock):
@@ -111,9 +102,10 @@ def test_a_terminal_has_a_bar_with_the_newest_detail():
     with Progress(2, "image", stream=terminal) as shown:
         shown.update(lambda: "loss 1")
         shown.update(lambda: "loss 2")
-    assert "\r" in terminal.getvalue()
-    assert "2/2" in terminal.getvalue().split("\r")[-1]
-    assert "loss 2" in terminal.getvalue().split("\r")[-1]
+    *_, last = terminal.getvalue().split("\r")
+    assert last != terminal.getvalue()
+    assert "2/2" in last
+    assert "loss 2" in last
 
 
 def test_a_terminal_shows_a_count_without_an_end():
@@ -132,8 +124,6 @@ def test_a_bar_starts_no_thread_with_which_the_process_could_not_be_forked():
         "    progress.update(); progress.update()\n"
         "    print(threading.active_count())"
     )
-    folder = Path(__file__).resolve().parents[2] / "scripts"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
-    )
+    command, folder = [sys.executable, "-c", code], CONFIGS.parent / "scripts"
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
