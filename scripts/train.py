@@ -25,7 +25,7 @@ flags.DEFINE_integer(
     "seed", None, "Makes a run repeatable on the same machine, at some cost in speed.", 0
 )
 flags.DEFINE_boolean(
-    "restart_schedule", False, "Begin the learning rate's schedule anew where training continues."
+    "restart_schedule", False, "Begin the learning rate's schedule again where training continues."
 )
 flags.DEFINE_integer(
     "eval_every_n", 0, "Steps between two evaluations, which keep best/; 0 for none.", 0
@@ -67,9 +67,11 @@ def main():
             on_train_data=on_train,
         )
         return
-    from lowlight.training import train as training
+    from lowlight.training.config import TrainingOptions
+    from lowlight.training.train import train_run
+    from lowlight.training.workers import choose_strategy
 
-    options = training.Options(
+    options = TrainingOptions(
         num_steps=FLAGS.num_train_steps,
         checkpoint_every_n=FLAGS.checkpoint_every_n,
         summarize_every_n=FLAGS.summarize_every_n,
@@ -84,10 +86,10 @@ def main():
         check_images=FLAGS.check_images,
         flags={flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)},
     )
-    training.train_run(
+    train_run(
         FLAGS.pipeline_config_path,
         FLAGS.model_dir,
-        lambda: training.choose_strategy(FLAGS.num_workers),
+        lambda: choose_strategy(FLAGS.num_workers),
         options,
     )
 

@@ -37,12 +37,15 @@ def write_shards(folder):
 
 
 def make_config(folder, batch_size):
-    """Returns the sample config on the records of `write_shards`, with D1's augmentations."""
+    """Returns a smaller sample config on the records of `write_shards`, with D1's augmentations."""
     from google.protobuf import text_format
 
     from lowlight.tfod import model as tfod
 
     config = tfod.read_config("configs/sample.config")
+    ssd = config.model.ssd
+    ssd.feature_extractor.bifpn.num_iterations = 1
+    ssd.box_predictor.weight_shared_convolutional_box_predictor.num_layers_before_predictor = 1
     reader = config.train_input_reader
     reader.label_map_path = str(folder / "label_map.txt")
     reader.tf_record_input_reader.input_path[:] = [f"{folder}/train.tfrecord-*"]

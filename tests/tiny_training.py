@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,13 @@ def start_training(config, run_dir, log, *flags, workers=()):
             stdout=file,
             stderr=subprocess.STDOUT,
         )
+
+
+def wait_for(is_so, process, log):
+    """Waits until is_so(), while the process runs; pytest's own limit ends a wait for ever."""
+    while not is_so():
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.1)
 
 
 def free_addresses(number):

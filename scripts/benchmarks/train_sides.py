@@ -91,7 +91,7 @@ def _input_turn(config, side, batches):
     from object_detection import inputs
 
     from lowlight.tfod import model as tfod
-    from lowlight.training.input import TrainingInput
+    from lowlight.training.step import TrainingInput
 
     model = tfod.build_model(config, is_training=True)
     if side.is_stock:
@@ -112,8 +112,7 @@ def _training_turn(config, side, steps):
     import tensorflow as tf
 
     from lowlight.tfod.training import make_trainee
-    from lowlight.training.input import TrainingInput
-    from lowlight.training.step import choose_precision, make_train_step
+    from lowlight.training.step import TrainingInput, TrainStep, choose_precision
 
     precision = choose_precision(side.mixed_precision)
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
@@ -121,7 +120,7 @@ def _training_turn(config, side, steps):
         trainee, batches = make_trainee(
             config, lambda model: TrainingInput(config, 0).batches(strategy, 0, model)
         )
-    step = make_train_step(trainee.model, config, trainee.optimizer, strategy, precision, seed=0)
+    step = TrainStep(trainee.model, config, trainee.optimizer, strategy, precision, seed=0)
     iterator = iter(batches)
 
     def take_turn():

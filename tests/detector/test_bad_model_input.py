@@ -76,21 +76,21 @@ BAD_CONFIGS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("old", "new", "words"), BAD_CONFIGS.values(), ids=BAD_CONFIGS)
 def test_training_refuses_a_config_before_it_makes_the_run(data_dir, old, new, words):
-    from lowlight.training import train as training
+    from lowlight.training.train import train_run
 
     config, run_dir = write_config(data_dir, old, new), data_dir / "run"
     with pytest.raises(DataError) as caught:
-        training.train_run(config, run_dir, lambda: replicas(1))
+        train_run(config, run_dir, lambda: replicas(1))
     assert all(word in str(caught.value) for word in [*words, str(data_dir)]), caught.value
     assert not run_dir.exists()
 
 
 @pytest.mark.slow
 def test_training_refuses_a_batch_that_the_devices_cannot_share(data_dir):
-    from lowlight.training import train as training
+    from lowlight.training.train import train_run
 
     with pytest.raises(DataError, match="batch_size: 8 can't be divided among 3 devices"):
-        training.train_run(write_config(data_dir), data_dir / "run", lambda: replicas(3))
+        train_run(write_config(data_dir), data_dir / "run", lambda: replicas(3))
 
 
 def make_run(data_dir, old, new):
@@ -130,12 +130,12 @@ OTHER_RUNS = {
 def test_a_run_of_another_config_is_left_as_it_is_and_the_difference_shown(
     data_dir, old, new, lines
 ):
-    from lowlight.training import train as training
+    from lowlight.training.train import train_run
 
     run_dir = make_run(data_dir, old, new)
     own = (run_dir / "pipeline.config").read_text()
     with pytest.raises(DataError, match=r"run: holds checkpoints of another model") as caught:
-        training.train_run(write_config(data_dir), run_dir, lambda: replicas(1))
+        train_run(write_config(data_dir), run_dir, lambda: replicas(1))
     shown = [line.strip() for line in str(caught.value).splitlines()]
     assert [line for line in shown if line[0] in "+-"] == lines
     assert (run_dir / "pipeline.config").read_text() == own
@@ -143,11 +143,12 @@ def test_a_run_of_another_config_is_left_as_it_is_and_the_difference_shown(
 
 @pytest.mark.slow
 def test_a_config_with_another_batch_learning_rate_or_path_goes_on_and_says_so(data_dir, capsys):
-    from lowlight.training import train as training
+    from lowlight.training.config import TrainingOptions
+    from lowlight.training.train import train_run
 
     run_dir = make_run(data_dir, "learning_rate_base: 0.003", "learning_rate_base: 0.001")
-    options = training.Options(num_steps=5)
-    training.train_run(write_config(data_dir), run_dir, lambda: replicas(1), options)
+    options = TrainingOptions(num_steps=5)
+    train_run(write_config(data_dir), run_dir, lambda: replicas(1), options)
     printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "changed since this run was last trained:" in printed
     assert "-          learning_rate_base: 0.001".replace(" ", "") in [
@@ -158,7 +159,7 @@ def test_a_config_with_another_batch_learning_rate_or_path_goes_on_and_says_so(d
 @pytest.mark.slow
 def test_a_run_that_is_being_trained_is_refused(data_dir):
     from lowlight.core.files import locked
-    from lowlight.training import train as training
+    from lowlight.training.train import train_run
 
     run_dir = data_dir / "run"
     run_dir.mkdir()
@@ -166,17 +167,18 @@ def test_a_run_that_is_being_trained_is_refused(data_dir):
         locked(run_dir),
         pytest.raises(DataError, match=r"run: is being trained already, by process \d+ on "),
     ):
-        training.train_run(write_config(data_dir), run_dir, lambda: replicas(1))
+        train_run(write_config(data_dir), run_dir, lambda: replicas(1))
 
 
 @pytest.mark.slow
 def test_evaluation_along_the_way_needs_test_records_before_the_first_step(data_dir):
-    from lowlight.training import train as training
+    from lowlight.training.config import TrainingOptions
+    from lowlight.training.train import train_run
 
     (data_dir / "test.tfrecord").unlink()
-    options = training.Options(eval_every_n=100)
+    options = TrainingOptions(eval_every_n=100)
     with pytest.raises(DataError, match=r"no record file .*test\.tfrecord"):
-        training.train_run(write_config(data_dir), data_dir / "run", lambda: replicas(1), options)
+        train_run(write_config(data_dir), data_dir / "run", lambda: replicas(1), options)
 
 
 CLUSTER = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
@@ -194,14 +196,15 @@ BAD_CLUSTERS = {
 def test_workers_that_cannot_work_together_are_told_before_they_wait_for_each_other(
     data_dir, monkeypatch, text, number, message
 ):
-    from lowlight.training import train as training
+    from lowlight.training.config import TrainingOptions
+    from lowlight.training.train import train_run
 
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if text is not None:
         monkeypatch.setenv("TF_CONFIG", text)
-    options = training.Options(num_workers=number)
+    options = TrainingOptions(num_workers=number)
     with pytest.raises(DataError) as caught:
-        training.train_run(write_config(data_dir), data_dir / "run", pytest.fail, options)
+        train_run(write_config(data_dir), data_dir / "run", pytest.fail, options)
     assert message in str(caught.value)
 
 

@@ -142,8 +142,7 @@ def test_each_family_is_built_and_trained_for_two_steps(family, records_dir, tmp
     import tensorflow as tf
 
     from lowlight.tfod.training import make_trainee
-    from lowlight.training.input import TrainingInput
-    from lowlight.training.step import make_train_step
+    from lowlight.training.step import TrainingInput, TrainStep
 
     text = families.FAMILIES[family]
     config, _ = adapted(text, records_dir, tmp_path, batch_size=2, num_steps=2)
@@ -154,7 +153,7 @@ def test_each_family_is_built_and_trained_for_two_steps(family, records_dir, tmp
             trainee, batches = make_trainee(
                 config, lambda model: TrainingInput(config, 0).batches(strategy, 0, model)
             )
-        step = make_train_step(trainee.model, config, trainee.optimizer, strategy)
+        step = TrainStep(trainee.model, config, trainee.optimizer, strategy)
         losses = [step(*batch)["Loss/total_loss"] for _, batch in zip("ab", batches, strict=False)]
     finally:
         tf.config.run_functions_eagerly(False)

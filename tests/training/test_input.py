@@ -44,7 +44,7 @@ class OneOfSeveral:
 
 def batches(config, model, count, seed=1, start=0, place=()):
     """Returns the first batches, each {name: array} of features and labels."""
-    from lowlight.training.input import TrainingInput
+    from lowlight.training.step import TrainingInput
 
     dataset = TrainingInput(config, seed).batches(OneOfSeveral(*place), start, model)
     return [{**f, **lab} for f, lab in itertools.islice(dataset.as_numpy_iterator(), count)]
@@ -124,7 +124,7 @@ def test_the_record_that_a_batch_failed_with_is_named(tmp_path, model, damage):
     import tensorflow as tf
 
     from lowlight.core.tfrecords import Example, find_frames, read_frame
-    from lowlight.training.input import TrainingInput
+    from lowlight.training.step import TrainingInput
 
     write_shards(tmp_path)
     config, path = make_config(tmp_path, len(SIZES)), tmp_path / "train.tfrecord-1"
@@ -148,7 +148,7 @@ def test_the_record_that_a_batch_failed_with_is_named(tmp_path, model, damage):
     ids=["empty", "cut in a head", "last byte missing"],
 )
 def test_a_cut_file_is_named(tmp_path, kept, message):
-    from lowlight.training.input import index_records
+    from lowlight.training.step import index_records
 
     write_shards(tmp_path)
     path = tmp_path / "train.tfrecord-0"

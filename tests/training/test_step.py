@@ -28,7 +28,7 @@ def both(tmp_path_factory):
 
     from lowlight.tfod import training as tfod_training
     from lowlight.tfod.training import make_trainee
-    from lowlight.training.input import TrainingInput
+    from lowlight.training.step import TrainingInput
 
     folder = tmp_path_factory.mktemp("noise")
     write_shards(folder)
@@ -61,9 +61,9 @@ def both(tmp_path_factory):
 
 
 def _own_step(model, config, optimizer, strategy):
-    from lowlight.training.step import make_train_step
+    from lowlight.training.step import TrainStep
 
-    return make_train_step(model, config, optimizer, strategy, seed=1)
+    return TrainStep(model, config, optimizer, strategy, seed=1)
 
 
 def _stock_step(model, config, optimizer, strategy):

@@ -1,25 +1,33 @@
-"""A run is trained, gone on with, evaluated, exported and put to use, as a user does it."""
+"""A run is trained, continued, evaluated, exported and put to use, as a user does it."""
 
+import contextlib
+import io
 import json
 import re
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_training import ROOT, scalars_of
 
 from lowlight.evaluation.metrics import COCO_METRICS
 
 pytestmark = pytest.mark.slow
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 SIZES = {"wide.jpg": (300, 100), "tall.png": (90, 200), "small.jpg": (40, 30)}
 
 
+FIXED = "fixed_shape_resizer { height: 64 width: 64 }"
+PADDED = (
+    "keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 64 pad_to_max_dimension: true }"
+)
+
+
 def make_config(folder):
-    """Writes the sample config with batch 2 and the records in `folder`."""
-    text = (CONFIGS / "sample.config").read_text()
-    text = text.replace("data/sample/", f"{folder}/").replace("batch_size: 8", "batch_size: 2")
+    """Writes the tiny config with batch 2, a resizer that pads, and the records in `folder`."""
+    text = (ROOT / "tests" / "tiny.config").read_text().replace("FOLDER", str(folder))
+    text = text.replace("batch_size: 4", "batch_size: 2").replace(FIXED, PADDED)
     path = folder / "tiny.config"
     path.write_text(text)
     return path
@@ -37,48 +45,46 @@ def run_checked(run_script, *arguments, **options):
 def data_dir(tmp_path_factory, run_script):
     """16 drawn images as records; the folder's name has a blank in it."""
     folder = tmp_path_factory.mktemp("a run")
-    run_checked(
-        run_script, "make_sample_data.py", f"--output_dir={folder}", "--images=16", "--width=160"
-    )
-    run_checked(
-        run_script,
-        "convert_images.py",
-        f"--input_dir={folder / 'ExDark'}",
-        f"--output_dir={folder / 'images'}",
-    )
-    run_checked(
-        run_script,
-        "make_annotations_csv.py",
-        f"--annotations={folder / 'ExDark_Annno'}",
-        f"--images_dir={folder / 'images'}",
-        f"--output_dir={folder}",
-    )
-    run_checked(
-        run_script,
-        "make_tfrecords.py",
-        f"--data_dir={folder}",
-        f"--images_dir={folder / 'images'}",
-        f"--output_dir={folder}",
-    )
+    images = f"--images_dir={folder / 'images'}"
+    parts, output = folder / "ExDark", f"--output_dir={folder}"
+    for command in (
+        ["make_sample_data.py", output, "--images=16", "--width=160"],
+        ["convert_images.py", f"--input_dir={parts}", f"--output_dir={folder / 'images'}"],
+        ["make_annotations_csv.py", f"--annotations={parts}_Annno", images, output],
+        ["make_tfrecords.py", f"--data_dir={folder}", images, output],
+    ):
+        run_checked(run_script, *command)
     return folder
+
+
+def train(data_dir, run_dir, num_steps):
+    """Trains in this process; returns what it prints, as a finished process has it."""
+    from lowlight.training.config import TrainingOptions
+    from lowlight.training.train import train_run
+    from lowlight.training.workers import choose_strategy
+
+    options = TrainingOptions(num_steps, summarize_every_n=2)
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        train_run(data_dir / "tiny.config", run_dir, choose_strategy, options)
+    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.fixture(scope="module")
 def trained(data_dir, run_script):
-    """(the run's folder, what training 3 steps printed, what going on to 5 printed)."""
+    """(the run's folder, what train.py printed of 3 steps, what continuing to 5 printed)."""
     config, run_dir = make_config(data_dir), data_dir / "runs" / "tiny"
-    printed = [
-        run_checked(
-            run_script,
-            "train.py",
-            f"--pipeline_config_path={config}",
-            f"--model_dir={run_dir}",
-            f"--num_train_steps={steps}",
-            "--summarize_every_n=2",
-        )
-        for steps in (3, 5)
-    ]
-    return run_dir, *printed
+    first = run_checked(
+        run_script,
+        "train.py",
+        f"--pipeline_config_path={config}",
+        f"--model_dir={run_dir}",
+        "--num_train_steps=3",
+        "--summarize_every_n=2",
+    )
+    return run_dir, first, train(data_dir, run_dir, 5)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +123,7 @@ def test_three_steps_asked_for_are_three_steps_made(trained):
     assert f"{run_dir}/ckpt-2" in first.stdout
 
 
-def test_training_again_goes_on_from_the_last_checkpoint(trained):
+def test_training_again_continues_from_the_last_checkpoint(trained):
     _, _, second = trained
     assert "step 3 to 5" in second.stdout
     lines = [line for line in second.stderr.splitlines() if line.startswith("step ")]
@@ -131,31 +137,11 @@ def test_a_run_holds_its_config_checkpoints_and_events(trained):
     run_dir = trained[0]
     assert checkpoint_step(latest_checkpoint(run_dir)) == 5
     assert tfod.read_config(run_dir / "pipeline.config").model.ssd.num_classes == 12
-    assert sorted(steps_of_scalar(run_dir / "train", "Loss/total_loss")) == [1, 2, 4]
+    assert sorted(scalars_of(run_dir / "train", "Loss/total_loss")) == [1, 2, 4]
 
 
-def steps_of_scalar(folder, name):
-    """Returns the steps at which TensorBoard has a value."""
-    import tensorflow as tf
-
-    return [
-        event.step
-        for path in sorted(folder.glob("events*"))
-        for event in tf.compat.v1.train.summary_iterator(str(path))
-        for value in event.summary.value
-        if value.tag == name
-    ]
-
-
-def test_training_to_a_step_already_made_does_nothing(trained, data_dir, run_script):
-    done = run_checked(
-        run_script,
-        "train.py",
-        f"--pipeline_config_path={data_dir / 'tiny.config'}",
-        f"--model_dir={trained[0]}",
-        "--num_train_steps=5",
-    )
-    assert "nothing to do" in done.stdout
+def test_training_to_a_step_already_made_does_nothing(trained, data_dir):
+    assert "nothing to do" in train(data_dir, trained[0], 5).stdout
 
 
 def test_evaluation_prints_and_keeps_the_twelve_numbers(trained, tmp_path, run_script):
@@ -168,21 +154,25 @@ def test_evaluation_prints_and_keeps_the_twelve_numbers(trained, tmp_path, run_s
     assert all(name in done.stdout for name in COCO_METRICS)
     assert (tmp_path / "eval" / "metrics.txt").read_text() in done.stdout
     name = "DetectionBoxes_Precision/mAP"
-    assert steps_of_scalar(tmp_path / "eval", name) == [5]
+    assert list(scalars_of(tmp_path / "eval", name)) == [5]
     assert (tmp_path / "eval" / "report.html").is_file()
 
 
 def test_watching_scores_what_is_not_yet_scored_and_ends_with_the_training(
-    trained, tmp_path, run_script
+    trained, tmp_path, capsys
 ):
+    from lowlight.evaluation.evaluation import evaluate_model
+    from lowlight.evaluation.scoring import Options
+    from lowlight.evaluation.watching import watch_run
+
     folder = tmp_path / "eval"
-    flags = f"--model_dir={trained[0]}", f"--output_dir={folder}", "--bootstrap=0", "--noreport"
-    run_checked(run_script, "evaluate.py", *flags, "--limit=3")
+    evaluate_model(trained[0], eval_dir=folder, options=Options(limit=3))
     log = folder / "scored.jsonl"
     log.write_bytes(log.read_bytes()[:-9])
-    done = run_checked(run_script, "evaluate.py", *flags, "--watch")
-    assert "continues after 2 images that were scored before" in done.stdout
-    assert "the training has ended" in done.stdout
+    watch_run(trained[0], 3600, eval_dir=folder)
+    printed = capsys.readouterr().out
+    assert "continues after 2 images that were scored before" in printed
+    assert "the training has ended" in printed
     assert json.loads((folder / "metrics.json").read_text())["images"] == 4
 
 
@@ -201,10 +191,13 @@ def test_evaluation_on_training_records_goes_to_a_folder_of_its_own(trained, dat
     )
 
 
-def test_an_export_made_again_replaces_only_what_it_made(exported, run_script):
+def test_an_export_made_again_replaces_only_what_it_made(exported):
+    from lowlight.detector.export import export_run
+    from lowlight.detector.runs import find_checkpoint
+
     folder = exported / "exported"
     (folder / "notes.txt").write_text("mine")
-    run_checked(run_script, "export_model.py", f"--model_dir={exported}")
+    export_run(find_checkpoint(exported), folder)
     parts = ["checkpoint", "notes.txt", "pipeline.config", "saved_model"]
     assert sorted(path.name for path in folder.iterdir()) == parts
     assert (folder / "saved_model" / "saved_model.pb").is_file()
@@ -222,7 +215,7 @@ def test_the_exported_model_has_tfods_signature_and_detects_as_the_model_does(ex
     for shape in ((100, 300, 3), (61, 47, 3)):
         image = rng.integers(0, 255, shape, np.uint8)
         found, expected = exported_detector.detect(image), own_detector.detect(image)
-        assert found.boxes.shape == (100, 4)
+        assert found.boxes.shape == (20, 4)
         assert (found.classes == expected.classes).all()
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
@@ -263,20 +256,22 @@ def test_images_of_any_sizes_trace_the_model_no_second_time(exported, monkeypatc
     assert function.experimental_get_tracing_count() == traced
 
 
+def infer(run_script, pictures, data_dir, model_dir, *flags):
+    return run_script(
+        "run_inference.py",
+        f"--images_folder_dir={pictures}",
+        f"--model_dir={model_dir}",
+        f"--label_map_path={data_dir / 'label_map.txt'}",
+        *flags,
+    )
+
+
 @pytest.fixture(scope="module")
 def inference(exported, pictures, data_dir, run_script, tmp_path_factory):
     """(what run_inference.py printed, the folder it wrote), with the runs' folder as model_dir."""
     save_path = tmp_path_factory.mktemp("found") / "new folder"
-    done = run_script(
-        "run_inference.py",
-        f"--images_folder_dir={pictures}",
-        f"--model_dir={exported.parent}/",
-        f"--label_map_path={data_dir / 'label_map.txt'}",
-        "--save_detection=True",
-        f"--save_path={save_path}",
-        "--score_threshold=0.001",
-    )
-    return done, save_path
+    flags = "--save_detection=True", f"--save_path={save_path}", "--score_threshold=0.001"
+    return infer(run_script, pictures, data_dir, f"{exported.parent}/", *flags), save_path
 
 
 def test_inference_says_which_model_of_several_runs_it_took(inference, exported):
@@ -317,14 +312,8 @@ def test_drawn_pictures_have_the_size_and_format_of_their_images(inference):
 
 
 def test_without_saving_what_is_found_is_printed(exported, pictures, data_dir, run_script):
-    done = run_script(
-        "run_inference.py",
-        f"--images_folder_dir={pictures}",
-        f"--model_dir={exported / 'exported'}",
-        f"--label_map_path={data_dir / 'label_map.txt'}",
-        "--save_detection=False",
-        "--score_threshold=0.999",
-    )
+    flags = "--save_detection=False", "--score_threshold=0.999"
+    done = infer(run_script, pictures, data_dir, exported / "exported", *flags)
     assert done.returncode == 1
     for name, (width, height) in SIZES.items():
         assert f"{name} ({width}x{height}):\n  nothing" in done.stdout

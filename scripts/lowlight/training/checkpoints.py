@@ -10,61 +10,32 @@ from lowlight.core.errors import DataError
 from lowlight.core.files import output_dir, whole_files
 from lowlight.core.tensorflow import plain_message
 from lowlight.detector.runs import BEST, CONFIG
+from lowlight.training.workers import LOST_WORKER
 
 MOST_KEPT = 7  # as TFOD's loop keeps
 _NAME = "ckpt"
-# What TensorFlow raises, in any step that needs them all, where one of several workers has gone.
-LOST_WORKER = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-)
 
 
-def damage_of(prefix):
-    """Reads every tensor of a checkpoint, whose format holds a checksum of each.
-
-    Args:
-        prefix: the checkpoint's, ".../ckpt-7".
-
-    Returns:
-        What is wrong with it, or None where it is whole.
-    """
-    try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
-    except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
-        return plain_message(error)
-    return None
-
-
-def newest_whole_checkpoint(run_dir):
+def newest_whole_checkpoint(run_dir: Path | str) -> str | None:
     """Finds the checkpoint that a run continues from, and has the run's `checkpoint` file name it.
 
     It is the one that the file names. Where that one is damaged or the file is, it is the newest
     whole one before, and a warning says so. What a killed process left half-written is removed.
 
-    Args:
-        run_dir: the run's folder.
-
     Returns:
-        Its prefix, None for a run without checkpoints.
+        Its prefix, ".../ckpt-7"; None for a run without checkpoints.
 
     Raises:
         DataError: there are checkpoints, but none is whole.
     """
     run_dir = Path(run_dir)
-    for partial in run_dir.glob(f"{_NAME}-*_temp"):
-        shutil.rmtree(partial, ignore_errors=True)
+    _remove_partial(run_dir)
     named, candidates = _named(run_dir), _candidates(run_dir)
     if named in candidates:
         candidates = candidates[candidates.index(named) :]
     bad = [] if named in candidates or not candidates else [f"{run_dir}/checkpoint: names none"]
     for position, prefix in enumerate(candidates):
-        damage = damage_of(prefix)
+        damage = _damage_of(prefix)
         if damage is None:
             if bad:
                 _take_instead(run_dir, candidates[position:], bad)
@@ -72,17 +43,15 @@ def newest_whole_checkpoint(run_dir):
         bad.append(f"{prefix}: {damage}")
     if candidates:
         raise DataError(
-            "\n".join([*bad, f"  No checkpoint of {run_dir} is whole: begin anew elsewhere."])
+            "\n".join([*bad, f"  No checkpoint of {run_dir} is whole: begin again elsewhere."])
         )
     return None
 
 
-def _take_instead(run_dir, prefixes, bad):
-    """Names the first of the prefixes, newest first, in a run's `checkpoint` file, and says why."""
-    for line in bad:
-        print(f"warning: {line}")
-    print(f"warning: {Path(prefixes[0]).name}, the newest whole one before, is taken instead.")
-    tf.compat.v1.train.update_checkpoint_state(str(run_dir), prefixes[0], prefixes[::-1])
+def _remove_partial(folder):
+    """Removes what was left half-written."""
+    for partial in Path(folder).glob(f"{_NAME}-*_temp"):
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _named(run_dir):
@@ -101,69 +70,78 @@ def _candidates(run_dir):
     return [str(run_dir / name) for _, name in numbered]
 
 
+def _damage_of(prefix):
+    """Returns what is wrong with a checkpoint, which holds a checksum of each tensor; or None."""
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
+        return plain_message(error)
+    return None
+
+
+def _take_instead(run_dir, prefixes, bad):
+    """Names the first of the prefixes, newest first, in a run's `checkpoint` file, and says why."""
+    for line in bad:
+        print(f"warning: {line}")
+    print(f"warning: {Path(prefixes[0]).name}, the newest whole one before, is taken instead.")
+    tf.compat.v1.train.update_checkpoint_state(str(run_dir), prefixes[0], prefixes[::-1])
+
+
 class Checkpoints:
     """Writes a run's checkpoints in the form and folder in which TFOD's loop keeps them."""
 
-    def __init__(self, run_dir, objects, write_dir, most_kept=MOST_KEPT):
-        """Keeps the objects of a tf.train.Checkpoint.
+    def __init__(
+        self,
+        run_dir: Path | str,
+        objects: tf.train.Checkpoint,
+        write_dir: Path | str,
+        most_kept: int = MOST_KEPT,
+    ):
+        """Takes what to keep, with TFOD's names (step, model, optimizer), and where to.
 
-        Args:
-            run_dir: the run's folder.
-            objects: tf.train.Checkpoint with TFOD's names: step, model, optimizer.
-            write_dir: where to; the run's folder but for workers whose checkpoints nobody needs.
-            most_kept: older ones are removed.
+        `write_dir` is the run's folder but for workers whose checkpoints nobody needs.
         """
         self.run_dir, self._objects = Path(run_dir), objects
         self._manager = tf.train.CheckpointManager(objects, str(write_dir), most_kept)
         self.newest = self._manager.latest_checkpoint
         self.saved_step = None  # None until one was restored or saved
 
-    def restore(self, prefix):
+    def restore(self, prefix: str) -> None:
         """Gives the objects the values of a checkpoint."""
         self._objects.restore(prefix)
         self.newest, self.saved_step = prefix, int(self._objects.step.numpy())
 
-    def save(self):
+    def save(self) -> None:
         """Saves the objects, unless that was done at this step.
-
-        Returns:
-            The checkpoint's prefix.
 
         Raises:
             DataError: the disk is full, or refuses for another reason. Earlier checkpoints stay.
         """
         step = int(self._objects.step.numpy())
-        if step != self.saved_step:
-            try:
-                self.newest = self._manager.save()
-            except tf.errors.OpError as error:
-                if isinstance(error, LOST_WORKER):
-                    raise
-                raise self._refusal(step, error) from error
-            self.saved_step = step
-        return self.newest
-
-    def _refusal(self, step, error):
-        for partial in Path(self._manager.directory).glob(f"{_NAME}-*_temp"):
-            shutil.rmtree(partial, ignore_errors=True)
-        last = self._manager.latest_checkpoint
-        kept = f"{last} (step {self.saved_step}) is kept" if last else "None was saved before"
-        return DataError(
-            f"{self.run_dir}: the checkpoint of step {step} can't be written "
-            f"({plain_message(error)}).\n"
-            f"  {kept}. Make room on the disk and run the same command again."
-        )
+        if step == self.saved_step:
+            return
+        try:
+            self.newest = self._manager.save()
+        except LOST_WORKER:
+            raise
+        except tf.errors.OpError as error:
+            _remove_partial(self._manager.directory)
+            last = self._manager.latest_checkpoint
+            kept = f"{last} (step {self.saved_step}) is kept" if last else "None was saved before"
+            raise DataError(
+                f"{self.run_dir}: the checkpoint of step {step} can't be written "
+                f"({plain_message(error)}).\n"
+                f"  {kept}. Make room on the disk and run the same command again."
+            ) from error
+        self.saved_step = step
 
 
-def keep_best(run_dir, prefix, metrics_path):
+def keep_best(run_dir: Path | str, prefix: Path | str, metrics_path: Path | str) -> None:
     """Copies a checkpoint to a run's best/, with the run's config and what it scored.
 
     Whatever interrupts it, best/ names a whole checkpoint: the new one or the one before.
-
-    Args:
-        run_dir: the run's folder.
-        prefix: the checkpoint's.
-        metrics_path: the metrics.json of its evaluation.
     """
     best, prefix = output_dir(Path(run_dir) / BEST), Path(prefix)
     sources = sorted(prefix.parent.glob(f"{prefix.name}.*"))

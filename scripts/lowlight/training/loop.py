@@ -3,16 +3,21 @@
 import contextlib
 import math
 import time
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from lowlight.core.checkpoint_files import how_to_go_back
 from lowlight.core.errors import DataError, Interrupted, signal
-from lowlight.training.checkpoints import LOST_WORKER
-from lowlight.training.stopping import Fetcher
+from lowlight.core.parallel import Progress
+from lowlight.tfod.training import Trainee
+from lowlight.training.checkpoints import Checkpoints
+from lowlight.training.config import TrainingOptions
+from lowlight.training.stopping import Fetcher, TrainingSignals
+from lowlight.training.workers import LOST_WORKER, Workers
 
-# How a progress line calls TFOD's losses.
+# How a progress line calls TFOD's losses, in its order.
 _WORDS = {
     "Loss/classification_loss": "class",
     "Loss/localization_loss": "box",
@@ -23,22 +28,6 @@ _TOTAL = "Loss/total_loss"
 _STEPS_TO_AGREE = 10
 
 
-def write_numbers(writer, step, values):
-    """Writes {tag: number} at a training step."""
-    with writer.as_default(step=step):
-        for tag, value in values.items():
-            tf.summary.scalar(tag, value)
-
-
-class Schedule(NamedTuple):
-    """What is done at which steps."""
-
-    last_step: int
-    checkpoint_every_n: int
-    summarize_every_n: int
-    eval_every_n: int  # 0 for never
-
-
 class Totals(NamedTuple):
     """What a session took so far, evaluations apart."""
 
@@ -46,77 +35,98 @@ class Totals(NamedTuple):
     seconds: float = 0.0
     waited: float = 0.0  # seconds of them, for the next batch
 
-    def rates(self, before, batch_size):
+    def plus(self, steps: int = 0, seconds: float = 0.0, waited: float = 0.0) -> "Totals":
+        """Returns the totals with some more."""
+        return Totals(self.steps + steps, self.seconds + seconds, self.waited + waited)
+
+    def rates(self, before: "Totals", batch_size: int) -> dict[str, float]:
         """Returns {tag: number} of the steps since `before`, which were at least one."""
-        steps, seconds, waited = (a - b for a, b in zip(self, before, strict=True))
+        steps, seconds = self.steps - before.steps, self.seconds - before.seconds
         return {
             "steps_per_sec": steps / seconds,
             "images_per_sec": steps * batch_size / seconds,
-            "input_wait_share": waited / seconds,
+            "input_wait_share": (self.waited - before.waited) / seconds,
         }
 
 
 class TrainingLoop:
-    """Trains from one step to another."""
+    """Trains from one step to another.
 
-    def __init__(self, trainee, train_step, batch_size, checkpoints, signals, workers):
-        """Takes what a run consists of.
+    What a session adds, where it wants to:
+        images: a record.TrainingImages, which draws what TensorBoard shows of a batch.
+        evaluate: evaluate(step) scores the newest checkpoint; it returns whether to stop here.
+        on_save: on_save() is called after each checkpoint.
+        explain_input: explain_input(step, error) says what a step's batch failed with.
+    """
 
-        Args:
-            trainee: tfod_training.Trainee.
-            train_step: as train_step.make_train_step makes it.
-            batch_size: images a step, those of all devices together.
-            checkpoints: Checkpoints.
-            signals: stopping.TrainingSignals.
-            workers: train.Workers.
-        """
-        self._trainee, self._train_step, self._batch_size = trainee, train_step, batch_size
-        self.checkpoints, self.signals, self._workers = checkpoints, signals, workers
+    def __init__(
+        self,
+        trainee: Trainee,
+        train_step: Callable,
+        checkpoints: Checkpoints,
+        signals: TrainingSignals,
+        workers: Workers,
+    ):
+        """Takes what a run consists of; `train_step` is a step.TrainStep or does the same."""
+        self._trainee, self._train_step, self._workers = trainee, train_step, workers
+        self.checkpoints, self.signals = checkpoints, signals
         self.step, self.totals = int(trainee.step.numpy()), Totals()
         self.evaluation_seconds = 0.0
-        self.explain_input = lambda step, error: str(error)  # what a step's batch failed with
+        self.images = self.evaluate = None
+        self.on_save, self.explain_input = lambda: None, lambda step, error: str(error)
         self._unread = None  # the step and values whose loss wasn't looked at yet
         self._shown = self._summarized = None  # Totals when numbers were last shown, written
 
-    def run(self, batches, schedule, progress, writer, images=None, evaluate=None, on_save=None):
-        """Trains to the schedule's last step, and keeps a checkpoint of it.
+    def run(
+        self,
+        batches: Iterable,
+        batch_size: int,
+        options: TrainingOptions,
+        progress: Progress,
+        writer: tf.summary.SummaryWriter,
+    ) -> None:
+        """Trains to the options' num_steps, and keeps a checkpoint of it.
 
-        Args:
-            batches: iterable of (features, labels), from the next step on.
-            schedule: Schedule.
-            progress: Progress, which counts the steps.
-            writer: tf.summary writer for the run's train/.
-            images: TrainingImages, None to write no images.
-            evaluate: evaluate(step) scores the newest checkpoint; it returns whether to stop here.
-            on_save: on_save() is called after each checkpoint.
+        The batches are (features, labels), from the next step on; `batch_size` is that of all
+        devices together. The writer is for the run's train/.
 
         Raises:
             Interrupted: by a signal, after a checkpoint was kept.
             DataError: a loss that is not a finite number; a batch that can't be read, after a
                 checkpoint was kept; as `Checkpoints.save`.
         """
-        self._on_save, stop = on_save or (lambda: None), False
+        stop = False
         if self.step == 0:
             self.checkpoints.save()  # as TFOD's loop does
         with contextlib.closing(Fetcher(batches, self.signals)) as fetcher:
-            while self.step < schedule.last_step and not stop:
+            while self.step < options.num_steps and not stop:
                 features, labels, values = self._advance(fetcher)
-                progress.update(lambda values=values: self._detail(values))
-                if self._summarized is None or self.step % schedule.summarize_every_n == 0:
-                    self._summarize(writer, values, images, features, labels)
-                if self._told_to_stop():
+                progress.update(lambda values=values: self._detail(values, batch_size))
+                if self._summarized is None or self.step % options.summarize_every_n == 0:
+                    self._summarize(writer, values, batch_size, features, labels)
+                if self._is_told_to_stop():
                     raise self._stopped()
-                last = self.step == schedule.last_step
-                if last or self.step - self.checkpoints.saved_step >= schedule.checkpoint_every_n:
+                last, since = self.step == options.num_steps, self.checkpoints.saved_step
+                if last or self.step - since >= options.checkpoint_every_n:
                     self._save()
-                if evaluate and (last or self.step % schedule.eval_every_n == 0):
-                    stop = self._evaluate(evaluate, progress)
+                if self.evaluate and (last or self.step % options.eval_every_n == 0):
+                    stop = self._evaluate(progress)
 
-    def _stopped(self):
-        """Returns an Interrupted that says what was kept."""
-        self._save()
-        number = self.signals.number or signal.SIGTERM  # another worker's
-        return Interrupted(number, f"Kept: {self.checkpoints.newest} (step {self.step}).")
+    def _advance(self, fetcher):
+        """Makes one step; returns its features, labels and values, which may not be ready yet."""
+        began = time.monotonic()
+        features, labels = self._next_batch(fetcher)
+        waited = time.monotonic() - began
+        values = self._train_step(features, labels)
+        self._trainee.step.assign_add(1)
+        self._trainee.schedule_step.assign_add(1)
+        # The step before is done by now: to read it doesn't keep the device from this one.
+        self._check_loss()
+        self.step += 1
+        self._unread = self.step, values
+        self.signals.something_to_keep = True
+        self.totals = self.totals.plus(1, time.monotonic() - began, waited)
+        return features, labels, values
 
     def _next_batch(self, fetcher):
         alone = self._workers.count == 1  # several save together, or not at all
@@ -132,24 +142,6 @@ class TrainingLoop:
             self.signals.leave(self._stopped() if alone else Interrupted(self.signals.number))
         return batch
 
-    def _advance(self, fetcher):
-        """Makes one step; returns its batch and its values, which may still be in the making."""
-        began = time.monotonic()
-        features, labels = self._next_batch(fetcher)
-        waited = time.monotonic() - began
-        values = self._train_step(features, labels)
-        self._trainee.step.assign_add(1)
-        self._trainee.schedule_step.assign_add(1)
-        # The step before is done by now: to read it doesn't keep the device from this one.
-        self._check_loss()
-        self.step += 1
-        self._unread = self.step, values
-        self.signals.something_to_keep = True
-        steps, seconds, waited_before = self.totals
-        seconds += time.monotonic() - began
-        self.totals = Totals(steps + 1, seconds, waited_before + waited)
-        return features, labels, values
-
     def _check_loss(self):
         """Raises DataError where the loss of the step last made is not a finite number."""
         if self._unread is None:
@@ -157,68 +149,70 @@ class TrainingLoop:
         (step, values), self._unread = self._unread, None
         total = float(values[_TOTAL])
         if not math.isfinite(total):
-            run_dir = self.checkpoints.run_dir
+            run_dir, newest = self.checkpoints.run_dir, self.checkpoints.newest
             raise DataError(
                 f"{run_dir}: the loss at step {step} is {total}; it isn't saved.\n"
                 "  Lower learning_rate_base or lengthen warmup_steps in the config and run the\n"
-                f"  same command again: it continues from {self.checkpoints.newest} (step "
+                f"  same command again: it continues from {newest} (step "
                 f"{self.checkpoints.saved_step}).\n  Where that is too late already, take an "
-                f"earlier one. {how_to_go_back(run_dir, self.checkpoints.newest)}"
+                f"earlier one. {how_to_go_back(run_dir, newest)}"
             )
 
     def _save(self):
         self._check_loss()
         began = time.monotonic()
         self.checkpoints.save()
-        steps, seconds, waited = self.totals
-        self.totals = Totals(steps, seconds + time.monotonic() - began, waited)
-        self._on_save()
+        self.totals = self.totals.plus(seconds=time.monotonic() - began)
+        self.on_save()
 
-    def _told_to_stop(self):
+    def _is_told_to_stop(self):
         if self._workers.count == 1:
             return self.signals.number != 0
         return self.step % _STEPS_TO_AGREE == 0 and self._workers.any(self.signals.number)
 
-    def _evaluate(self, evaluate, progress):
+    def _stopped(self):
+        """Saves; returns an Interrupted that says what was kept."""
+        self._save()
+        number = self.signals.number or signal.SIGTERM  # another worker's
+        return Interrupted(number, f"Kept: {self.checkpoints.newest} (step {self.step}).")
+
+    def _evaluate(self, progress):
         """Scores the model as it is; returns whether to stop here."""
         self._save()
         began = time.monotonic()
-        stop = self._workers.any(self._workers.is_chief and evaluate(self.step))
+        stop = self._workers.any(self._workers.is_chief and self.evaluate(self.step))
         seconds = time.monotonic() - began
         self.evaluation_seconds += seconds
         progress.leave_out(seconds)
         return stop
 
-    def _detail(self, values):
+    def _detail(self, values, batch_size):
         """Returns losses, learning rate and pace as text."""
-        names = [name for name in values if name.startswith("Loss/") and name != _TOTAL]
-        parts = {_WORDS.get(name, name.removeprefix("Loss/")): values[name] for name in names}
-        order = [word for word in dict.fromkeys((*_WORDS.values(), *parts)) if word in parts]
-        shown = [f"{word} {float(parts[word]):.4f}" for word in order]
+        others = [name for name in values if name.startswith("Loss/") and name != _TOTAL]
+        names = [n for n in _WORDS if n in others] + [n for n in others if n not in _WORDS]
+        words = [_WORDS.get(name, name.removeprefix("Loss/")) for name in names]
+        shown = [f"{w} {float(values[n]):.4f}" for w, n in zip(words, names, strict=True)]
         text = f"loss {float(values[_TOTAL]):.4f}"
         if shown:
             text += f" = {' + '.join(shown)}"
         text += f", lr {float(values['learning_rate']):.5f}"
         if self._shown is not None and self._shown.steps < self.totals.steps:
-            rates = self.totals.rates(self._shown, self._batch_size)
+            rates = self.totals.rates(self._shown, batch_size)
             text += f", {rates['images_per_sec']:.1f} images/s"
             text += f", input {rates['input_wait_share']:.0%}"
         self._shown = self.totals
         return text
 
-    def _summarize(self, writer, values, images, features, labels):
-        """Writes a step's numbers and images to TensorBoard."""
+    def _summarize(self, writer, values, batch_size, features, labels):
+        """Writes a step's numbers and images to TensorBoard, under TFOD's tags."""
         numbers = {name: float(value) for name, value in values.items()}
         if self._summarized is not None:
-            numbers |= self.totals.rates(self._summarized, self._batch_size)
-        write_numbers(writer, self.step, numbers)
-        if images is not None:
-            images.write(writer, self.step, *map(self._workers.first_part, (features, labels)))
+            numbers |= self.totals.rates(self._summarized, batch_size)
+        with writer.as_default(step=self.step):
+            for tag, number in numbers.items():
+                tf.summary.scalar(tag, number)
+            if self.images is not None:
+                part = self._workers.first_part
+                pictures = self.images.draw(part(features), part(labels))
+                tf.summary.image("train_input_images", pictures, max_outputs=len(pictures))
         self._summarized = self.totals
-
-
-def make_writer(run_dir, workers):
-    """Returns a tf.summary writer for a run's train/, of which only the chief writes anything."""
-    if not workers.is_chief:
-        return tf.summary.create_noop_writer()
-    return tf.summary.create_file_writer(str(run_dir / "train"))

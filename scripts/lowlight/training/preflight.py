@@ -1,41 +1,42 @@
-"""Finds out before the first step whether a training will work."""
+"""Finds out before the first step whether a training will work: data, start, room, schedule."""
 
 import functools
 import glob
+import os
+import shutil
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf.message import Message
 
 from lowlight.core.errors import DataError, format_count, name_some
 from lowlight.core.tensorflow import plain_message
 from lowlight.dataset.classes import read_label_map
-from lowlight.dataset.record_checks import count_and_check, record_files
-from lowlight.tfod.architectures import check_model, model_of
-from lowlight.tfod.schedules import base_rate, check_schedule, schedule_of
-from lowlight.tfod.start import build_trial, check_start, read_shapes
+from lowlight.dataset.record_checks import RecordCounts, count_and_check, record_files
+from lowlight.tfod.architectures import image_sides, model_of
+from lowlight.tfod.schedules import base_rate, schedule_of
+from lowlight.tfod.start import build_trial, bytes_per_pixel, check_start
 from lowlight.tfod.training import example_reader
-from lowlight.training.room import check_disk, check_memory, checkpoint_size
+from lowlight.training.checkpoints import MOST_KEPT
+from lowlight.training.config import TrainingOptions, check_training
+
+# The optimizer's own copies of each variable that is trained.
+_SLOTS = {"momentum_optimizer": 1, "rms_prop_optimizer": 2, "adam_optimizer": 2}
+# Bytes of a pixel that no model exceeds, and how many times a machine's memory is too much to try.
+_MOST_PER_PIXEL, _TIMES_TOO_MUCH = 20_000, 4
 
 
 def preflight(
-    config,
-    config_path,
-    model_dir,
-    replicas,
-    num_steps,
-    checkpoint_every_n=1000,
-    check_images=False,
-):
+    config: Message,
+    config_path: Path | str,
+    run_dir: Path | str,
+    options: TrainingOptions,
+    replicas: int,
+) -> list[str]:
     """Checks what a training needs besides what `check_config` has seen.
 
-    Args:
-        config: TrainEvalPipelineConfig. Its paths are relative to the working directory.
-        config_path: the config's own path, for the messages.
-        model_dir: the run's folder, which needn't be there.
-        replicas: devices that share a batch.
-        num_steps: the step to train to.
-        checkpoint_every_n: steps between two checkpoints.
-        check_images: decode all of them, which takes longer than all else.
+    Paths in the config are relative to the working directory. The run's folder needn't be there.
+    The options have num_steps; the replicas are the devices that share a batch.
 
     Returns:
         Lines for a table of what was found, and a line for each warning.
@@ -44,13 +45,13 @@ def preflight(
         DataError: as `check_training`, `count_and_check`, `check_start` and `check_memory`; too
             little room on the disk; a record that TFOD can't take.
     """
-    warnings = check_training(config, config_path, replicas, num_steps)
-    counts = _check_records(config, config_path, check_images)
-    model, train, start = build_trial(config, config_path), config.train_config, "random weights"
+    train, start = config.train_config, "random weights"
+    warnings = check_training(config, config_path, replicas, options.num_steps)
+    counts = _check_records(config, config_path, options.check_images)
+    model, settings = build_trial(config, config_path), model_of(config, config_path)
     if train.fine_tune_checkpoint:
-        _check_apart(train.fine_tune_checkpoint, model_dir, config_path)
+        _check_apart(train.fine_tune_checkpoint, run_dir, config_path)
         start = check_start(model, train, config_path)
-    size, settings = checkpoint_size(model, train), model_of(config, config_path)
     warnings += check_memory(model, settings, train, config_path)
     _try_records(config, config_path, model)
     labels, files = config.train_input_reader.label_map_path, format_count(counts.files, "file")
@@ -59,12 +60,29 @@ def preflight(
         "classes": f"{settings.num_classes}, as in {labels}",
         "start": start,
         "batch": f"{train.batch_size} on {format_count(replicas, 'device')}",
-        "schedule": _describe_schedule(train, num_steps),
-        "disk": check_disk(size, model_dir, num_steps, checkpoint_every_n),
+        "schedule": _describe_schedule(train, options.num_steps),
+        "disk": _check_disk(checkpoint_size(model, train), run_dir, options),
     }
-    warnings += _data_warnings(config, counts)
+    warnings += data_warnings(config, counts)
     lines = [f"  {name:<9} {text}" for name, text in rows.items()]
     return lines + [f"  warning: {text}" for text in warnings]
+
+
+def _check_records(config, path, check_images):
+    """Returns the RecordCounts of a config's training records; raises DataError as `preflight`."""
+    reader = config.train_input_reader
+    files = record_files(reader.tf_record_input_reader.input_path, path)
+    decode = functools.partial(tf.io.decode_image, expand_animations=False)
+    names = read_label_map(reader.label_map_path)
+    return count_and_check(files, names, decode if check_images else None)
+
+
+def _check_apart(prefix, run_dir, path):
+    if Path(prefix).parent.resolve() == Path(run_dir).resolve():
+        raise DataError(
+            f"{path}: fine_tune_checkpoint lies in the run's folder, {run_dir}.\n"
+            "  Choose another --model_dir, or remove fine_tune_checkpoint to continue the run."
+        )
 
 
 def _try_records(config, path, model):
@@ -89,128 +107,14 @@ def _try_records(config, path, model):
         ) from error
 
 
-def _check_records(config, path, check_images):
-    """Returns the RecordCounts of a config's training records; raises DataError as `preflight`."""
-    reader = config.train_input_reader
-    files = record_files(reader.tf_record_input_reader.input_path, path)
-    decode = functools.partial(tf.io.decode_image, expand_animations=False)
-    names = read_label_map(reader.label_map_path)
-    return count_and_check(files, names, decode if check_images else None)
-
-
 def _describe_schedule(train, num_steps):
     kind, schedule = schedule_of(train)
     name = kind.removesuffix("_learning_rate").replace("_", " ")
     return f"{num_steps:,} steps, {name}, learning rate {base_rate(kind, schedule):g}"
 
 
-def check_config(config, path):
-    """Checks that what a pipeline config names is there and fits together; reads no records.
-
-    Args:
-        config: TrainEvalPipelineConfig. Its paths are relative to the working directory.
-        path: the config's own path, for the messages.
-
-    Raises:
-        DataError: as `architectures.check_model`; something that isn't supported; training records,
-            label map or fine-tune checkpoint missing; another number of classes in the label map
-            than in the model.
-    """
-    model, reader = check_model(config, path), config.train_input_reader
-    _check_supported(config, path)
-    if not Path(reader.label_map_path).is_file():
-        raise DataError(
-            f"{path}: no label map {reader.label_map_path!r} (paths are relative to the folder "
-            "that the command runs in).\n  make_tfrecords.py writes it, or correct label_map_path."
-        )
-    names = read_label_map(reader.label_map_path)
-    if max(names) != model.num_classes:
-        raise DataError(
-            f"{path}: the model has num_classes: {model.num_classes}, "
-            f"but {reader.label_map_path} has ids up to {max(names)}.\n"
-            f"  Set num_classes to {max(names)} or name the right label map."
-        )
-    record_files(reader.tf_record_input_reader.input_path, path)
-    if config.train_config.fine_tune_checkpoint:
-        read_shapes(config.train_config.fine_tune_checkpoint, path)
-
-
-def _check_supported(config, path):
-    """Raises DataError that names what this training leaves out of TFOD's."""
-    reader, train = config.train_input_reader, config.train_config
-    if reader.sample_from_datasets_weights:
-        raise DataError(
-            f"{path}: sample_from_datasets_weights isn't supported.\n"
-            "  Remove it: each epoch takes every record of all input_path files once."
-        )
-    if reader.input_type != type(reader)().input_type or reader.HasField("external_input_reader"):
-        raise DataError(
-            f"{path}: the train_input_reader's input_type or external_input_reader isn't "
-            "supported.\n  Remove it: records hold tf.train.Examples in TFRecord files."
-        )
-    others = sorted({*config.eval_config.metrics_set} - {"coco_detection_metrics"})
-    if others:
-        raise DataError(
-            f"{path}: metrics_set: {', '.join(others)} isn't supported.\n"
-            '  Set it to "coco_detection_metrics"; scripts/model_main_tf2.py has TFOD\'s others.'
-        )
-    paths = [train.fine_tune_checkpoint]
-    for one in (reader, *config.eval_input_reader):
-        paths += [one.label_map_path, *one.tf_record_input_reader.input_path]
-    for one in paths:
-        check_local(one, path)
-
-
-def check_local(path, where):
-    """Raises DataError for a path such as gs://bucket/file."""
-    if "://" in str(path):
-        raise DataError(
-            f"{where}: {path}: only files of this machine are supported.\n"
-            "  Copy or mount it, and give that path."
-        )
-
-
-def check_training(config, path, replicas, num_steps):
-    """Checks batch, steps, number format and learning rate of a config.
-
-    Returns:
-        Warnings, such as one about a learning-rate schedule that doesn't fit the steps.
-
-    Raises:
-        DataError: one of them can't be trained with.
-    """
-    train = config.train_config
-    if num_steps is None or num_steps < 1:
-        raise DataError(
-            f"{path}: {f'{num_steps} steps' if num_steps else 'no num_steps'}.\n"
-            "  Give num_steps, or --num_train_steps, of 1 or more."
-        )
-    if train.batch_size < 1 or train.batch_size % replicas:
-        raise DataError(
-            f"{path}: batch_size: {train.batch_size} can't be divided among {replicas} devices.\n"
-            f"  Make it a multiple of {replicas}, or hide devices with CUDA_VISIBLE_DEVICES."
-        )
-    try:
-        warnings = [check_schedule(train, num_steps)]
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
-    if train.use_bfloat16:
-        warnings.append(
-            "use_bfloat16: true is for TPUs; elsewhere TFOD computes in float32, and so does this "
-            "training. --mixed_precision computes in half precision."
-        )
-    return [warning for warning in warnings if warning]
-
-
-def _check_apart(prefix, model_dir, path):
-    if Path(prefix).parent.resolve() == Path(model_dir).resolve():
-        raise DataError(
-            f"{path}: fine_tune_checkpoint lies in the run's folder, {model_dir}.\n"
-            "  Choose another --model_dir, or remove fine_tune_checkpoint to continue the run."
-        )
-
-
-def _data_warnings(config, counts):
+def data_warnings(config: Message, counts: RecordCounts) -> list[str]:
+    """Returns what of the data, which can be trained on, spoils the training or its evaluation."""
     warnings, most = [], config.train_input_reader.max_number_of_boxes
     for reader in config.eval_input_reader:
         for pattern in reader.tf_record_input_reader.input_path:
@@ -224,3 +128,64 @@ def _data_warnings(config, counts):
             f"{most}: the rest aren't learned. Set it to {counts.most}."
         )
     return warnings
+
+
+def checkpoint_size(model, train: Message) -> int:
+    """Returns the bytes that a checkpoint takes: a model's variables and the optimizer's copies."""
+
+    def size(variables):
+        return sum(v.shape.num_elements() * v.dtype.size for v in variables)
+
+    copies = _SLOTS.get(train.optimizer.WhichOneof("optimizer"), 0)
+    copies += train.optimizer.use_moving_average
+    return size(model.variables) + copies * size(model.trainable_variables)
+
+
+def _check_disk(size, run_dir, options):
+    """Returns what a run's checkpoints, of `size` bytes each, take and what is free, as text.
+
+    Raises:
+        DataError: there is too little room.
+    """
+    # One at step 0, and one more is written before the oldest is removed.
+    number = min(2 + -(-options.num_steps // options.checkpoint_every_n), MOST_KEPT + 1)
+    there = len(list(Path(run_dir).glob("ckpt-*.index")))
+    folder = next(p for p in (Path(run_dir), *Path(run_dir).resolve().parents) if p.is_dir())
+    free = shutil.disk_usage(folder).free
+    if free < (needed := size * max(number - there, 1)):
+        raise DataError(
+            f"{run_dir}: {_format_bytes(free)} free, and the checkpoints take "
+            f"{_format_bytes(needed)} ({number} of {_format_bytes(size)} each).\n"
+            "  Make room, or choose another --model_dir."
+        )
+    return f"{number} checkpoints of {_format_bytes(size)} in {run_dir}, {_format_bytes(free)} free"
+
+
+def check_memory(model, settings: Message, train: Message, path: Path | str) -> list[str]:
+    """Compares what a training on a CPU needs to the machine's memory.
+
+    The settings are the message of the model's architecture.
+
+    Returns:
+        A warning where more is needed than there is, as a list.
+
+    Raises:
+        DataError: many times as much is needed.
+    """
+    height, width = image_sides(settings)
+    pixels = train.batch_size * height * width
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if tf.config.list_physical_devices("GPU") or pixels * _MOST_PER_PIXEL < total:
+        return []
+    need = bytes_per_pixel(model) * pixels
+    text = (
+        f"roughly {_format_bytes(need)} of memory are needed for a batch of {train.batch_size} "
+        f"images of {width}x{height} pixels, and the machine has {_format_bytes(total)}"
+    )
+    if need > _TIMES_TOO_MUCH * total:
+        raise DataError(f"{path}: {text}.\n  Lower batch_size or the image_resizer's sides.")
+    return [f"{text}. Lower batch_size."] if need > total else []
+
+
+def _format_bytes(size):
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -1,90 +1,228 @@
-"""Makes one training step: losses of a batch, gradients, and the optimizer's update."""
+"""Makes a training step: its batch, which follows from seed and step, and what it computes."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import tensorflow as tf
+from google.protobuf.message import Message
 
+from lowlight.core.errors import DataError
+from lowlight.core.tensorflow import plain_message
+from lowlight.core.tfrecords import find_frames
+from lowlight.dataset.record_checks import record_files
 from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
 from lowlight.tfod.randomness import seeded_dropout
 
+_BUFFER = 256 << 10  # bytes read at a time; a record of ExDark has about 100 KiB
 
-def choose_precision(mixed_precision):
+
+def choose_precision(mixed_precision: bool) -> str | None:
     """Sets what Keras layers made from now on compute in; call it before the model is built.
-
-    Args:
-        mixed_precision: whether they compute in half precision. Variables stay float32.
 
     Returns:
         "float16" where there is a GPU, else "bfloat16"; None without mixed precision. It is what
-        `make_train_step` and `tfod_training.build_optimizer` take.
+        `TrainStep` and `tfod_training.build_optimizer` take. Variables stay float32.
     """
     half = "float16" if tf.config.list_physical_devices("GPU") else "bfloat16"
     precision = half if mixed_precision else None
-    policy = f"mixed_{precision}" if precision else "float32"
-    tf.keras.mixed_precision.set_global_policy(policy)
+    tf.keras.mixed_precision.set_global_policy(f"mixed_{precision}" if precision else "float32")
     return precision
 
 
-def make_train_step(model, config, optimizer, strategy, mixed_precision=None, seed=None):
-    """Makes the function that trains on one global batch.
+@dataclass(eq=False)  # TensorFlow hashes what it traces
+class TrainStep:
+    """Trains on one global batch.
 
     It does what TFOD's `model_lib_v2.eager_train_step` does: the losses of the replicas are divided
     by their number and added up, and each replica's gradients are clipped before they are added.
-
-    Args:
-        model: the detection model.
-        config: TrainEvalPipelineConfig.
-        optimizer: as of `tfod_training.build_optimizer`.
-        strategy: the tf.distribute strategy that all of them were made under.
-        mixed_precision: what `choose_precision` returned before the model was built. With
-            "float16" the optimizer is the one with loss scaling.
-        seed: an int that the model's dropout follows from, together with the optimizer's steps;
-            None leaves it to chance.
-
-    Returns:
-        A function of (features, labels), a batch of `TrainingInput`'s, that makes a step and
-        returns {name: float32 scalar tensor}: TFOD's losses ("Loss/total_loss", ...),
-        "gradient_norm" (global, before clipping; with several replicas the sum of theirs, which is
-        at least the whole gradient's, and is it where they agree) and "learning_rate" (the one the
-        step was made with). It doesn't count the step that the learning-rate schedule reads.
     """
-    replicas = strategy.num_replicas_in_sync
-    clip_norm = config.train_config.gradient_clipping_by_norm
 
-    def step(features, labels):
-        if mixed_precision:
-            image = tfod_training.FIELDS.image
-            features = {**features, image: tf.cast(features[image], mixed_precision)}
-        with tf.GradientTape() as tape:
-            losses = tfod_training.losses(model, config, features, labels, optimizer.iterations)
-            losses = {name: loss / replicas for name, loss in losses.items()}
-            target = losses["Loss/total_loss"]
-            if mixed_precision == "float16":
-                target = optimizer.get_scaled_loss(target)
-        variables = model.trainable_variables
-        gradients = tape.gradient(target, variables)
-        if mixed_precision == "float16":
-            gradients = optimizer.get_unscaled_gradients(gradients)
-        norm = tf.linalg.global_norm(gradients)
-        if clip_norm > 0:
-            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return {**losses, "gradient_norm": norm}
+    model: object  # TFOD's DetectionModel
+    config: Message  # TrainEvalPipelineConfig
+    optimizer: object  # of `tfod_training.build_optimizer`; with float16 it scales losses
+    strategy: tf.distribute.Strategy  # under which model and optimizer were made
+    precision: str | None = None  # what `choose_precision` returned before the model was built
+    seed: int | None = None  # what dropout follows from, with the optimizer's steps; None: chance
 
-    @tf.function
-    def distributed_step(features, labels):
-        rate = tf.identity(_learning_rate(optimizer))
-        with fast.switched_on(), seeded_dropout(seed, optimizer.iterations):
-            results = strategy.run(step, args=(features, labels))
-        total = tf.distribute.ReduceOp.SUM
-        results = {
-            name: strategy.reduce(total, value, axis=None) for name, value in results.items()
-        }
+    def __post_init__(self):
+        self._traced = tf.function(self._run)
+
+    def __call__(self, features: dict, labels: dict) -> dict:
+        """Makes a step with a batch of `TrainingInput`'s.
+
+        It doesn't count the step that the learning-rate schedule reads.
+
+        Returns:
+            {name: float32 scalar tensor}: TFOD's losses ("Loss/total_loss", ...), "gradient_norm"
+            (global, before clipping; with several replicas the sum of theirs, which is at least the
+            whole gradient's, and is it where they agree) and "learning_rate" (the one the step was
+            made with).
+        """
+        return self._traced(features, labels)
+
+    def _run(self, features, labels):
+        rate = self.optimizer.learning_rate
+        rate = tf.identity(tf.cast(rate() if callable(rate) else rate, tf.float32))
+        with fast.switched_on(), seeded_dropout(self.seed, self.optimizer.iterations):
+            results = self.strategy.run(self._run_replica, args=(features, labels))
+        add = tf.distribute.ReduceOp.SUM
+        results = {name: self.strategy.reduce(add, v, axis=None) for name, v in results.items()}
         return {**results, "learning_rate": rate}
 
-    return distributed_step
+    def _run_replica(self, features, labels):
+        """Updates the weights by a replica's part of a batch; returns losses and gradient norm."""
+        model, optimizer, scaled = self.model, self.optimizer, self.precision == "float16"
+        if self.precision:
+            image = tfod_training.FIELDS.image
+            features = {**features, image: tf.cast(features[image], self.precision)}
+        with tf.GradientTape() as tape:
+            made = optimizer.iterations
+            losses = tfod_training.losses(model, self.config, features, labels, made)
+            replicas = self.strategy.num_replicas_in_sync
+            losses = {name: loss / replicas for name, loss in losses.items()}
+            target = losses["Loss/total_loss"]
+            if scaled:
+                target = optimizer.get_scaled_loss(target)
+        gradients = tape.gradient(target, model.trainable_variables)
+        if scaled:
+            gradients = optimizer.get_unscaled_gradients(gradients)
+        norm = tf.linalg.global_norm(gradients)
+        clip_norm = self.config.train_config.gradient_clipping_by_norm
+        if clip_norm > 0:
+            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return {**losses, "gradient_norm": norm}
 
 
-def _learning_rate(optimizer):
-    """Returns the learning rate of a Keras optimizer, a scalar tensor, at its present step."""
-    rate = optimizer.learning_rate
-    return tf.cast(rate() if callable(rate) else rate, tf.float32)
+class TrainingInput:
+    """A run's training records, of which each epoch takes all in an order of its own.
+
+    Order and augmentations follow from seed, step and an image's place in its batch alone: not from
+    how many workers read or calls run in parallel, nor from where training began. Every worker
+    reads all files, so there may be fewer files than workers.
+    """
+
+    def __init__(self, config: Message, seed: int):
+        """Finds the records that a TrainEvalPipelineConfig names.
+
+        Raises:
+            DataError: no record file, a damaged one, or none with a record in it.
+        """
+        reader = config.train_input_reader
+        self._paths = record_files(reader.tf_record_input_reader.input_path, "train_input_reader")
+        self._index = index_records(self._paths, reader.sample_1_of_n_examples)
+        self._config, self._seed = config, seed
+        self._batch_size, self._shuffle = config.train_config.batch_size, reader.shuffle
+
+    def batches(
+        self, strategy: tf.distribute.Strategy, start_step: int, model
+    ) -> tf.distribute.DistributedDataset:
+        """Returns a distributed dataset without end, one global batch a step.
+
+        It gives (features, labels), as TFOD's `inputs.train_input` does, prepared by the model. The
+        first batch is the one after `start_step` steps. Each worker reads its share of every batch.
+        """
+
+        def make_dataset(context):
+            share = self._batch_size // context.num_input_pipelines
+            first = share * context.input_pipeline_id
+            order = self._order(start_step)
+            if context.num_input_pipelines > 1:
+                order = order.batch(self._batch_size)
+                order = order.map(
+                    lambda *parts: tuple(part[first : first + share] for part in parts)
+                )
+                order = order.unbatch()
+            dataset = self._examples(order, model, tf.data.AUTOTUNE)
+            size = self._batch_size // context.num_replicas_in_sync
+            return dataset.batch(size, drop_remainder=True).prefetch(2)
+
+        with fast.switched_on():
+            return strategy.distribute_datasets_from_function(make_dataset)
+
+    def failure(self, step: int, error: Exception, model) -> str:
+        """Says with what, and at which record, the batch failed of a step (from 0) not made."""
+        order = self._order(step).take(self._batch_size)
+        examples = iter(self._examples(order, model, parallel=None))
+        for _, record in order.as_numpy_iterator():
+            try:
+                next(examples)
+            except tf.errors.OpError as own:
+                file, number, _ = self._index[record]
+                return (
+                    f"{self._paths[file]}: record {number} can't be read ({plain_message(own)}).\n"
+                    "  It is damaged, no image that TensorFlow decodes, or was changed or removed "
+                    "meanwhile.\n  Correct it, or write the records again without it."
+                )
+        return f"{', '.join(self._paths)}: can't be read ({plain_message(error)}).\n  Try again."
+
+    def _order(self, start_step):
+        """Returns a dataset of (position, record) from a step's batch on, int64 scalars.
+
+        Every epoch's positions name each record once.
+        """
+        size, start = len(self._index), start_step * self._batch_size
+
+        def epoch(number):
+            order = tf.range(size, dtype=tf.int64)
+            if self._shuffle:
+                pair = tf.stack([self._seed, number])
+                order = tf.random.experimental.stateless_shuffle(order, pair)
+            return tf.data.Dataset.from_tensor_slices(
+                (tf.range(size, dtype=tf.int64) + number * size, order)
+            )
+
+        epochs = tf.data.Dataset.range(start // size, np.iinfo(np.int64).max)
+        return epochs.flat_map(epoch).skip(start % size)
+
+    def _examples(self, order, model, parallel):
+        """Returns a dataset of the (features, labels) of each image in an order."""
+        read = tfod_training.example_reader(self._config, model.preprocess)
+        return _records(order, self._paths, self._index).map(
+            lambda position, record: read(record, tf.stack([np.int64(self._seed), position])),
+            num_parallel_calls=parallel,
+        )
+
+
+def index_records(paths: Sequence[str], every_n: int = 1) -> np.ndarray:
+    """Finds where each record of some TFRecord files begins, or of every n-th one.
+
+    Returns:
+        int64 [N, 3]: a record's file as an index of `paths`, its number in it from 1, and its
+        offset in bytes.
+
+    Raises:
+        DataError: a damaged file, or no record at all.
+    """
+    found = [
+        (place, frame.number, frame.offset)
+        for place, path in enumerate(paths)
+        for frame in find_frames(path)
+    ]
+    if not found:
+        raise DataError(f"{', '.join(paths)}: no record.\n  make_tfrecords.py writes records.")
+    return np.array(found[:: max(every_n, 1)], np.int64)
+
+
+def _records(order, paths, index):
+    """Returns a dataset of (position, the serialized example), read in parallel.
+
+    A record that isn't there any more is an empty example, which can't be decoded.
+    """
+    files, offsets, paths = tf.constant(index[:, 0]), tf.constant(index[:, 2]), tf.constant(paths)
+    nothing = tf.data.Dataset.from_tensors("")
+
+    def read(position, record):
+        variant = tf.raw_ops.TFRecordDatasetV2(
+            filenames=tf.expand_dims(paths[files[record]], 0),
+            compression_type="",
+            buffer_size=tf.constant(_BUFFER, tf.int64),
+            byte_offsets=offsets[record : record + 1],
+        )
+        found = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+        found = found.concatenate(nothing).take(1)
+        return found.map(lambda serialized: (position, serialized))
+
+    return order.interleave(read, cycle_length=4, num_parallel_calls=4, deterministic=True)

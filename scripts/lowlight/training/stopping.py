@@ -7,6 +7,7 @@ import signal
 import stat
 import sys
 import threading
+from collections.abc import Iterable
 
 from lowlight.core.errors import Interrupted, Signals
 from lowlight.core.tensorflow import real_stderr
@@ -26,7 +27,7 @@ class TrainingSignals(Signals):
         super().__init__()
         self.at_end = lambda reason: None  # called before the process ends at once
 
-    def on_signal(self, number, frame):
+    def on_signal(self, number: int, frame) -> None:
         """Notes a signal, or ends the process; for signal.signal."""
         if number == signal.SIGHUP:
             _leave_terminal()
@@ -34,7 +35,7 @@ class TrainingSignals(Signals):
             self.leave(Interrupted(number))
         super().on_signal(number, frame)
 
-    def leave(self, interrupted):
+    def leave(self, interrupted: Interrupted) -> None:
         """Ends the process as `command.run` does, without a wait for TensorFlow's threads."""
         with contextlib.suppress(Exception):
             self.at_end(str(interrupted))
@@ -56,8 +57,8 @@ def _leave_terminal():
 class Fetcher:
     """Takes batches from an iterator, in a thread of its own, so that a wait for one can end."""
 
-    def __init__(self, batches, signals):
-        """Takes an iterable of batches, and the TrainingSignals that end a wait."""
+    def __init__(self, batches: Iterable, signals: TrainingSignals):
+        """Takes batches, and the signals that end a wait."""
         self._wanted, self._fetched = queue.SimpleQueue(), queue.SimpleQueue()
         self._signals = signals
         self._thread = threading.Thread(target=self._fetch, args=(iter(batches),), daemon=True)
@@ -70,7 +71,7 @@ class Fetcher:
             except Exception as error:
                 self._fetched.put((None, error))
 
-    def next(self):
+    def next(self) -> object | None:
         """Returns the next batch; None where a signal came and there is none within seconds.
 
         Raises:
@@ -86,7 +87,7 @@ class Fetcher:
             if self._signals.number:
                 return None
 
-    def close(self):
+    def close(self) -> None:
         """Ends the thread, and with it the iterator. Not to be called while it waits for a batch.
 
         A thread that still was inside TensorFlow when Python ends would abort the process.

@@ -1,168 +1,62 @@
-"""Trains a run on whatever devices and workers there are, to its last step."""
+"""Trains a run to its last step: begins it or continues it, and keeps its record."""
 
 import contextlib
-import json
-import os
-import shutil
-from collections.abc import Mapping
+import functools
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
 
 import tensorflow as tf
+from google.protobuf import text_format
+from google.protobuf.message import Message
 
-from lowlight.core.errors import DataError, noted_signals
-from lowlight.core.files import existing_file, locked, output_dir
+from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
+from lowlight.core.errors import DataError, Interrupted, format_count, noted_signals
+from lowlight.core.files import locked, output_dir, write_text
+from lowlight.core.parallel import Progress
 from lowlight.core.tensorflow import plain_message
-from lowlight.dataset.record_checks import record_files
+from lowlight.dataset.classes import read_label_map
+from lowlight.detector.runs import CONFIG
 from lowlight.tfod import model as tfod
-from lowlight.training.checkpoints import LOST_WORKER, MOST_KEPT
-from lowlight.training.preflight import check_config, check_local
-from lowlight.training.session import Session
-from lowlight.training.stopping import STOPPING, TrainingSignals
-
-_EXAMPLE = (
-    'export TF_CONFIG=\'{"cluster": {"worker": ["10.0.0.1:12345", "10.0.0.2:12345"]}, '
-    '"task": {"type": "worker", "index": 0}}\''
+from lowlight.tfod import training as tfod_training
+from lowlight.training.checkpoints import MOST_KEPT, Checkpoints, newest_whole_checkpoint
+from lowlight.training.config import (
+    TrainingOptions,
+    check_config,
+    check_eval_input,
+    check_local,
+    check_same_run,
 )
+from lowlight.training.loop import TrainingLoop
+from lowlight.training.preflight import preflight
+from lowlight.training.record import (
+    RunEvaluation,
+    RunRecord,
+    TrainingImages,
+    data_fingerprint,
+    git_commit,
+    software,
+)
+from lowlight.training.step import TrainingInput, TrainStep, choose_precision
+from lowlight.training.stopping import STOPPING, TrainingSignals
+from lowlight.training.workers import LOST_WORKER, Workers, read_cluster
 
 
-class Cluster(NamedTuple):
-    """The workers of a run, as TF_CONFIG names them."""
-
-    addresses: list  # "host:port" of each
-    index: int  # this one's place in it; 0 is the chief, which writes the run
-
-
-def read_cluster(num_workers):
-    """Reads TF_CONFIG.
-
-    Args:
-        num_workers: how many workers there are to be.
-
-    Returns:
-        A Cluster; that of one worker alone where there is to be one.
-
-    Raises:
-        DataError: TF_CONFIG is missing, isn't what TensorFlow wants, or has another number.
-    """
-    if num_workers == 1:
-        return Cluster([""], 0)
-    text = os.environ.get("TF_CONFIG", "")
-    remedy = f"\n  Set it on each worker, with an index of its own:\n    {_EXAMPLE}"
-    try:
-        config = json.loads(text)
-        cluster, task = config["cluster"], config["task"]
-        kind, index = task.get("type", "worker"), int(task["index"])
-        chiefs, workers = list(cluster.get("chief", [])), list(cluster.get("worker", []))
-        addresses = chiefs + workers  # as TensorFlow counts them
-        if kind in ("chief", "worker"):
-            place = index + (len(chiefs) if kind == "worker" else 0)
-            if addresses[place] not in cluster[kind] or index < 0:
-                raise IndexError
-            index = place
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        found = repr(text) if text else "not set"
-        raise DataError(f"TF_CONFIG: {found}, but --num_workers={num_workers}.{remedy}") from error
-    if kind not in ("chief", "worker"):
-        raise DataError(
-            f"TF_CONFIG: the task's type is {kind!r}; train.py trains as chief or worker.\n"
-            "  To score each checkpoint of a training run evaluate.py --watch instead."
-        )
-    if len(addresses) != num_workers:
-        raise DataError(
-            f"TF_CONFIG: names {len(addresses)} workers, but --num_workers={num_workers}.{remedy}"
-        )
-    return Cluster(addresses, index)
-
-
-def choose_strategy(num_workers=1):
-    """Returns the tf.distribute strategy that TFOD's model_main_tf2 would choose.
-
-    A MirroredStrategy over every GPU (the CPU where there is none); with over one worker a
-    MultiWorkerMirroredStrategy, which takes the workers from TF_CONFIG and waits for them.
-    """
-    tf.config.set_soft_device_placement(True)
-    if num_workers > 1:
-        cluster = read_cluster(num_workers)
-        print(f"worker {cluster.index} of {', '.join(cluster.addresses)}: waiting for the others")
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.MirroredStrategy()
-
-
-class Workers:
-    """What the workers of a run know of each other."""
-
-    def __init__(self, strategy, cluster):
-        self._strategy, self.count, self.index = strategy, len(cluster.addresses), cluster.index
-        self.is_chief = cluster.index == 0
-        # A worker has to write checkpoints with the others, which nobody needs, as in TFOD's loop.
-        self.folder = "" if self.is_chief else f"temp_worker_{cluster.index:03d}"
-        self.most_kept = MOST_KEPT if self.is_chief else 1
-
-        @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
-        def total(number):
-            numbers = strategy.run(lambda: tf.identity(number))
-            return strategy.reduce(tf.distribute.ReduceOp.SUM, numbers, axis=None)
-
-        self._total = total
-
-    def from_chief(self, number):
-        """Returns the chief's number, an int, to every worker; it waits for all of them."""
-        if self.count == 1:
-            return number
-        total = int(self._total(tf.constant(number if self.is_chief else 0, tf.int64)))
-        return total // (self._strategy.num_replicas_in_sync // self.count)
-
-    def any(self, number):
-        """Returns whether the number, from 0 up, isn't 0 at some worker; waits as `from_chief`."""
-        if self.count == 1:
-            return bool(number)
-        return int(self._total(tf.constant(number, tf.int64))) > 0
-
-    def remove_folder(self, run_dir):
-        """Removes from a run what a worker had to write and nobody needs."""
-        if not self.is_chief:
-            shutil.rmtree(run_dir / self.folder, ignore_errors=True)
-
-    def first_part(self, values):
-        """Returns a dict of a batch's tensors as this worker's first device has them."""
-        return {
-            name: self._strategy.experimental_local_results(value)[0]
-            for name, value in values.items()
-        }
-
-
-class Options(NamedTuple):
-    """How a run is trained, beside its config."""
-
-    num_steps: int | None = None  # the step to train to; the config's num_steps by default
-    checkpoint_every_n: int = 1000  # steps between two checkpoints
-    summarize_every_n: int = 100  # steps between two TensorBoard summaries
-    record_summaries: bool = True  # training images among them
-    num_workers: int = 1  # processes that train together, as TF_CONFIG names them
-    seed: int | None = None  # makes a run repeatable; None draws one
-    restart_schedule: bool = False  # begin the learning rate's schedule anew at this step
-    eval_every_n: int = 0  # steps between two evaluations; 0 for none
-    patience: int = 0  # evaluations without a better score that end the training; 0 for no end
-    mixed_precision: bool = False  # compute in float16 on GPUs, in bfloat16 elsewhere
-    dry_run: bool = False  # end after the checks
-    check_images: bool = False  # decode all of them before training
-    flags: Mapping[str, object] = MappingProxyType({})  # what the user gave, for run.json
-
-
-def train_run(config_path, model_dir, make_strategy, options=None):
+def train_run(
+    config_path: Path | str,
+    model_dir: Path | str,
+    make_strategy: Callable[[], tf.distribute.Strategy],
+    options: TrainingOptions | None = None,
+) -> None:
     """Trains a run to its last step, from its newest whole checkpoint where it has one.
 
     The checkpoints, their names and folder, and TensorBoard's tags are those of TFOD's own loop, so
     each continues what the other began.
 
-    Args:
-        config_path: the pipeline config to train.
-        model_dir: the run's folder, made where it is missing.
-        make_strategy: returns the tf.distribute strategy to train under; called after the config
-            was checked, since with several workers it waits for all of them.
-        options: Options.
+    The run's folder is made where it is missing. `make_strategy` is called after the config was
+    checked, since with several workers it waits for all of them.
 
     Raises:
         DataError: as `check_config` and `preflight`; a run of another config, or one that is being
@@ -170,17 +64,12 @@ def train_run(config_path, model_dir, make_strategy, options=None):
             checkpoint; another worker that has gone.
         Interrupted: by SIGTERM, SIGHUP or Ctrl-C, after a checkpoint was kept.
     """
-    options = options or Options()
     check_local(model_dir, "--model_dir")
     config = tfod.read_config(config_path)
     check_config(config, config_path)
-    num_steps = options.num_steps or config.train_config.num_steps
-    if not num_steps:
-        raise DataError(f"{config_path}: no num_steps.\n  Add it, or give --num_train_steps.")
-    if options.eval_every_n:
-        _check_eval_input(config, config_path)
+    options = _complete(options or TrainingOptions(), config, config_path)
     cluster = read_cluster(options.num_workers)
-    session = Session(Path(model_dir), config_path, config, num_steps, options)
+    session = _Session(Path(model_dir), config_path, config, options)
     if options.dry_run:
         session.check(make_strategy().num_replicas_in_sync)
         print("nothing was trained (--dry_run)")
@@ -194,17 +83,201 @@ def train_run(config_path, model_dir, make_strategy, options=None):
         except LOST_WORKER as error:
             if options.num_workers == 1:
                 raise
+            raise _worker_gone(model_dir, error) from error
+
+
+def _worker_gone(model_dir, error):
+    return DataError(
+        f"{model_dir}: another worker has gone ({plain_message(error)}).\n"
+        "  See what it says, and start all workers again: they continue from the newest checkpoint."
+    )
+
+
+def _complete(options, config, path):
+    """Returns options with num_steps; raises DataError where the config lacks what they need."""
+    num_steps = options.num_steps or config.train_config.num_steps
+    if not num_steps:
+        raise DataError(f"{path}: no num_steps.\n  Add it, or give --num_train_steps.")
+    if options.eval_every_n:
+        check_eval_input(config, path)
+    return replace(options, num_steps=num_steps)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where a session begins."""
+
+    checkpoint: str | None  # prefix
+    step: int
+    seed: int
+    schedule_start: int  # the step at which the learning rate's schedule begins
+
+
+class _Session:
+    """What begins a run or continues it, to the options' num_steps."""
+
+    def __init__(self, run_dir: Path, config_path: Path | str, config: Message, options):
+        self.dir, self._config_path, self._options = run_dir, config_path, options
+        self._given, self._config = config, tfod_training.final_config(config, options.num_steps)
+
+    def check(self, replicas: int) -> None:
+        """Checks what the training needs and prints it; raises DataError where it won't work."""
+        lines = preflight(self._given, self._config_path, self.dir, self._options, replicas)
+        print("\n".join(["preflight:", *lines]))
+
+    def train(self, strategy, workers: Workers, signals: TrainingSignals) -> None:
+        """Trains under a strategy to the last step; raises as `train_run`."""
+        checkpoint, done = self._find_checkpoint(workers)
+        record, data = RunRecord(self.dir), self._data_fingerprint()
+        changes = self._changes(checkpoint, record, data)
+        batch_size, replicas = self._config.train_config.batch_size, strategy.num_replicas_in_sync
+        print(
+            f"training {self.dir}: step {done} to {self._options.num_steps}, batch {batch_size}, "
+            + format_count(replicas, "device")
+        )
+        if done >= self._options.num_steps:
+            print(f"nothing to do: {checkpoint} is at step {done}")
+            return
+        if workers.is_chief:
+            self.check(replicas)
+        start = self._begin(checkpoint, done, record, workers)
+        if workers.is_chief:
+            write_text(self.dir / CONFIG, text_format.MessageToString(self._config))
+            devices = strategy.extended.worker_devices
+            record.begin(done, self._facts(devices, data, changes))
+            record.save(done, 0)
+            signals.at_end = functools.partial(record.save, done, 0)
+        print("the first step takes longest: it traces the model")
+        loop, batches = self._make_loop(start, record, strategy, workers, signals)
+        self._run(loop, batches, record, workers)
+        workers.remove_folder(self.dir)
+        text = f"trained to step {loop.step} in {loop.totals.seconds:.0f} s"
+        if self._options.eval_every_n:
+            text += f" (evaluations: {loop.evaluation_seconds:.0f} s)"
+        print(f"{text}: {loop.checkpoints.newest}")
+
+    def _find_checkpoint(self, workers):
+        """Returns (prefix or None, step) of the checkpoint that every worker continues from."""
+        checkpoint = newest_whole_checkpoint(self.dir) if workers.is_chief else None
+        done = checkpoint_step(checkpoint) if checkpoint else 0
+        chiefs = workers.from_chief(done)  # it has put the folder right by now
+        if not workers.is_chief:
+            checkpoint = latest_checkpoint(self.dir)
+            done = checkpoint_step(checkpoint) if checkpoint else 0
+        if workers.any(done != chiefs):
             raise DataError(
-                f"{model_dir}: another worker has gone ({plain_message(error)}).\n"
-                "  See what it says, and start all workers again: they continue from the newest "
-                "checkpoint."
-            ) from error
+                f"{self.dir}: is at step {done} here, and at step {chiefs} at the first worker.\n"
+                "  All workers need the same folder: put --model_dir on storage that they share."
+            )
+        return checkpoint, done
 
+    def _data_fingerprint(self):
+        reader = self._config.train_input_reader
+        return data_fingerprint(reader.tf_record_input_reader.input_path, reader.label_map_path)
 
-def _check_eval_input(config, path):
-    """Raises DataError unless a config names test records and a label map that are there."""
-    if not config.eval_input_reader:
-        raise DataError(f"{path}: no eval_input_reader to evaluate on.\n  Add one.")
-    reader = config.eval_input_reader[0]
-    existing_file(reader.label_map_path, f"Correct the eval_input_reader's in {path}.")
-    record_files(reader.tf_record_input_reader.input_path, path)
+    def _changes(self, checkpoint, record, data):
+        """Returns, as lines, what differs from the session before, and prints it.
+
+        Raises:
+            DataError: the run's checkpoints are of another config.
+        """
+        if not checkpoint:
+            return []
+        changes = []
+        if (self.dir / CONFIG).is_file():
+            own = tfod.read_config(self.dir / CONFIG)
+            changes = check_same_run(own, self._config, self.dir, self._config_path)
+        if record.last_session and record.last_session["data"] != data:
+            changes += ["the records or the label map are others than before"]
+        if changes:
+            print("\n  ".join(["changed since this run was last trained:", *changes]))
+        return changes
+
+    def _begin(self, checkpoint, done, record, workers):
+        """Settles on a seed and on where the learning rate's schedule begins."""
+        values, options = record.values, self._options
+        own, given = values["seed"], options.seed
+        drawn = random.SystemRandom().randrange(2**31)
+        seed = next(s for s in (given, own, drawn) if s is not None)
+        values["seed"] = seed = workers.from_chief(seed)
+        if given is not None and own not in (None, given):
+            print(f"the run had seed {own}: from here on the data come as with seed {given}")
+        if given is not None:
+            tf.config.experimental.enable_op_determinism()
+        tf.keras.utils.set_random_seed((seed + done) % 2**31)  # what first weights come from
+        # The same command given again, after an interruption, doesn't restart the schedule again.
+        if options.restart_schedule and values["schedule_restarted_for"] != options.num_steps:
+            values |= {"schedule_start": done, "schedule_restarted_for": options.num_steps}
+        values["schedule_start"] = start = workers.from_chief(values["schedule_start"])
+        if start:
+            print(f"the learning rate's schedule began again at step {start}")
+        return _Start(checkpoint, done, seed, start)
+
+    def _facts(self, devices, data, changes):
+        """Returns what run.json keeps of a session."""
+        return {
+            "software": software(),
+            "git_commit": git_commit(),
+            "flags": dict(self._options.flags),
+            "config": str(self._config_path),
+            "config_sha256": hashlib.sha256(Path(self._config_path).read_bytes()).hexdigest(),
+            "devices": list(devices),
+            "data": data,
+            "changes": changes,
+        }
+
+    def _make_loop(self, start, record, strategy, workers, signals):
+        """Sets up what trains; returns (TrainingLoop, the training batches)."""
+        config, options = self._config, self._options
+        precision = choose_precision(options.mixed_precision)
+        records = TrainingInput(config, start.seed)
+        with strategy.scope():
+            trainee, batches = tfod_training.make_trainee(
+                config,
+                lambda model: records.batches(strategy, start.step, model),
+                start.step,
+                start.schedule_start,
+                precision,
+            )
+            most_kept = MOST_KEPT if workers.is_chief else 1
+            write_dir = self.dir / workers.folder
+            checkpoints = Checkpoints(self.dir, trainee.checkpoint(), write_dir, most_kept)
+            if start.checkpoint:
+                checkpoints.restore(start.checkpoint)
+        choose_precision(False)  # for the models that evaluations build
+        model = trainee.model
+        step = TrainStep(model, config, trainee.optimizer, strategy, precision, start.seed)
+        loop = TrainingLoop(trainee, step, checkpoints, signals, workers)
+        loop.explain_input = functools.partial(records.failure, model=model)
+        if options.record_summaries and workers.is_chief:
+            loop.images = TrainingImages(model)
+        if options.eval_every_n:
+            names = read_label_map(config.eval_input_reader[0].label_map_path)
+            most = config.eval_config.num_visualizations
+            loop.evaluate = RunEvaluation(self.dir, record, names, options.patience, most)
+        return loop, batches
+
+    def _run(self, loop, batches, record, workers):
+        """Runs the loop, and keeps run.json up to date."""
+        ended, num_steps = None, self._options.num_steps
+        writer = tf.summary.create_noop_writer()
+        if workers.is_chief:
+            writer = tf.summary.create_file_writer(str(self.dir / "train"))
+
+        def keep(ended=None):
+            if workers.is_chief:
+                record.save(loop.step, loop.totals.seconds, ended)
+
+        loop.signals.at_end = loop.on_save = keep
+        try:
+            with Progress(num_steps, "step", start=loop.step) as progress:
+                batch_size = self._config.train_config.batch_size
+                loop.run(batches, batch_size, self._options, progress, writer)
+            ended = f"step {loop.step}"
+        except (Exception, Interrupted) as error:
+            ended = str(error).split("\n")[0]
+            raise
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):  # a full disk is in the error already
+                keep(ended)

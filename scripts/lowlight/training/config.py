@@ -1,0 +1,214 @@
+"""Checks with what a run is trained: a config, also beside the one that it was begun with."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from lowlight.core.errors import DataError
+from lowlight.core.files import existing_file
+from lowlight.dataset.classes import read_label_map
+from lowlight.dataset.record_checks import record_files
+from lowlight.tfod.architectures import check_model
+from lowlight.tfod.schedules import check_schedule
+from lowlight.tfod.start import read_shapes
+
+# What of a model no tensor of its checkpoints depends on: the choice of boxes, and the losses.
+_NOT_IN_CHECKPOINTS = (
+    "ssd.post_processing",
+    "ssd.loss",
+    "ssd.matcher",
+    "ssd.negative_class_weight",
+    "ssd.normalize_loss_by_num_matches",
+    "ssd.normalize_loc_loss_by_codesize",
+    "faster_rcnn.first_stage_nms_score_threshold",
+    "faster_rcnn.first_stage_nms_iou_threshold",
+    "faster_rcnn.first_stage_max_proposals",
+    "faster_rcnn.first_stage_localization_loss_weight",
+    "faster_rcnn.first_stage_objectness_loss_weight",
+    "faster_rcnn.second_stage_post_processing",
+    "faster_rcnn.second_stage_localization_loss_weight",
+    "faster_rcnn.second_stage_classification_loss_weight",
+    "center_net.post_processing",
+    "center_net.object_center_params.object_center_loss_weight",
+    "center_net.object_center_params.min_box_overlap_iou",
+    "center_net.object_center_params.max_box_predictions",
+    "center_net.object_detection_task.task_loss_weight",
+    "center_net.object_detection_task.offset_loss_weight",
+    "center_net.object_detection_task.scale_loss_weight",
+)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a run is trained, beside its config."""
+
+    num_steps: int | None = None  # the step to train to; the config's num_steps by default
+    checkpoint_every_n: int = 1000  # steps between two checkpoints
+    summarize_every_n: int = 100  # steps between two TensorBoard summaries
+    record_summaries: bool = True  # training images among them
+    num_workers: int = 1  # processes that train together, as TF_CONFIG names them
+    seed: int | None = None  # makes a run repeatable; None draws one
+    restart_schedule: bool = False  # begin the learning rate's schedule again at this step
+    eval_every_n: int = 0  # steps between two evaluations; 0 for none
+    patience: int = 0  # evaluations without a better score that end the training; 0 for no end
+    mixed_precision: bool = False  # compute in float16 on GPUs, in bfloat16 elsewhere
+    dry_run: bool = False  # end after the checks
+    check_images: bool = False  # decode all of them before training
+    flags: Mapping[str, object] = field(default_factory=dict)  # what the user gave, for run.json
+
+
+def check_config(config: Message, path: Path | str) -> None:
+    """Checks that what a pipeline config names is there and fits together; reads no records.
+
+    Raises:
+        DataError: as `architectures.check_model`; something that isn't supported; training records,
+            label map or fine-tune checkpoint missing; another number of classes in the label map
+            than in the model.
+    """
+    model, reader = check_model(config, path), config.train_input_reader
+    _check_supported(config, path)
+    if not Path(reader.label_map_path).is_file():
+        raise DataError(
+            f"{path}: no label map {reader.label_map_path!r} (paths are relative to the folder "
+            "that the command runs in).\n  make_tfrecords.py writes it, or correct label_map_path."
+        )
+    names = read_label_map(reader.label_map_path)
+    if max(names) != model.num_classes:
+        raise DataError(
+            f"{path}: the model has num_classes: {model.num_classes}, "
+            f"but {reader.label_map_path} has ids up to {max(names)}.\n"
+            f"  Set num_classes to {max(names)} or name the right label map."
+        )
+    record_files(reader.tf_record_input_reader.input_path, path)
+    if config.train_config.fine_tune_checkpoint:
+        read_shapes(config.train_config.fine_tune_checkpoint, path)
+
+
+def check_eval_input(config: Message, path: Path | str) -> None:
+    """Raises DataError unless a config names test records and a label map that are there."""
+    if not config.eval_input_reader:
+        raise DataError(f"{path}: no eval_input_reader to evaluate on.\n  Add one.")
+    reader = config.eval_input_reader[0]
+    existing_file(reader.label_map_path, f"Correct the eval_input_reader's in {path}.")
+    record_files(reader.tf_record_input_reader.input_path, path)
+
+
+def _check_supported(config, path):
+    """Raises DataError that names what this training leaves out of TFOD's."""
+    reader = config.train_input_reader
+    if reader.sample_from_datasets_weights:
+        raise DataError(
+            f"{path}: sample_from_datasets_weights isn't supported.\n"
+            "  Remove it: each epoch takes every record of all input_path files once."
+        )
+    if reader.input_type != type(reader)().input_type or reader.HasField("external_input_reader"):
+        raise DataError(
+            f"{path}: the train_input_reader's input_type or external_input_reader isn't "
+            "supported.\n  Remove it: records hold tf.train.Examples in TFRecord files."
+        )
+    others = sorted({*config.eval_config.metrics_set} - {"coco_detection_metrics"})
+    if others:
+        raise DataError(
+            f"{path}: metrics_set: {', '.join(others)} isn't supported.\n"
+            '  Set it to "coco_detection_metrics"; scripts/model_main_tf2.py has TFOD\'s others.'
+        )
+    check_local(config.train_config.fine_tune_checkpoint, path)
+    for reader in (config.train_input_reader, *config.eval_input_reader):
+        for named in (reader.label_map_path, *reader.tf_record_input_reader.input_path):
+            check_local(named, path)
+
+
+def check_local(path: Path | str, where: Path | str) -> None:
+    """Raises DataError for a path such as gs://bucket/file."""
+    if "://" in str(path):
+        raise DataError(
+            f"{where}: {path}: only files of this machine are supported.\n"
+            "  Copy or mount it, and give that path."
+        )
+
+
+def check_training(config: Message, path: Path | str, replicas: int, num_steps: int) -> list[str]:
+    """Checks batch, steps, number format and learning rate of a config.
+
+    Returns:
+        Warnings, such as one about a learning-rate schedule that doesn't fit the steps.
+
+    Raises:
+        DataError: one of them can't be trained with.
+    """
+    train = config.train_config
+    if num_steps < 1:
+        raise DataError(
+            f"{path}: {f'{num_steps} steps' if num_steps else 'no num_steps'}.\n"
+            "  Give num_steps, or --num_train_steps, of 1 or more."
+        )
+    if train.batch_size < 1 or train.batch_size % replicas:
+        raise DataError(
+            f"{path}: batch_size: {train.batch_size} can't be divided among {replicas} devices.\n"
+            f"  Make it a multiple of {replicas}, or hide devices with CUDA_VISIBLE_DEVICES."
+        )
+    try:
+        warnings = [check_schedule(train, num_steps)]
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    if train.use_bfloat16:
+        warnings.append(
+            "use_bfloat16: true is for TPUs; elsewhere TFOD computes in float32, and so does this "
+            "training. --mixed_precision computes in half precision."
+        )
+    return [warning for warning in warnings if warning]
+
+
+def check_same_run(
+    own: Message, given: Message, run_dir: Path | str, given_path: Path | str
+) -> list[str]:
+    """Compares the config that a run was trained with to the one it is to continue with.
+
+    Returns:
+        The lines of a diff of what else differs, such as batch, steps, paths or learning rate; none
+        where nothing does.
+
+    Raises:
+        DataError: the checkpoints don't fit; the message holds the diff of what makes it so.
+    """
+    relevant = _diff(_what_a_checkpoint_holds(own), _what_a_checkpoint_holds(given))
+    if relevant:
+        shown = "\n".join(f"    {line}" for line in relevant)
+        raise DataError(
+            f"{run_dir}: holds checkpoints of another model or optimizer than {given_path} "
+            f"describes:\n{shown}\n"
+            "  Choose another --model_dir, or give the config that the run was begun with."
+        )
+    return _diff(text_format.MessageToString(own), text_format.MessageToString(given))
+
+
+def _diff(old, new):
+    """Returns the changed lines between two texts, with two lines around each change."""
+    return list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2))[2:]
+
+
+def _what_a_checkpoint_holds(config):
+    """Returns, as text, what of a config decides on the tensors of a checkpoint."""
+    optimizer = config.train_config.optimizer
+    model = type(config.model)()
+    model.CopyFrom(config.model)
+    for path in _NOT_IN_CHECKPOINTS:
+        _clear(model, path)
+    return (
+        f"{text_format.MessageToString(model)}"
+        f"optimizer: {optimizer.WhichOneof('optimizer')}\n"
+        f"use_moving_average: {optimizer.use_moving_average}\n"
+    )
+
+
+def _clear(message, path):
+    """Clears the field of a message that a path such as ssd.loss leads to."""
+    name, _, rest = path.partition(".")
+    if not rest:
+        message.ClearField(name)
+    elif message.HasField(name):
+        _clear(getattr(message, name), rest)

@@ -1,0 +1,125 @@
+"""A checkpoint to start from is held against the model before a training."""
+
+import os
+import shutil
+from pathlib import Path
+
+import families
+import pytest
+from small_ssd import small_config
+
+from lowlight.core.errors import DataError
+
+pytestmark = pytest.mark.slow
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+D1 = "ssd_efficientdet_d1_640x640_coco17_tpu-8.config"
+ZOO_INDEX = "efficientdet_d1_coco17_tpu-32.ckpt-0"
+
+
+def start_config(start, data_dir, **fields):
+    """Returns the small SSD's train_config, with the checkpoint to start from."""
+    train = small_config(data_dir, fine_tune_checkpoint=str(start[1])).train_config
+    for name, value in fields.items():
+        setattr(train, name, value)
+    return train
+
+
+def test_a_checkpoint_gives_the_feature_extractor_and_the_heads_begin_untrained(start, data_dir):
+    import tensorflow as tf
+
+    from lowlight.tfod.start import check_start
+
+    model, prefix = start
+    total, untrained = len(model.variables), len(model._box_predictor.variables)
+    line = check_start(model, start_config(start, data_dir), "x.config")
+    restored = f"{prefix} restores {total - untrained} of {total} variables"
+    assert line == f"{restored}; the other {untrained} begin untrained"
+    parts = model.restore_from_objects("detection")
+    status = tf.train.Checkpoint(**parts).restore(prefix).expect_partial()
+    status.assert_existing_objects_matched()  # so it is in TFOD's own eyes
+
+
+def test_the_zoos_d1_checkpoint_restores_731_of_875_variables(exdark_root):
+    from lowlight.tfod import model as tfod
+    from lowlight.tfod.start import build_trial, check_start, restored_names
+
+    prefix = exdark_root.parent / "zoo" / ZOO_INDEX
+    if not Path(f"{prefix}.index").exists():
+        pytest.skip(f"no {prefix}.index beside EXDARK_ROOT: the zoo checkpoint's names and shapes")
+    config = tfod.read_config(CONFIGS / D1)
+    config.train_config.fine_tune_checkpoint = str(prefix)
+    model = build_trial(config, D1)
+    names = restored_names(model, config.train_config, D1)
+    assert (len(names), len(model.variables)) == (731, 875)
+    assert all(name.startswith("model/_feature_extractor/") for name in names)
+    with pytest.raises(DataError, match="has an index, but no weights"):
+        check_start(model, config.train_config, D1)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_with_examples(start, data_dir):
+    from lowlight.tfod.start import build_trial, check_start
+
+    (data_dir / "other.config").write_text(families.FAMILIES["SSD MobileNet"])
+    from lowlight.tfod import model as tfod
+
+    other = build_trial(tfod.read_config(data_dir / "other.config"), "other.config")
+    with pytest.raises(DataError) as caught:
+        check_start(other, start_config(start, data_dir), "other.config")
+    message = str(caught.value)
+    assert "is a checkpoint of another architecture: of the " in message
+    assert "model/_feature_extractor/" in message
+    assert "Name a checkpoint of this config's architecture, or remove" in message
+
+
+BAD_STARTS = {
+    "another type": ({"fine_tune_checkpoint_type": "fine_tune"}, r'Set it to "detection"'),
+    "version 1": ({"fine_tune_checkpoint_version": 1}, "version isn't V2"),
+    "a type of other names": (
+        {"fine_tune_checkpoint_type": "classification"},
+        'Set fine_tune_checkpoint_type: "detection", which its names are of',
+    ),
+    "no checkpoint": ({"fine_tune_checkpoint": "mine/ckpt-3"}, "no checkpoint mine/ckpt-3.index"),
+    "a file of it": ({"fine_tune_checkpoint": "PREFIX.index"}, 'prefix: fine_tune_.+: "PREFIX"'),
+    "its data": (
+        {"fine_tune_checkpoint": "PREFIX.data-00000-of-00001"},
+        'prefix: fine_tune_checkpoint: "PREFIX"',
+    ),
+    "its folder": ({"fine_tune_checkpoint": "FOLDER/"}, 'prefix: fine_tune_.+: "PREFIX"'),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD_STARTS.values(), ids=BAD_STARTS)
+def test_a_start_that_tfod_would_refuse_is_refused(start, data_dir, fields, message):
+    from lowlight.tfod.start import check_start
+
+    places = {"PREFIX": start[1], "FOLDER": str(Path(start[1]).parent)}
+    for word, place in places.items():
+        fields = {k: v.replace(word, place) if v is str(v) else v for k, v in fields.items()}
+        message = message.replace(word, place)
+    with pytest.raises(DataError, match=message):
+        check_start(start[0], start_config(start, data_dir, **fields), "x.config")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "keep", "message"),
+    [
+        (".index", 100, "ckpt-1 is damaged"),
+        (".data-00000-of-00001", 100_000, "ckpt-1 is damaged"),
+        (".data-00000-of-00001", None, "has an index, but no weights"),
+    ],
+)
+def test_a_checkpoint_that_was_cut_short_is_refused(start, data_dir, suffix, keep, message):
+    from lowlight.tfod.start import check_start
+
+    prefix = Path(start[1])
+    for path in prefix.parent.glob("ckpt-1.*"):
+        shutil.copy(path, data_dir)
+    cut = data_dir / f"ckpt-1{suffix}"
+    if keep is None:
+        cut.unlink()
+    else:
+        os.truncate(cut, keep)
+    train = start_config((None, data_dir / "ckpt-1"), data_dir)
+    with pytest.raises(DataError, match=message):
+        check_start(start[0], train, "x.config")
