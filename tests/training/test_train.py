@@ -76,14 +76,8 @@ def train(data_dir, run_dir, num_steps):
 def trained(data_dir, run_script):
     """(the run's folder, what train.py printed of 3 steps, what continuing to 5 printed)."""
     config, run_dir = make_config(data_dir), data_dir / "runs" / "tiny"
-    first = run_checked(
-        run_script,
-        "train.py",
-        f"--pipeline_config_path={config}",
-        f"--model_dir={run_dir}",
-        "--num_train_steps=3",
-        "--summarize_every_n=2",
-    )
+    flags = f"--pipeline_config_path={config}", "--num_train_steps=3", "--summarize_every_n=2"
+    first = run_checked(run_script, "train.py", f"--model_dir={run_dir}", *flags)
     return run_dir, first, train(data_dir, run_dir, 5)
 
 
@@ -177,18 +171,12 @@ def test_watching_scores_what_is_not_yet_scored_and_ends_with_the_training(
 
 
 def test_evaluation_on_training_records_goes_to_a_folder_of_its_own(trained, data_dir, run_script):
-    run_checked(
-        run_script,
-        "train.py",
-        f"--pipeline_config_path={data_dir / 'tiny.config'}",
-        f"--model_dir={trained[0]}",
-        f"--checkpoint_dir={trained[0]}",
-        "--eval_on_train_data",
-        "--sample_1_of_n_eval_on_train_examples=4",
-    )
-    assert (
-        json.loads((trained[0] / "eval_train_1_of_4" / "metrics.json").read_text())["images"] == 3
-    )
+    run_dir = trained[0]
+    flags = f"--pipeline_config_path={data_dir / 'tiny.config'}", f"--checkpoint_dir={run_dir}"
+    flags += "--eval_on_train_data", "--sample_1_of_n_eval_on_train_examples=4"
+    run_checked(run_script, "train.py", f"--model_dir={run_dir}", *flags)
+    metrics = json.loads((run_dir / "eval_train_1_of_4" / "metrics.json").read_text())
+    assert metrics["images"] == 3
 
 
 def test_an_export_made_again_replaces_only_what_it_made(exported):
@@ -227,17 +215,10 @@ def test_the_signature_takes_one_image_and_names_its_outputs_as_tfod_does(export
     loaded = tf.saved_model.load(str(exported / "exported" / "saved_model"))
     signature = loaded.signatures["serving_default"]
     (spec,) = signature.structured_input_signature[1].values()
-    assert (spec.name, spec.shape.as_list(), spec.dtype) == (
-        "input_tensor",
-        [1, None, None, 3],
-        tf.uint8,
-    )
-    assert {
-        "detection_boxes",
-        "detection_classes",
-        "detection_scores",
-        "num_detections",
-    } <= set(signature.structured_outputs)
+    assert (spec.name, spec.dtype) == ("input_tensor", tf.uint8)
+    assert spec.shape.as_list() == [1, None, None, 3]
+    names = {"detection_boxes", "detection_classes", "detection_scores", "num_detections"}
+    assert names <= set(signature.structured_outputs)
 
 
 def test_images_of_any_sizes_trace_the_model_no_second_time(exported, monkeypatch):
