@@ -3,7 +3,6 @@
 import contextlib
 import glob
 import hashlib
-import itertools
 import json
 import platform
 import subprocess
@@ -162,9 +161,8 @@ def best_score(evaluations: list[dict]) -> float:
 
 def evaluations_since_best(evaluations: list[dict]) -> int:
     """Returns how many evaluations, at the end, came after the first that scored the best mAP."""
-    best = best_score(evaluations)
-    after = itertools.dropwhile(lambda one: one["mAP"] < best, evaluations)
-    return max(0, len(list(after)) - 1)
+    scores = [one["mAP"] for one in evaluations]
+    return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
 
 def draw_beside_truth(
