@@ -13,12 +13,11 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from lowlight.core.files import write_texts
 from lowlight.dataset import annotations, conversion, split
 from lowlight.dataset import writing as dataset
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.split import labels_of
-from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table, read_tables
+from lowlight.dataset.tables import read_tables
 
 _CHUNK = 16  # images a process takes at a time
 
@@ -55,7 +54,7 @@ def ours(raw, out):
 
 
 def gather_tables(raw, out):
-    """Writes images.csv and annotations.csv of the converted images in out/images, and reads them.
+    """Writes the tables of the converted images in out/images, and reads them.
 
     Returns:
         As `tables.read_tables`.
@@ -63,12 +62,7 @@ def gather_tables(raw, out):
     found = annotations.gather_annotations(
         raw / "ExDark_Annno.zip", out / "images", raw / "imageclasslist.txt"
     )
-    write_texts(
-        {
-            out / "images.csv": format_table(found.images, ImageRow),
-            out / "annotations.csv": format_table(found.boxes, AnnotationRow),
-        }
-    )
+    found.write(out)
     return read_tables(out, CLASSES)
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from lowlight.dataset.annotations import gather_annotations
 from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.tables import AnnotationRow, ImageRow, format_table
 from lowlight.evaluation.results import Found
 from lowlight.evaluation.scoring import score_detections
 from lowlight.evaluation.truth import read_truth_of_tables
@@ -27,8 +26,7 @@ def data_dir(exdark_root, tmp_path_factory):
         exdark_root / "imageclasslist.txt",
         allow_missing=True,
     )
-    (data / "images.csv").write_text(format_table(found.images, ImageRow))
-    (data / "annotations.csv").write_text(format_table(found.boxes, AnnotationRow))
+    found.write(data)
     return data
 
 

@@ -5,13 +5,12 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 import pytest
-from lowlight.dataset.duplicates import find_duplicates
 from PIL import Image
 
 from lowlight.core.sources import is_stray, list_files
 from lowlight.dataset.annotations import parse_bbgt, parse_image_list
 from lowlight.dataset.conversion import convert_images
-from lowlight.dataset.split import labels_of, split_officially, split_randomly
+from lowlight.dataset.split import find_duplicates, labels_of, split_officially, split_randomly
 from lowlight.dataset.tables import AnnotationRow, ImageRow, read_table, rows_of
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
 from lowlight.images.reading import is_image_name, list_jpegs
