@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -121,9 +120,7 @@ def _run_and_keep(files, job, source):
     return before, entries, errors
 
 
-def identity_of(
-    facts: dict, model_files: str, names: dict, thresholds: dict, source: str
-) -> dict[str, Any]:
+def identity_of(facts: dict, model_files: str, names: dict, thresholds: dict, source: str) -> dict:
     """Returns what detections depend on, a JSON object; files count by what they hold."""
     others = {k: v for k, v in facts.items() if k not in ("label_map", "score_threshold")}
     return others | {

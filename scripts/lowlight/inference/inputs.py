@@ -28,19 +28,16 @@ def find_images(
 
     Args:
         source: a folder, a file, a zip archive, a pattern with * or ?, or "-": a list of paths, one
-            a line, on standard input.
+            a line, on standard input, or in `lines`.
         recursive: search a folder's folders too; in a pattern, ** does.
-        lines: what standard input gives, for "-".
         flag: the flag that names the source, for the messages.
 
     Returns:
-        At least one file, sorted, in a list's order for "-". A file's name is its path in the
-        folder, in the archive, or below the deepest folder that all of a pattern's or list's files
-        lie in.
+        At least one, sorted, in a list's order for "-". A file's name is its path in the folder or
+        archive, or below the deepest folder that all of a pattern's or list's files lie in.
 
     Raises:
-        DataError: no such source, or no image in it; names that aren't text; two images of one
-            name.
+        DataError: no such source, or no image in it; two images of one name.
     """
     if source == _STANDARD_INPUT:
         found = _of_list(sys.stdin if lines is None else lines)

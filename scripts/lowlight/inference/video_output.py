@@ -104,13 +104,11 @@ class _Film:
 
     def finish(self):
         """Writes what the encoder still holds, and closes the file."""
-        try:
-            self._container.mux(self._stream.encode(None))
-        finally:
-            self._container.close()
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
 
-    def discard(self):
-        """Closes the file, which isn't whole."""
+    def close(self):
+        """Closes the file where it isn't yet, because it can't be made whole."""
         with contextlib.suppress(load_av().error.FFmpegError):
             self._container.close()
 
@@ -144,14 +142,13 @@ class VideoFiles:
         if self._film is not None:
             with _plain_errors(self._video.source):
                 self._film.write_sound(self._video.sound_left)
-                film, self._film = self._film, None
-                film.finish()
+                self._film.finish()
         self._json.write(JSON_END)
 
     def close(self) -> None:
-        """Closes the video where it isn't whole."""
+        """Closes the video, whole or not."""
         if self._film is not None:
-            self._film.discard()
+            self._film.close()
 
 
 @contextlib.contextmanager
