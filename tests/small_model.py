@@ -1,28 +1,66 @@
-"""A model small enough for a test, whose detections differ from each other."""
+"""Models small enough for a test, whose detections differ from each other."""
 
-import re
-from pathlib import Path
+from importlib.util import find_spec
 
 import numpy as np
+import pytest
+from families import ssd
 
 from lowlight.dataset.classes import format_label_map
 
 CLASSES = "Bicycle", "Boat", "Bottle"
-_CONFIG = Path(__file__).parents[1] / "configs" / "sample.config"
-_SETTINGS = {
-    "num_classes": len(CLASSES),
-    "num_iterations": 1,
-    "num_filters": 16,
-    "depth": 16,
-    "num_layers_before_predictor": 1,
-    "class_prediction_bias_init": 0,
-}
+FIXED = "fixed_shape_resizer { height: 96 width: 96 }"
+_PADDED = (
+    "keep_aspect_ratio_resizer { min_dimension: 128 max_dimension: 128 pad_to_max_dimension: true }"
+)
+
+NEEDS_OPENVINO = pytest.mark.skipif(
+    find_spec("openvino") is None, reason="needs requirements/openvino.txt"
+)
+NEEDS_ONNX = pytest.mark.skipif(
+    not all(map(find_spec, ("onnxruntime", "tf2onnx", "onnx"))),
+    reason="needs requirements/onnx.txt",
+)
+ENGINES = [
+    "tensorflow",
+    pytest.param("openvino", marks=NEEDS_OPENVINO),
+    pytest.param("onnxruntime", marks=NEEDS_ONNX),
+]
+
+
+def two_convolutions():
+    """Returns a config's text of an SSD whose network is built and traced in a second or two.
+
+    Its colours are scaled and shifted, channel by channel, as those of a ResNet are.
+    """
+    import tensorflow as tf
+    from object_detection.builders import model_builder
+    from object_detection.meta_architectures.ssd_meta_arch import SSDKerasFeatureExtractor
+
+    class TwoConvolutions(SSDKerasFeatureExtractor):
+        def build(self, shape):
+            self._first = tf.keras.layers.Conv2D(8, 7, 8, "same", activation="relu")
+            self._second = tf.keras.layers.Conv2D(8, 3, 2, "same", activation="relu")
+            super().build(shape)
+
+        def preprocess(self, images):
+            return (images - [123.68, 116.779, 103.939]) / 60
+
+        def _extract_features(self, images):
+            first = self._first(images)
+            return [first, self._second(first)]
+
+    known = model_builder.SSD_KERAS_FEATURE_EXTRACTOR_CLASS_MAP
+    known.setdefault("two_convolutions", TwoConvolutions)
+    text = ssd("two_convolutions").replace("num_layers: 6", "num_layers: 2")
+    return text.replace("num_classes: 90", f"num_classes: {len(CLASSES)}")
 
 
 def export_small_model(folder):
-    """Writes a small EfficientDet of random weights as TFOD exports it, and its label map.
+    """Writes a small SSD of random weights as TFOD exports it, and its label map.
 
-    Its scores lie far apart, which an untrained model's don't.
+    Its scores lie far apart, which an untrained model's don't. Its network is kept with it, for
+    other processes, which don't know how to build it.
 
     Args:
         folder: gets saved_model/, checkpoint/, pipeline.config and label_map.txt.
@@ -30,15 +68,16 @@ def export_small_model(folder):
     Returns:
         The path of saved_model/.
     """
+    from lowlight.detector.detector import Detector
     from lowlight.tfod import model as tfod
 
-    text = _CONFIG.read_text()
-    for setting, value in _SETTINGS.items():
-        text = re.sub(rf"\b{setting}: \S+", f"{setting}: {value}", text)
+    text = two_convolutions().replace(FIXED, _PADDED)
+    text = text.replace("class_prediction_bias_init: -4.6", "class_prediction_bias_init: 0")
     (folder / "pipeline.config").write_text(text)
     (folder / "label_map.txt").write_text(format_label_map(CLASSES))
     config = tfod.read_config(folder / "pipeline.config")
     tfod.save_export(random_module(config), config, 0, folder)
+    Detector(folder)
     return folder / "saved_model"
 
 

@@ -1,11 +1,16 @@
-"""A network is kept in its SavedModel's folder, and taken only while it is that model's."""
+"""A network is taken only of its own SavedModel, and an image becomes its input as with TFOD."""
 
 import numpy as np
 import pytest
 
-from lowlight.detector.network import Network, cached_network, keep_network
+from lowlight.detector.network import (
+    Network,
+    Preprocess,
+    cached_network,
+    keep_network,
+    resize_bilinear,
+)
 from lowlight.detector.postprocess import BoxDecoder, Suppression
-from lowlight.detector.resizing import Preprocess
 
 NETWORK = Network(
     b"graph",
@@ -60,3 +65,81 @@ def test_a_wide_images_boxes_are_fractions_of_it_not_of_the_input():
     boxes, classes, scores = NETWORK.choose(encodings, np.array([[0.2, 0.9]], np.float32), (8, 4))
     assert boxes.tolist() == [[0, 0, 1, 0.5]] * 2
     assert (classes.tolist(), scores.tolist()) == ([1, 0], [np.float32(0.9), np.float32(0.2)])
+
+
+PLAIN = Preprocess(8, 8, 8, (1, 1, 1), (0, 0, 0), (0, 0, 0))
+SHAPES = [(4, 8), (8, 4), (5, 7), (61, 37), (300, 400), (1, 1), (3, 90)]
+
+
+def resized(image, width, height):
+    bands = [rows.copy() for _, rows in resize_bilinear(image, width, height)]
+    return np.concatenate(bands).reshape(height, width, 3)
+
+
+def test_between_two_pixels_lies_their_mean_and_the_last_one_is_repeated():
+    image = np.array([[[0, 10, 20], [100, 110, 220]]], np.uint8)
+    assert resized(image, 4, 1)[0, :, 0].tolist() == [0, 50, 100, 100]
+    assert resized(image, 4, 1)[0, :, 2].tolist() == [20, 120, 220, 220]
+
+
+def test_of_a_large_image_only_some_pixels_have_a_say():
+    image = np.zeros((1, 8, 3), np.uint8)
+    image[0, 4] = 200
+    assert resized(image, 2, 1)[0, :, 0].tolist() == [0, 200]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [
+        pytest.param(16, 8, (8, 4), id="wide"),
+        pytest.param(8, 16, (4, 8), id="tall"),
+        pytest.param(2, 2, (8, 8), id="small images grow"),
+        pytest.param(16, 5, (8, 2), id="a half is rounded to the even side"),
+        pytest.param(16, 7, (8, 4), id="and so is another"),
+    ],
+)
+def test_an_image_fits_into_the_square(width, height, size):
+    assert PLAIN.resized_size(width, height) == size
+
+
+def test_the_shorter_side_may_have_a_limit_of_its_own():
+    narrow = PLAIN._replace(shortest=4)
+    assert [narrow.resized_size(*size) for size in ((8, 8), (10, 8), (16, 4), (4, 16))] == [
+        (4, 4),
+        (5, 4),
+        (8, 2),
+        (2, 8),
+    ]
+
+
+def test_an_image_is_squeezed_where_its_shape_is_not_kept():
+    assert PLAIN._replace(width=6, shortest=None).resized_size(100, 3) == (6, 8)
+
+
+def test_an_image_without_a_pixel_left_is_refused():
+    with pytest.raises(ValueError, match="1x3000 pixels can't be resized for the model"):
+        PLAIN.apply(np.zeros((3000, 1, 3), np.uint8))
+
+
+def test_colours_are_scaled_and_the_rest_of_the_square_is_padded():
+    preprocess = Preprocess(4, 4, 4, (0.5, 1, 2), (-1, 0, 1), (7, 8, 9))
+    canvas, size = preprocess.apply(np.full((2, 4, 3), 10, np.uint8))
+    assert size == (4, 2)
+    assert canvas.dtype == np.float32
+    assert canvas[:2].reshape(-1, 3).tolist() == [[4, 10, 21]] * 8
+    assert canvas[2:].reshape(-1, 3).tolist() == [[7, 8, 9]] * 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_it_is_what_tensorflow_gives_to_the_last_bit(shape):
+    import tensorflow as tf
+
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    preprocess = PLAIN._replace(height=64, width=64, shortest=64)
+    canvas, (width, height) = preprocess.apply(image)
+    expected = tf.compat.v1.image.resize_images(
+        tf.constant(image, tf.float32), (64, 64), preserve_aspect_ratio=True
+    )
+    assert expected.shape[:2] == (height, width)
+    assert (canvas[:height, :width] == expected.numpy()).all()

@@ -6,6 +6,9 @@ import shutil
 import pytest
 
 from lowlight.core.errors import DataError
+from lowlight.core.log import fingerprint
+from lowlight.detector import runs
+from lowlight.detector.runs import check_classes, find_checkpoint, find_model, record_source
 
 pytestmark = pytest.mark.slow
 
@@ -39,8 +42,6 @@ def make_export(folder, step, key="step"):
 
 
 def test_a_runs_newest_checkpoint_is_taken(tmp_path):
-    from lowlight.detector.runs import find_model
-
     run = make_run(tmp_path / "run", 100, 200)
     model = find_model(run)
     assert (model.path, model.step(), model.is_exported) == (run / "ckpt-2", 200, False)
@@ -48,8 +49,6 @@ def test_a_runs_newest_checkpoint_is_taken(tmp_path):
 
 
 def test_an_export_of_the_newest_checkpoint_is_taken_instead_of_it(tmp_path):
-    from lowlight.detector.runs import find_model, record_source
-
     run = make_run(tmp_path / "run", 200)
     record_source(make_export(run / "exported", 0) / "saved_model", run / "ckpt-1", 200)
     model = find_model(run)
@@ -58,8 +57,6 @@ def test_an_export_of_the_newest_checkpoint_is_taken_instead_of_it(tmp_path):
 
 
 def test_an_export_of_another_checkpoint_is_not_taken_whatever_its_step(tmp_path):
-    from lowlight.detector.runs import find_model, record_source
-
     run, other = make_run(tmp_path / "run", 200), make_run(tmp_path / "other", 100, 200)
     exported = make_export(run / "exported", 200) / "saved_model"
     assert find_model(run).path == run / "ckpt-1"  # it doesn't say what it was made from
@@ -70,16 +67,12 @@ def test_an_export_of_another_checkpoint_is_not_taken_whatever_its_step(tmp_path
 
 
 def test_a_run_that_was_moved_is_found_by_the_last_part_of_its_path(tmp_path):
-    from lowlight.detector.runs import find_model
-
     run = make_run(tmp_path / "run", 100, 200)
     (run / "checkpoint").write_text('model_checkpoint_path: "/content/drive/run/ckpt-1"\n')
     assert (find_model(run).path, find_model(run).step()) == (run / "ckpt-1", 100)
 
 
 def test_the_only_checkpoint_is_taken_where_no_file_names_the_newest(tmp_path):
-    from lowlight.detector.runs import find_model
-
     run = make_run(tmp_path / "run", 100)
     (run / "checkpoint").unlink()
     assert find_model(run).step() == 100
@@ -89,9 +82,6 @@ def test_the_only_checkpoint_is_taken_where_no_file_names_the_newest(tmp_path):
 
 
 def test_a_models_files_change_with_its_weights_and_with_its_config(tmp_path):
-    from lowlight.core.log import fingerprint
-    from lowlight.detector.runs import find_model
-
     model = find_model(make_run(tmp_path / "run", 100))
     seen = [fingerprint(model.files())]
     for name in ("ckpt-1.index", "pipeline.config"):
@@ -103,8 +93,6 @@ def test_a_models_files_change_with_its_weights_and_with_its_config(tmp_path):
 
 @pytest.mark.parametrize("part", ["", "saved_model"], ids=["its folder", "its saved_model"])
 def test_an_export_by_itself_is_taken(tmp_path, part):
-    from lowlight.detector.runs import find_model
-
     export = make_export(tmp_path / "model", 7)
     model = find_model(export / part)
     assert (model.path, model.run_dir) == (export / "saved_model", export)
@@ -112,8 +100,6 @@ def test_an_export_by_itself_is_taken(tmp_path, part):
 
 
 def test_the_run_trained_last_is_found_below_a_folder(tmp_path):
-    from lowlight.detector.runs import find_checkpoint, find_model
-
     for name, age in (("a", 10), ("b", 0), ("c", 20)):
         state = make_run(tmp_path / "runs" / name, 5) / "checkpoint"
         os.utime(state, (2e9 - age, 2e9 - age))
@@ -122,8 +108,6 @@ def test_the_run_trained_last_is_found_below_a_folder(tmp_path):
 
 
 def test_the_model_zoos_archive_is_no_run(tmp_path):
-    from lowlight.detector.runs import find_model
-
     make_run(tmp_path / "runs" / "zoo" / "checkpoint", 0)
     (tmp_path / "runs" / "zoo" / "checkpoint" / "pipeline.config").unlink()
     with pytest.raises(DataError, match="holds no checkpoint"):
@@ -132,8 +116,6 @@ def test_the_model_zoos_archive_is_no_run(tmp_path):
 
 @pytest.mark.parametrize("finder", ["find_model", "find_checkpoint"])
 def test_a_folder_without_a_model_is_refused_by_name(tmp_path, finder):
-    from lowlight.detector import runs
-
     with pytest.raises(DataError, match=r"no checkpoint \(ckpt-\*\.index\)") as caught:
         getattr(runs, finder)(tmp_path)
     assert str(tmp_path) in str(caught.value)
@@ -141,8 +123,6 @@ def test_a_folder_without_a_model_is_refused_by_name(tmp_path, finder):
 
 
 def test_a_checkpoint_whose_data_is_gone_is_named(tmp_path):
-    from lowlight.detector.runs import find_model
-
     run = make_run(tmp_path / "run", 5)
     (run / "ckpt-1.data-00000-of-00001").write_bytes(b"")
     with pytest.raises(DataError, match=r"ckpt-1: damaged"):
@@ -150,15 +130,11 @@ def test_a_checkpoint_whose_data_is_gone_is_named(tmp_path):
 
 
 def test_an_export_by_tfod_itself_which_keeps_no_step_is_at_step_0(tmp_path):
-    from lowlight.detector.runs import find_model
-
     assert find_model(make_export(tmp_path / "model", 7, key="weight")).step() == 0
 
 
 @pytest.mark.parametrize("state", [None, "", 'all_model_checkpoint_paths: "ckpt-1"\n'])
 def test_a_run_whose_newest_checkpoint_was_removed_is_told_how_to_go_back(tmp_path, state):
-    from lowlight.detector.runs import find_model
-
     run = make_run(tmp_path / "run", 5, 6)
     for path in run.glob("ckpt-2.*"):
         path.unlink()
@@ -173,8 +149,6 @@ def test_a_run_whose_newest_checkpoint_was_removed_is_told_how_to_go_back(tmp_pa
 
 
 def test_a_label_map_of_another_size_is_refused(tmp_path):
-    from lowlight.detector.runs import check_classes, find_model
-
     model = find_model(make_run(tmp_path / "run", 5))
     with pytest.raises(DataError, match=r"map\.txt: ids up to 2, but .* has 12 classes"):
         check_classes(model, {1: "Cat", 2: "Dog"}, "map.txt")

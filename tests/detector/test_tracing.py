@@ -1,24 +1,42 @@
-"""The network that is built from TFOD's model finds what the model finds, whatever the image."""
+"""The network of TFOD's model, and the ONNX made of it, find what the model finds in any image."""
 
+import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from families import FAMILIES, ssd
-from small_model import assert_same_detections, random_module
+from families import FAMILIES
+from PIL import Image
+from small_model import (
+    ENGINES,
+    FIXED,
+    NEEDS_ONNX,
+    assert_same_detections,
+    random_module,
+    two_convolutions,
+)
+
+from lowlight.core.errors import DataError
+from lowlight.detector.engines import choose_engine
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
 # (height, width): square, 4:3, 16:9, tall, tiny, and larger than any network's input.
 SHAPES = (100, 100), (90, 120), (72, 128), (200, 60), (2, 3), (400, 500)
-SSDS = {name: text for name, text in FAMILIES.items() if "ssd {" in text}
+FOUND = "detection_boxes", "detection_classes", "detection_scores"
+
+PADDED = "pad_to_max_dimension: true"
 ONE_SHAPE = {
-    "fixed shape": "fixed_shape_resizer { height: 96 width: 96 }",
+    "fixed shape": FIXED,
     "fixed shape, not square": "fixed_shape_resizer { height: 64 width: 128 }",
     "aspect ratio, padded": "keep_aspect_ratio_resizer { min_dimension: 96 max_dimension: 96 "
-    "pad_to_max_dimension: true per_channel_pad_value: [1, 2, 3] }",
+    f"{PADDED} per_channel_pad_value: [1, 2, 3] }}",
     "aspect ratio, padded, sides that differ": "keep_aspect_ratio_resizer { min_dimension: 64 "
-    "max_dimension: 128 pad_to_max_dimension: true }",
+    f"max_dimension: 128 {PADDED} }}",
 }
 SEVERAL_SHAPES = {
     "aspect ratio, unpadded": "keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 96 }",
@@ -29,6 +47,7 @@ SEVERAL_SHAPES = {
     "bicubic": "fixed_shape_resizer { height: 96 width: 96 resize_method: BICUBIC }",
     "grey": "fixed_shape_resizer { height: 96 width: 96 convert_to_grayscale: true }",
 }
+NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
 
 
 def read(text):
@@ -38,74 +57,174 @@ def read(text):
     return tfod.text_format.Parse(text.replace("num_classes: 90", "num_classes: 3"), config)
 
 
-def with_resizer(resizer):
-    return re.sub(r"image_resizer {.*}", f"image_resizer {{ {resizer} }}", ssd(), count=1)
-
-
-def images():
-    rng = np.random.default_rng(1)
-    return [rng.integers(0, 120, (*shape, 3), np.uint8) for shape in SHAPES]
-
-
-def check_network(text):
-    """Compares what the network of a config finds with what TFOD's own module does."""
-    from lowlight.detector.engines import TensorFlowEngine
+def traced(text):
+    """Returns (module, its Network) of a config."""
     from lowlight.detector.tracing import trace_network
 
     config = read(text)
     module = random_module(config)
-    network = trace_network(module, config, module.__call__)
-    engine = TensorFlowEngine(network)
-    for image in images():
+    return module, trace_network(module, config, module.__call__)
+
+
+def outputs_of(module, image):
+    """Returns what TFOD's module gives for one image, and the three arrays of its detections."""
+    outputs = {name: value[0].numpy() for name, value in module.__call__(image[np.newaxis]).items()}
+    return outputs, [outputs[name][: int(outputs["num_detections"])] for name in FOUND]
+
+
+def check_network(module, network, engine="tensorflow"):
+    """Compares what a network, run by an engine, finds with what TFOD's own module does."""
+    engine, rng = choose_engine(engine)(network), np.random.default_rng(1)
+    for shape in SHAPES:
+        image = rng.integers(0, 120, (*shape, 3), np.uint8)
         pixels, size = network.preprocess.apply(image)
         (encodings,), (scores,) = engine.run(pixels[np.newaxis])
         found = network.choose(encodings, scores, size)
-        outputs = {
-            name: value[0].numpy() for name, value in module.__call__(image[np.newaxis]).items()
-        }
-        count = int(outputs["num_detections"])
-        assert count > 20
-        names = "detection_boxes", "detection_classes", "detection_scores"
-        boxes, classes, scores = (outputs[name][:count] for name in names)
+        _, (boxes, classes, scores) = outputs_of(module, image)
+        assert len(scores) > 20
         assert_same_detections(found, (boxes, classes - 1, scores))
 
 
-@pytest.mark.parametrize("text", SSDS.values(), ids=SSDS)
-def test_each_familys_network_finds_what_the_model_finds(text):
-    check_network(text)
+@pytest.fixture(scope="module", params=["EfficientDet", "SSD MobileNet FPN"])
+def family(request):
+    """(module, its Network) of a family of the zoo."""
+    return traced(FAMILIES[request.param])
+
+
+@pytest.fixture(scope="module")
+def models(family):
+    """(the Network as ONNX, {"plain" and "nms": onnx.ModelProto})."""
+    from lowlight.detector.onnx_export import convert_network, whole_model
+
+    bare = convert_network(family[1])
+    return bare, {
+        "plain": whole_model(bare, family[1], NAMES),
+        "nms": whole_model(bare, family[1], NAMES, with_choice=True),
+    }
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_each_familys_network_finds_what_the_model_finds(family, engine):
+    check_network(*family, engine)
 
 
 @pytest.mark.parametrize("resizer", ONE_SHAPE.values(), ids=ONE_SHAPE)
 def test_each_resizer_to_one_shape_is_followed(resizer):
-    check_network(with_resizer(resizer))
+    check_network(*traced(two_convolutions().replace(FIXED, resizer)))
 
 
 @pytest.mark.parametrize("resizer", SEVERAL_SHAPES.values(), ids=SEVERAL_SHAPES)
 def test_other_resizers_have_no_network_of_one_shape(resizer):
     from lowlight.detector.tracing import trace_network
 
-    assert trace_network(None, read(with_resizer(resizer)), None) is None
+    config = read(two_convolutions().replace(FIXED, resizer))
+    assert trace_network(None, config, None) is None
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in SSDS])
-def test_other_architectures_have_none(family):
+@pytest.mark.parametrize("name", [name for name, text in FAMILIES.items() if "ssd {" not in text])
+def test_other_architectures_have_none(name):
     from lowlight.detector.tracing import trace_network
 
-    assert trace_network(None, read(FAMILIES[family]), None) is None
+    assert trace_network(None, read(FAMILIES[name]), None) is None
 
 
 def test_of_a_model_whose_parts_do_otherwise_than_its_config_says_there_is_none():
     """Each of the three steps alone: the resizer, the network, and the choice of boxes."""
     from lowlight.detector.tracing import trace_network
 
-    config = read(ssd())
-    module = random_module(config)
+    text = two_convolutions()
+    module, network = traced(text)
+    assert network
     for old, new in (
-        ("fixed_shape_resizer { height: 96 width: 96 }", ONE_SHAPE["aspect ratio, padded"]),
+        (FIXED, ONE_SHAPE["aspect ratio, padded"]),
         ("height_scale: 5.0", "height_scale: 4.0"),
         ("iou_threshold: 0.6", "iou_threshold: 0.1"),
     ):
-        assert old in ssd()
-        other = read(ssd().replace(old, new))
+        assert old in text
+        other = read(text.replace(old, new))
         assert trace_network(module, other, module.__call__) is None, new
-    assert trace_network(module, config, module.__call__)
+
+
+def pictures(network, count):
+    """Returns images of the input's size, uint8 [count, height, width, 3]."""
+    shape = count, network.preprocess.height, network.preprocess.width, 3
+    return np.random.default_rng(0).integers(0, 120, shape, np.uint8)
+
+
+def run_onnx(model, images):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"images": images}), strict=True))
+
+
+@NEEDS_ONNX
+@pytest.mark.parametrize("count", [1, 3])
+def test_onnx_gives_what_tfods_model_does_for_any_number_of_images(family, models, count):
+    module, network = family
+    images = pictures(network, count)
+    raw, chosen = (run_onnx(models[1][name], images) for name in ("plain", "nms"))
+    for place, image in enumerate(images):
+        outputs, expected = outputs_of(module, image)
+        boxes, scores = outputs["raw_detection_boxes"], outputs["raw_detection_scores"][:, -3:]
+        np.testing.assert_allclose(raw["boxes"][place], boxes, 1e-4, 1e-4)
+        np.testing.assert_allclose(raw["scores"][place], scores, atol=1e-4)
+        number = int(chosen["num_detections"][place])
+        assert_same_detections([chosen[name][place][:number] for name in FOUND], expected)
+
+
+@NEEDS_ONNX
+def test_where_little_is_found_the_other_rows_are_empty(family, models):
+    from lowlight.detector.onnx_export import whole_model
+
+    network, images = family[1], pictures(family[1], 1)
+    scores = np.sort(run_onnx(models[1]["plain"], images)["scores"].ravel())
+    strict = network.suppression._replace(least_score=float(scores[-3]))
+    model = whole_model(models[0], network._replace(suppression=strict), None, with_choice=True)
+    found = run_onnx(model, images)
+    number = int(found["num_detections"][0])
+    assert 1 <= number <= 2
+    assert not found["detection_scores"][0, number:].any()
+    assert not found["detection_boxes"][0, number:].any()
+    assert set(found["detection_classes"][0, number:]) == {1}
+
+
+@NEEDS_ONNX
+def test_the_file_says_what_a_program_must_know(family, models):
+    network, model = family[1], models[1]["plain"]
+    facts = {one.key: json.loads(one.value) for one in model.metadata_props}
+    assert facts["classes"] == {str(number): name for number, name in NAMES.items()}
+    assert facts["preprocess"]["height"] == network.preprocess.height
+    assert facts["suppression"]["most_iou"] == network.suppression.most_iou
+    assert model.opset_import[0].version >= 17
+
+
+@NEEDS_ONNX
+def test_the_docs_program_prints_what_our_detector_finds(family, models, tmp_path):
+    """In a picture of twice the input's sides, whose every second pixel is taken unrounded."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.S)
+    half = pictures(family[1], 1)[0]
+    picture = half.repeat(2, 0).repeat(2, 1)
+    (tmp_path / "model_nms.onnx").write_bytes(models[1]["nms"].SerializeToString())
+    Image.fromarray(picture).save(tmp_path / "street.png")
+    found = {name: rows[0] for name, rows in run_onnx(models[1]["nms"], half[np.newaxis]).items()}
+    least = float(found["detection_scores"][4:6].mean())
+    code = code.replace("street.jpg", "street.png").replace("score >= 0.3", f"score >= {least}")
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True)
+    boxes, classes, _ = (found[name][found["detection_scores"] >= least] for name in FOUND)
+    rows = [line.split() for line in printed.splitlines()]
+    assert len(rows) > 0
+    assert [row[0] for row in rows] == [NAMES[int(number)] for number in classes]
+    height, width = picture.shape[:2]
+    expected = boxes[:, [1, 0, 3, 2]] * ([width, height] * 2)
+    np.testing.assert_allclose(np.array([row[2:] for row in rows], float), expected, atol=0.1)
+
+
+def test_without_a_network_of_one_shape_there_is_no_onnx(tmp_path):
+    from lowlight.detector import export
+    from lowlight.detector.runs import Model
+
+    model = Model(tmp_path / "ckpt-1", tmp_path, tmp_path / "pipeline.config", None)
+    with pytest.raises(DataError, match="architecture or resizer can't be written as ONNX"):
+        export._write_onnx(model, None, tmp_path, ["model.onnx"], None)

@@ -1,11 +1,15 @@
 """What a detector found in one image, and what several looks at it make together."""
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lowlight.images.boxes import clip_corners, iou, mirror_xyxy, unit_yxyx_to_pixel_xyxy
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Detections(NamedTuple):
@@ -28,7 +32,7 @@ class Detections(NamedTuple):
         """Returns those that have this score at least."""
         return self.where(self.scores >= score)
 
-    def to_frame(self, names: dict | None = None):
+    def to_frame(self, names: dict | None = None) -> "pd.DataFrame":
         """Returns a pandas DataFrame, a row a detection.
 
         Its columns are class_id, score, xmin, ymin, xmax and ymax, and before them class where
@@ -36,17 +40,18 @@ class Detections(NamedTuple):
         """
         import pandas as pd
 
-        columns = {"class_id": self.classes, "score": self.scores}
-        columns |= dict(zip(("xmin", "ymin", "xmax", "ymax"), self.boxes.T, strict=True))
+        frame = pd.DataFrame(self.boxes, columns=["xmin", "ymin", "xmax", "ymax"])
+        frame.insert(0, "class_id", self.classes)
+        frame.insert(1, "score", self.scores)
         if names is not None:
-            columns = {"class": [names.get(int(n), f"class {n}") for n in self.classes], **columns}
-        return pd.DataFrame(columns)
+            frame.insert(0, "class", [_name(number, names) for number in self.classes])
+        return frame
 
     def to_json(self, names: dict) -> list[dict]:
         """Returns detections.json's form, a JSON object each; `names` are {class id: name}."""
         return [
             {
-                "class": names.get(int(number), f"class {int(number)}"),
+                "class": _name(number, names),
                 "class_id": int(number),
                 "score": round(float(score), 4),
                 "box": [round(float(edge), 1) for edge in box],  # pixel xyxy
@@ -59,39 +64,49 @@ class Detections(NamedTuple):
         return {"xyxy": self.boxes, "class_id": self.classes, "confidence": self.scores}
 
 
+def _name(number, names):
+    return names.get(int(number), f"class {number}")
+
+
 _GAMMA = 0.6  # of the brightened look
+_BRIGHTENED = np.rint(255 * (np.arange(256) / 255) ** _GAMMA).astype(np.uint8)
 _SHARED = 0.2  # of a tile's side, with the next one
 _EDGE = 2  # pixels: a box that ends this near to a tile's inner edge is cut by it
 _FUSION_IOU = 0.55  # that of the paper
 
 
 class View(NamedTuple):
-    """A part of an image, as it is looked at."""
+    """A look at a part of an image, which is as large as the part."""
 
-    pixels: np.ndarray  # uint8 [h, w, 3]
-    left: int  # where it lies in the image, in pixels
+    left: int  # where the part lies in the image, in pixels
     top: int
-    mirrored: bool
+    width: int
+    height: int
+    look: str  # plain, mirrored or bright
+
+    def pixels(self, image: np.ndarray) -> np.ndarray:
+        """Returns what it shows of an image, uint8 [height, width, 3]."""
+        part = image[self.top : self.top + self.height, self.left : self.left + self.width]
+        if self.look == "mirrored":
+            return np.ascontiguousarray(part[:, ::-1])
+        return _BRIGHTENED[part] if self.look == "bright" else part
 
 
-def views_of(image, tta=False, tile=None):
-    """Returns the Views of an image by region: the whole image first, then its tiles.
+def views_of(width: int, height: int, tta: bool = False, tile: int | None = None) -> list:
+    """Returns the Views of an image by region, [[View]]: the whole image first, then its tiles.
 
     Args:
-        image: uint8 [H, W, 3].
+        width, height: of the image.
         tta: look at each region as it is, mirrored, and brightened; otherwise as it is alone.
         tile: side of the square tiles in pixels, which share a fifth with the next one; None, or an
             image that fits into one, makes none.
-
-    Returns:
-        [[View of a region]].
     """
-    height, width = image.shape[:2]
-    corners = [(0, 0, width, height)]
+    regions = [(0, 0, width, height)]
     if tile is not None and max(width, height) > tile:
-        starts = itertools.product(_starts(height, tile), _starts(width, tile))
-        corners += [(x, y, min(x + tile, width), min(y + tile, height)) for y, x in starts]
-    return [_looks(image[y:low, x:right], x, y, tta) for x, y, right, low in corners]
+        corners = itertools.product(_starts(height, tile), _starts(width, tile))
+        regions += [(left, top, min(tile, width), min(tile, height)) for top, left in corners]
+    looks = ("plain", "mirrored", "bright") if tta else ("plain",)
+    return [[View(*region, look) for look in looks] for region in regions]
 
 
 def _starts(length, tile):
@@ -102,24 +117,9 @@ def _starts(length, tile):
     return [round(n * (length - tile) / (count - 1)) for n in range(count)]
 
 
-def _looks(pixels, left, top, tta):
-    looks = [View(pixels, left, top, False)]
-    if tta:
-        curve = np.rint(255 * (np.arange(256) / 255) ** _GAMMA).astype(np.uint8)
-        looks.append(View(np.ascontiguousarray(pixels[:, ::-1]), left, top, True))
-        looks.append(View(curve[pixels], left, top, False))
-    return looks
-
-
-def without_pixels(regions: list) -> list:
-    """Returns regions whose Views have their place and shape alone, so that no image is held."""
-    return [
-        [look._replace(pixels=np.broadcast_to(np.uint8(0), look.pixels.shape)) for look in looks]
-        for looks in regions
-    ]
-
-
-def merge_views(regions, found, size, most_iou, most):
+def merge_views(
+    regions: list, found: Iterable[Detections], size: tuple, most_iou: float, most: int
+) -> Detections:
     """Returns the Detections of an image, best first.
 
     The looks at a region are fused (weighted boxes fusion, https://arxiv.org/abs/1910.13302): a
@@ -133,39 +133,42 @@ def merge_views(regions, found, size, most_iou, most):
         most_iou: of two boxes of a class from two regions that overlap more, the better remains.
         most: how many remain.
     """
-    found = iter(found)
-    parts = []
-    for number, looks in enumerate(regions):
-        height, width = looks[0].pixels.shape[:2]
-        upright = [_upright(next(found), look, width) for look in looks]
+    found, parts = iter(found), []
+    for looks in regions:
+        place = looks[0]
+        upright = [_upright(next(found), look) for look in looks]
         fused = _fuse(upright) if len(looks) > 1 else upright[0]
-        if number:
-            fused = fused.where(_is_whole(fused.boxes, looks[0], size))
-        corner = np.float32([looks[0].left, looks[0].top] * 2)
+        fused = fused.where(_is_whole(fused.boxes, place, size))
+        corner = np.float32([place.left, place.top] * 2)
         parts.append(fused._replace(boxes=fused.boxes + corner))
-    merged = Detections(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    merged = _pooled(parts)
     merged = merged._replace(boxes=clip_corners(merged.boxes, size))
-    merged = merged.where(np.argsort(-merged.scores, kind="stable"))
     return merged.where(_best(merged, most_iou)[:most] if len(regions) > 1 else slice(most))
 
 
-def _upright(found, look, width):
+def _upright(found, look):
     """Returns the boxes as they lie in the unmirrored region."""
-    return found._replace(boxes=mirror_xyxy(found.boxes, width)) if look.mirrored else found
+    is_mirrored = look.look == "mirrored"
+    return found._replace(boxes=mirror_xyxy(found.boxes, look.width)) if is_mirrored else found
 
 
-def _is_whole(boxes, look, size):
-    """Says of each box whether no inner edge of its tile cuts it."""
-    height, width = look.pixels.shape[:2]
-    is_inner = look.left > 0, look.top > 0, look.left + width < size[0], look.top + height < size[1]
-    gaps = np.hstack([boxes[:, :2], np.float32([width, height]) - boxes[:, 2:]])
+def _pooled(parts):
+    """Returns the Detections of several, best first."""
+    pool = Detections(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return pool.where(np.argsort(-pool.scores, kind="stable"))
+
+
+def _is_whole(boxes, part, size):
+    """Says of each box whether no edge of its part that lies inside the image cuts it."""
+    right, low = part.left + part.width, part.top + part.height
+    is_inner = part.left > 0, part.top > 0, right < size[0], low < size[1]
+    gaps = np.hstack([boxes[:, :2], np.float32([part.width, part.height]) - boxes[:, 2:]])
     return ~((gaps < _EDGE) & np.array(is_inner)).any(1)
 
 
 def _fuse(looks):
     """Returns one Detections of several of the same region."""
-    pool = Detections(*(np.concatenate(part) for part in zip(*looks, strict=True)))
-    pool = pool.where(np.argsort(-pool.scores, kind="stable"))
+    pool = _pooled(looks)
     clusters, fused = [], np.zeros((0, 4), np.float32)
     for place, (box, number) in enumerate(zip(pool.boxes, pool.classes, strict=True)):
         overlaps = iou(box[np.newaxis], fused)[0]

@@ -11,13 +11,15 @@ supervision.Detections(**found.to_supervision())
 """
 
 import itertools
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.detector.detections import Detections, merge_views, views_of, without_pixels
+from lowlight.detector.detections import Detections, merge_views, views_of
+from lowlight.detector.engines import Setup
 from lowlight.detector.loading import load_stages
-from lowlight.detector.runs import find_model
+from lowlight.detector.runs import Model, find_model
 
 # Views of an image that are made ready at once; more would hold too much memory.
 _MOST_READY = 4
@@ -28,12 +30,12 @@ class Prepared(NamedTuple):
 
     regions: list  # [[View]], as of `views_of`
     inputs: list | None  # of each view what the model takes; None makes them while it runs
-    width: int  # of the image, in pixels
-    height: int
+    image: np.ndarray | None  # held where there are no inputs
+    size: tuple  # (width, height) of the image, in pixels
 
-    def views(self):
+    def views(self) -> list:
         """Returns the views of all regions."""
-        return [look for looks in self.regions for look in looks]
+        return list(itertools.chain.from_iterable(self.regions))
 
 
 class Detector:
@@ -45,7 +47,7 @@ class Detector:
 
     def __init__(
         self,
-        model_dir,
+        model_dir: Path | str | Model,
         engine: str = "tensorflow",
         precision: str = "float32",
         device: str = "auto",
@@ -59,18 +61,14 @@ class Detector:
         """Loads a model.
 
         Args:
-            model_dir: path of an export, a run or a folder of runs, of which the newest is taken,
-                or what `runs.find_model` returned.
-            engine: "tensorflow", "openvino", or "auto", as `engines.choose_engine` says.
-            precision: one of `engines.PRECISIONS`.
-            device: as the engines say.
+            model_dir: an export, a run, or a folder of runs, of which the newest is taken.
+            engine: as `engines.choose_engine` takes it.
+            precision, device, batch_size: as in `engines.Setup`.
             least_score: detections with a lower score aren't looked for.
             most_iou: of two boxes of a class that overlap more, the better remains; by default as
                 the model was trained to be used.
             most: detections in an image; by default as the model says.
             tta, tile: look at an image several times, as `detections.views_of` says.
-            batch_size: images, or views of them, that the network takes at a time; by default as
-                the engine says.
 
         Raises:
             DataError: no model, a damaged one, one with another signature, a checkpoint without its
@@ -80,8 +78,8 @@ class Detector:
         self._least, self._tta, self._tile = least_score, tta, tile
         limits = {"most_iou": most_iou, "most": most}
         limits = {name: value for name, value in limits.items() if value is not None}
-        wanted = engine, precision, device, batch_size
-        self._stages = load_stages(self.model, limits, *wanted)
+        setup = Setup(precision, device, batch_size)
+        self._stages = load_stages(self.model, limits, engine, setup)
         self.engine, self.parallel = self._stages.engine, self._stages.parallel
         self.batch_size = self._stages.batch
 
@@ -99,24 +97,28 @@ class Detector:
         image = np.asarray(image)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"not an RGB image, uint8 [H, W, 3]: {image.dtype} {image.shape}")
-        found = Prepared(
-            views_of(image, self._tta, self._tile), None, image.shape[1], image.shape[0]
-        )
+        size = image.shape[1], image.shape[0]
+        found = Prepared(views_of(*size, self._tta, self._tile), None, image, size)
         if len(found.views()) > _MOST_READY:
             return found
-        inputs = [self._stages.prepare(view.pixels) for view in found.views()]
-        return found._replace(regions=without_pixels(found.regions), inputs=inputs)
+        return found._replace(inputs=self._inputs(found.views(), image), image=None)
+
+    def _inputs(self, views, image):
+        return [self._stages.prepare(view.pixels(image)) for view in views]
 
     def run(self, prepared: Prepared) -> list:
         """Runs the network; raises ValueError as `detect`."""
         return self.run_many([prepared])[0]
 
-    def run_many(self, prepared: list) -> list:
+    def run_many(self, prepared: list[Prepared]) -> list:
         """Runs the network on several images, as many at a time as it takes; as `run` of each."""
-        if any(one.inputs is None for one in prepared):
-            return [self._run_in_parts(one) for one in prepared]
-        raws = self._run_inputs([given for one in prepared for given in one.inputs])
-        return [list(itertools.islice(raws, len(one.inputs))) for one in prepared]
+        raws = self._run_inputs([given for one in prepared for given in one.inputs or ()])
+        return [
+            self._run_in_parts(one)
+            if one.inputs is None
+            else list(itertools.islice(raws, len(one.inputs)))
+            for one in prepared
+        ]
 
     def _run_inputs(self, inputs):
         """Yields what the network gives for each input."""
@@ -124,15 +126,11 @@ class Detector:
             yield from self._stages.run(inputs[start : start + self.batch_size])
 
     def _run_in_parts(self, prepared):
-        """Returns what is found in each view, of which only a batch is held at a time."""
-        if prepared.inputs is not None:
-            return list(self._run_inputs(prepared.inputs))
+        """Returns what is found in each view, whose inputs are held for one batch at a time."""
         views, found = prepared.views(), []
         for start in range(0, len(views), self.batch_size):
-            part = views[start : start + self.batch_size]
-            inputs = [self._stages.prepare(view.pixels) for view in part]
-            raws = self._stages.run(inputs)
-            found += [self._finish(*each) for each in zip(raws, inputs, strict=True)]
+            inputs = self._inputs(views[start : start + self.batch_size], prepared.image)
+            found += map(self._finish, self._stages.run(inputs), inputs)
         return found
 
     def _finish(self, raw, given):
@@ -145,9 +143,8 @@ class Detector:
         """Returns the Detections, in pixels of the image, of what `run` gave."""
         found = raw
         if prepared.inputs is not None:
-            found = [self._finish(*each) for each in zip(raw, prepared.inputs, strict=True)]
+            found = list(map(self._finish, raw, prepared.inputs))
         if len(found) == 1:
             return found[0]
-        size = prepared.width, prepared.height
-        merged = merge_views(prepared.regions, found, size, *self._stages.limits)
+        merged = merge_views(prepared.regions, found, prepared.size, *self._stages.limits)
         return merged.over(self._least)

@@ -1,69 +1,82 @@
-"""Chooses what runs a network: TensorFlow, or what else is installed.
+"""What runs a network: TensorFlow, OpenVINO or ONNX Runtime.
 
-An engine is a class with `name`, `parallel` (how many threads at a time make it faster), `batch`
-(how many images it takes at a time), a constructor (network, folder, precision, device, batch), and
-`run`, which takes images as float32 [B, height, width, 3], B up to `batch`, and returns the
-network's encodings and scores. `ENGINES` names them all.
+An engine is a class of a Network and a Setup. It has a `name`, `parallel` (how many threads at a
+time make it faster), `batch` (how many images it takes at a time), and `run`, which takes images as
+float32 [B, height, width, 3], B up to `batch`, and returns the network's (encodings, scores). It
+raises DataError for a device or a precision that it hasn't. `ENGINES` names them all.
 """
 
 import itertools
+import os
+import queue
+import sys
+import tempfile
 import threading
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from lowlight.core.errors import DataError
+from lowlight.core.files import whole_file
 from lowlight.core.parallel import thread_limit
 from lowlight.core.tensorflow import is_installed, prepare_sessions
-from lowlight.detector.network import ENCODINGS, IMAGES, SCORES
-from lowlight.detector.onnx_engine import OnnxEngine
-from lowlight.detector.openvino_engine import OpenVinoEngine
+from lowlight.detector.network import ENCODINGS, IMAGES, SCORES, Network
+from lowlight.detector.onnx_export import convert_network
 
 PRECISIONS = "float32", "bfloat16", "auto"
-_GPU_DEVICES = "nvidia[0-9]*", "dxg", "kfd"  # NVIDIA's, Windows's for WSL, AMD's
-# Images at a time where it isn't said: a GPU is kept busy, a CPU is with one.
 _GPU_BATCH = 8
+_GPU_DEVICES = "nvidia[0-9]*", "dxg", "kfd"  # NVIDIA's, Windows's for WSL, AMD's
+# Providers of ONNX Runtime that "gpu" means, the faster first.
+_GPU_PROVIDERS = "TensorrtExecutionProvider", "CUDAExecutionProvider"
+_CPU_PROVIDER = "CPUExecutionProvider"
+
+
+class Setup(NamedTuple):
+    """How a network is to be run."""
+
+    precision: str = "float32"  # one of PRECISIONS; auto is bfloat16 where OpenVINO computes it
+    device: str = "auto"  # or "cpu", "gpu", "gpu:1", or one of OpenVINO's names
+    batch: int | None = None  # images at a time; None is 8 on a GPU and 1 elsewhere
+    folder: Path | None = None  # keeps what is made of the network for the next start; or nothing
+
+
+_PLAIN = Setup()
 
 
 class TensorFlowEngine:
-    """A frozen graph in a TensorFlow session, one on each device."""
+    """A frozen graph in a TensorFlow session, one on each device: auto takes all GPUs."""
 
     name = "tensorflow"
 
-    def __init__(self, network, folder=None, precision="float32", device="auto", batch=None):
-        """Loads a network.
-
-        Args:
-            network: network.Network.
-            folder: not used here; where an engine may keep files.
-            precision: one of PRECISIONS; auto is float32.
-            device: "auto" (all GPUs there are, or the CPU), "cpu", "gpu" or "gpu:1".
-            batch: images at a time; None is 8 on a GPU and 1 on a CPU.
-        """
+    def __init__(self, network: Network, setup: Setup = _PLAIN):
+        """Loads a network; nothing is kept."""
         import tensorflow as tf
 
         config = tf.compat.v1.ConfigProto(
             allow_soft_placement=True, intra_op_parallelism_threads=thread_limit()
         )
         config.gpu_options.allow_growth = True
-        if precision == "bfloat16":
+        if setup.precision == "bfloat16":
             options = config.graph_options.rewrite_options
             options.auto_mixed_precision_onednn_bfloat16 = options.ON
         definition = tf.compat.v1.GraphDef.FromString(network.graph)
-        devices = _tensorflow_devices(device)
+        devices = _tensorflow_devices(setup.device)
         prepare_sessions()
-        self.batch = batch or (_GPU_BATCH if "GPU" in devices[0] else 1)
+        self.batch = setup.batch or (_GPU_BATCH if "GPU" in devices[0] else 1)
         calls = [_session_call(definition, place, config) for place in devices]
         self.parallel = len(calls)
         self._turns, self._lock = itertools.cycle(calls), threading.Lock()
 
-    def run(self, images):
-        """Returns (boxes, scores) of images, on the device whose turn it is."""
+    def run(self, images: np.ndarray) -> tuple:
+        """Returns (encodings, scores) of images, from the device whose turn it is."""
         with self._lock:
             call = next(self._turns)
         return call(images)
 
 
 def _tensorflow_devices(device):
-    """Returns TensorFlow's names of the devices that are meant; raises DataError for none."""
+    """Returns TensorFlow's names of the devices that are meant."""
     import tensorflow as tf
 
     there = [
@@ -74,10 +87,7 @@ def _tensorflow_devices(device):
         device.lower(), [device.upper()]
     )
     if not wanted or not set(wanted) <= set(there):
-        raise DataError(
-            f"--device={device}: not a device that TensorFlow finds here.\n"
-            f"  It finds {', '.join(name.lower() for name in there)}; auto takes the best."
-        )
+        raise _no_device(device, "TensorFlow", there, "the best")
     return [f"/{name}" for name in wanted]
 
 
@@ -89,6 +99,156 @@ def _session_call(definition, device, config):
         tf.graph_util.import_graph_def(definition, name="")
     session = tf.compat.v1.Session(graph=graph, config=config)
     return session.make_callable([ENCODINGS, SCORES], feed_list=[IMAGES])
+
+
+class OpenVinoEngine:
+    """A network converted by OpenVINO's own converter; several requests run side by side."""
+
+    name = "openvino"
+
+    def __init__(self, network: Network, setup: Setup = _PLAIN):
+        """Loads a network; auto is the CPU."""
+        ov = _import_openvino()
+        self.batch = setup.batch or 1
+        try:
+            self._compiled = _compile_openvino(network, setup)
+        except RuntimeError:
+            if setup.folder is None:
+                raise
+            for path in Path(setup.folder).iterdir():  # what is kept is damaged: make it again
+                if path.suffix in (".xml", ".bin", ".blob"):
+                    path.unlink(missing_ok=True)
+            self._compiled = _compile_openvino(network, setup)
+        self.parallel = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._free = queue.SimpleQueue()  # all made here, by one thread
+        for _ in range(self.parallel):
+            self._free.put(self._compiled.create_infer_request())
+        # Two threads that ask this for the first time at once wait for each other for ever (2026.4:
+        # one holds Python's lock, the other one of OpenVINO's); each request asks it.
+        ov.Type.f32.to_dtype()
+
+    def run(self, images: np.ndarray) -> tuple:
+        """Returns (encodings, scores) of images; waits where `parallel` threads are at it."""
+        count = len(images)
+        if count < self.batch:
+            rest = np.zeros((self.batch - count, *images.shape[1:]), np.float32)
+            images = np.concatenate([images, rest])
+        request = self._free.get()
+        try:
+            found = request.infer({0: images}, share_inputs=True)
+            return tuple(found[name][:count] for name in (ENCODINGS, SCORES))
+        finally:
+            self._free.put(request)
+
+
+def _import_openvino():
+    """Returns OpenVINO, without the part that tells its makers of each start over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)
+    import openvino
+
+    return openvino
+
+
+def _compile_openvino(network, setup):
+    """Compiles a network; the converted and the compiled one are kept in the folder."""
+    core = _import_openvino().Core()
+    device = "CPU" if setup.device == "auto" else setup.device.upper()
+    if device.split(":")[0].split(".")[0] not in core.available_devices:
+        raise _no_device(setup.device, "OpenVINO", core.available_devices, "the CPU")
+    precision = setup.precision
+    if precision == "auto":
+        abilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        precision = "bfloat16" if "BF16" in abilities else "float32"
+    options = {
+        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+        "PERFORMANCE_HINT": "THROUGHPUT",
+    }
+    if thread_limit():
+        options["INFERENCE_NUM_THREADS"] = thread_limit()
+    if setup.folder is not None:
+        options["CACHE_DIR"] = str(setup.folder)
+    model = _openvino_of(core, network, setup.folder)
+    model.reshape([setup.batch or 1, network.preprocess.height, network.preprocess.width, 3])
+    return core.compile_model(model, device, options)
+
+
+def _openvino_of(core, network, folder):
+    """Returns the converted model, which is kept in the folder."""
+    if folder is None:
+        return _convert_to_openvino(network)
+    path = network.kept_path(folder, ".xml")
+    if not path.is_file():
+        model = _convert_to_openvino(network)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".openvino-") as beside:
+            partial = Path(beside) / path.name
+            _import_openvino().save_model(model, partial, compress_to_fp16=False)
+            for suffix in (".bin", ".xml"):  # with the last the model is whole
+                os.replace(partial.with_suffix(suffix), path.with_suffix(suffix))
+    return core.read_model(path)
+
+
+def _convert_to_openvino(network):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.pb"
+        path.write_bytes(network.graph)
+        return _import_openvino().convert_model(path)
+
+
+class OnnxEngine:
+    """A network as ONNX, for which TensorFlow needn't be installed."""
+
+    name, parallel = "onnxruntime", 1
+
+    def __init__(self, network: Network, setup: Setup = _PLAIN):
+        """Loads a network; auto is a GPU that ONNX Runtime finds, or the CPU."""
+        import onnxruntime
+
+        if setup.precision == "bfloat16":
+            raise DataError(
+                "--precision=bfloat16: ONNX Runtime runs a network in float32.\n"
+                "  Leave it out, or take another --engine."
+            )
+        providers = _providers(setup.device, onnxruntime.get_available_providers())
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = thread_limit()
+        options.log_severity_level = 3  # errors
+        model = _onnx_of(network, setup.folder)
+        self._session = onnxruntime.InferenceSession(model, options, providers)
+        self.batch = setup.batch or (1 if providers == [_CPU_PROVIDER] else _GPU_BATCH)
+
+    def run(self, images: np.ndarray) -> tuple:
+        """Returns (encodings, scores) of images."""
+        return tuple(self._session.run([ENCODINGS, SCORES], {IMAGES: images}))
+
+
+def _providers(device, there):
+    """Returns ONNX Runtime's providers for a device."""
+    name, _, number = device.lower().partition(":")
+    gpus = [provider for provider in _GPU_PROVIDERS if provider in there]
+    if name == "cpu" or (name == "auto" and not gpus):
+        return [_CPU_PROVIDER]
+    if name not in ("auto", "gpu") or not gpus or not (number or "0").isdecimal():
+        raise _no_device(device, "ONNX Runtime", there, "the best")
+    return [*((gpu, {"device_id": int(number or 0)}) for gpu in gpus), _CPU_PROVIDER]
+
+
+def _onnx_of(network, folder):
+    """Returns the network as ONNX, bytes, which are kept in the folder."""
+    path = folder and network.kept_path(folder, ".onnx")
+    if path and path.is_file():
+        return path.read_bytes()
+    data = convert_network(network).SerializeToString()
+    if path:
+        with whole_file(path) as partial:
+            partial.write_bytes(data)
+    return data
+
+
+def _no_device(device, engine, there, best):
+    return DataError(
+        f"--device={device}: not a device that {engine} finds here.\n"
+        f"  It finds {', '.join(name.lower() for name in there)}; auto takes {best}."
+    )
 
 
 ENGINES = {engine.name: engine for engine in (TensorFlowEngine, OpenVinoEngine, OnnxEngine)}

@@ -7,27 +7,30 @@ from pathlib import Path
 from lowlight.core.checkpoint_files import checkpoint_step
 from lowlight.core.errors import DataError
 from lowlight.core.files import output_dir
-from lowlight.detector.network import keep_network, kept_folder, onnx_path
+from lowlight.detector.network import keep_network, kept_folder
 from lowlight.detector.onnx_export import check_installed, convert_network, whole_model
 from lowlight.detector.runs import CONFIG, Model, record_source
 from lowlight.detector.tracing import trace_network
 from lowlight.tfod import model as tfod
 
-FORMATS = "saved_model", "onnx"
 ONNX, ONNX_NMS = "model.onnx", "model_nms.onnx"
 _PARTS = CONFIG, "checkpoint", ONNX, ONNX_NMS, "saved_model"  # the last makes an export of it
 
 
 def export_run(
-    model: Model, export_dir, with_onnx: bool = False, with_nms: bool = False, names=None
-) -> list:
+    model: Model,
+    export_dir: Path | str,
+    with_onnx: bool = False,
+    with_nms: bool = False,
+    names: dict | None = None,
+) -> list[Path]:
     """Exports a run's checkpoint as a SavedModel, with the network that detectors run.
 
     The export is made beside its place. An earlier one is replaced part by part, the SavedModel
     last, so that there is one only where all is whole.
 
     Args:
-        model: what `runs.find_checkpoint` found.
+        model: of `runs.find_checkpoint`.
         export_dir: the folder to write, made where it is missing; other files in it stay.
         with_onnx: write model.onnx, too, as `onnx_export.whole_model` makes it.
         with_nms: write model_nms.onnx, too, which chooses among the boxes itself.
@@ -43,21 +46,21 @@ def export_run(
     is_export = (export_dir / "saved_model" / "saved_model.pb").is_file()
     if not is_export and export_dir.is_dir() and any(export_dir.iterdir()):
         raise DataError(f"{export_dir}: holds other files.\n  Choose another --output_dir.")
-    kinds = {ONNX: False} if with_onnx else {}
-    kinds |= {ONNX_NMS: True} if with_nms else {}
-    if kinds:
+    onnx_files = [ONNX] if with_onnx else []
+    onnx_files += [ONNX_NMS] if with_nms else []
+    if onnx_files:
         check_installed()
     partial = output_dir(export_dir) / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         network = _write_export(model, partial)
-        if kinds:
-            _write_onnx(model, network, partial, kinds, names)
+        if onnx_files:
+            _write_onnx(model, network, partial, onnx_files, names)
         for part in _PARTS:
             _replace(partial / part, export_dir / part)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return [export_dir / part for part in ("saved_model", *kinds)]
+    return [export_dir / part for part in ("saved_model", *onnx_files)]
 
 
 def _write_export(model, folder):
@@ -71,18 +74,18 @@ def _write_export(model, folder):
     return network
 
 
-def _write_onnx(model, network, folder, kinds, names):
+def _write_onnx(model, network, folder, files, names):
     if network is None:
         raise DataError(
             f"{model.config_path}: a model of this architecture or resizer can't be written as "
             "ONNX.\n  SSD models can, EfficientDet among them, that resize to one shape."
         )
     bare = convert_network(network)
-    path = onnx_path(kept_folder(folder / "saved_model"), network)
+    path = network.kept_path(kept_folder(folder / "saved_model"), ".onnx")
     path.write_bytes(bare.SerializeToString())
-    for name, with_choice in kinds.items():
-        whole = whole_model(bare, network, names, with_choice)
-        (folder / name).write_bytes(whole.SerializeToString())
+    for file in files:
+        whole = whole_model(bare, network, names, with_choice=file == ONNX_NMS)
+        (folder / file).write_bytes(whole.SerializeToString())
 
 
 def _replace(new, old):

@@ -1,5 +1,7 @@
 """Loads a model as three stages: what it takes of an image, its network, and what that found."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -7,12 +9,14 @@ import numpy as np
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow import is_installed, plain_message
 from lowlight.detector.detections import Detections
-from lowlight.detector.engines import choose_engine
-from lowlight.detector.network import cached_network, keep_network, kept_folder
+from lowlight.detector.engines import Setup, TensorFlowEngine, choose_engine
+from lowlight.detector.network import Network, cached_network, keep_network, kept_folder
+from lowlight.detector.runs import Model
 
 # What TensorFlow raises on damaged files.
 _UNREADABLE = OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError
-_OUTPUTS = {"detection_boxes", "detection_classes", "detection_scores", "num_detections"}
+_FOUND = "detection_boxes", "detection_classes", "detection_scores"
+_OUTPUTS = {*_FOUND, "num_detections"}
 
 
 class Input(NamedTuple):
@@ -23,63 +27,42 @@ class Input(NamedTuple):
     size: tuple  # (width, height) of the view itself
 
 
-def load_stages(model, limits, engine, precision, device, batch_size):
-    """Returns a model's stages, with the arguments of `detector.Detector`; raises as that.
+class _NetworkStages:
+    """The network alone, run by an engine, with our own steps before and after it."""
 
-    Args:
-        model: runs.Model.
-        limits: {"most_iou", "most"}, those that aren't to be the model's.
-    """
-    chosen = choose_engine(engine)
-    network = _find_network(model, always=chosen.name != "tensorflow")
-    if isinstance(network, _Whole):
-        _check_whole(model, engine, limits, precision)
-        return network
-    theirs = network.suppression
-    most_each = max(theirs.most_each, limits.get("most", 0))
-    suppression = theirs._replace(most_each=most_each, **limits)
-    network = network._replace(suppression=suppression)
-    folder = kept_folder(model.path) if model.is_exported else None
-    return _Bare(network, chosen(network, folder, precision, device, batch_size))
-
-
-class _Bare:
-    """The network alone, with our own steps before and after it."""
-
-    def __init__(self, network, engine):
+    def __init__(self, network: Network, engine: object):
         self._network, self._engine = network, engine
-        self.engine, self.parallel = engine.name, engine.parallel
-        self.batch = engine.batch
+        self.engine, self.parallel, self.batch = engine.name, engine.parallel, engine.batch
         self.limits = network.suppression.most_iou, network.suppression.most
 
-    def prepare(self, pixels):
+    def prepare(self, pixels: np.ndarray) -> Input:
         found, resized = self._network.preprocess.apply(pixels)
         return Input(found[np.newaxis], resized, pixels.shape[1::-1])
 
-    def run(self, inputs):
+    def run(self, inputs: list[Input]) -> list:
         pixels = [given.pixels for given in inputs]
         found = self._engine.run(np.concatenate(pixels) if len(pixels) > 1 else pixels[0])
         return list(zip(*found, strict=True))
 
-    def finish(self, raw, given, least):
+    def finish(self, raw: tuple, given: Input, least: float) -> Detections:
         boxes, classes, scores = self._network.choose(*raw, given.resized, least)
         return Detections.from_unit_yxyx(boxes, classes + 1, scores, given.size)
 
 
-class _Whole:
+class _WholeModel:
     """A model as TFOD runs it, for those that have no network of one shape, and checkpoints."""
 
-    engine, parallel, batch = "tensorflow", 1, 1
+    engine, parallel, batch = TensorFlowEngine.name, 1, 1
     limits = 0.5, 100  # of merging several views; TFOD's own
 
-    def __init__(self, function, path):
+    def __init__(self, function: Callable, path: Path):
         """Takes a function of uint8 [1, H, W, 3] that returns TFOD's dict, and the model's path."""
         self._function, self._path = function, path
 
-    def prepare(self, pixels):
+    def prepare(self, pixels: np.ndarray) -> Input:
         return Input(pixels[np.newaxis], pixels.shape[1::-1], pixels.shape[1::-1])
 
-    def run(self, inputs):
+    def run(self, inputs: list[Input]) -> list:
         return [self._run(given) for given in inputs]
 
     def _run(self, given):
@@ -98,16 +81,38 @@ class _Whole:
                 "model that takes any."
             ) from error
         count = int(found["num_detections"][0])
-        names = "detection_boxes", "detection_classes", "detection_scores"
-        return tuple(found[name][0, :count].numpy() for name in names)
+        return [found[name][0, :count].numpy() for name in _FOUND]
 
-    def finish(self, raw, given, least):
+    def finish(self, raw: tuple, given: Input, least: float) -> Detections:
         boxes, classes, scores = raw
         return Detections.from_unit_yxyx(boxes, classes.astype(np.int64), scores, given.size)
 
 
-def _find_network(model, always):
-    """Returns a model's Network, or a _Whole.
+def load_stages(
+    model: Model, limits: dict, engine: str, setup: Setup
+) -> _NetworkStages | _WholeModel:
+    """Returns a model's stages; raises as `detector.Detector`.
+
+    Args:
+        model: of `runs.find_model`.
+        limits: {"most_iou", "most"}, those that aren't to be the model's.
+        engine: as `engines.choose_engine` takes it.
+        setup: for the engine; its folder is the model's.
+    """
+    chosen = choose_engine(engine)
+    found = _load(model, always=chosen is not TensorFlowEngine)
+    if isinstance(found, _WholeModel):
+        _check_whole(model, engine, limits, setup.precision)
+        return found
+    theirs = found.suppression
+    most_each = max(theirs.most_each, limits.get("most", 0))
+    found = found._replace(suppression=theirs._replace(most_each=most_each, **limits))
+    folder = kept_folder(model.path) if model.is_exported else None
+    return _NetworkStages(found, chosen(found, setup._replace(folder=folder)))
+
+
+def _load(model, always):
+    """Returns a model's Network, or a _WholeModel.
 
     A SavedModel's network is kept for the next start, which then is faster. A checkpoint is run
     whole unless its network is `always` wanted: building it takes longer than it spares on a few
@@ -119,44 +124,46 @@ def _find_network(model, always):
     if not is_installed("tensorflow"):
         raise DataError(
             f"{model.path}: holds no network that runs without TensorFlow.\n"
-            "  Export it anew with export_model.py --format=saved_model,onnx, or install "
+            "  Export it again with export_model.py --format=saved_model,onnx, or install "
             "requirements.txt."
         )
     if not model.is_exported:
-        from lowlight.tfod import model as tfod
-
-        config = tfod.read_config(model.config_path)
-        module = tfod.detection_module(config, model.path)
-        if always:
-            from lowlight.detector.tracing import trace_network
-
-            network = trace_network(module, config, module.__call__)
-            if network is not None:
-                return network
-        return _Whole(module.__call__, model.path)
+        module, config = _build_module(model, model.path)
+        network = _trace(module, config, module.__call__) if always else None
+        return network or _WholeModel(module.__call__, model.path)
     function = _load_signature(model.path)
-    network = _build_network(model, function)
+    network = _network_beside(model, function)
     if network is None:
-        return _Whole(function, model.path)
+        return _WholeModel(function, model.path)
     keep_network(network, model.path)
     return network
 
 
-def _build_network(model, function):
+def _network_beside(model, function):
     """Returns the Network of an export from the config and checkpoint beside it, or None.
 
     TFOD's exporter writes both. Those of another model than the SavedModel's give none.
     """
     if model.checkpoint is None or not model.config_path.is_file():
         return None
-    from lowlight.detector.tracing import trace_network
-    from lowlight.tfod import model as tfod
-
     try:
-        config = tfod.read_config(model.config_path)
-        module = tfod.detection_module(config, model.checkpoint)
+        module, config = _build_module(model, model.checkpoint)
     except DataError:
         return None
+    return _trace(module, config, function)
+
+
+def _build_module(model, checkpoint):
+    """Returns (TFOD's inference module, its config)."""
+    from lowlight.tfod import model as tfod
+
+    config = tfod.read_config(model.config_path)
+    return tfod.detection_module(config, checkpoint), config
+
+
+def _trace(module, config, function):
+    from lowlight.detector.tracing import trace_network
+
     return trace_network(module, config, function)
 
 
@@ -172,7 +179,7 @@ def _load_signature(path):
         signature = loaded.signatures["serving_default"]
     except (*_UNREADABLE, tf.errors.OpError) as error:
         raise DataError(
-            f"{path}: can't be loaded ({plain_message(error)}).\n  export_model.py writes it anew."
+            f"{path}: can't be loaded ({plain_message(error)}).\n  export_model.py writes it again."
         ) from error
     specs = signature.structured_input_signature[1]
     forms = {
@@ -180,7 +187,7 @@ def _load_signature(path):
         tf.float32: lambda image: tf.cast(image, tf.float32),
         tf.string: lambda image: tf.io.encode_png(image[0])[tf.newaxis],
     }
-    is_one = len(specs) == 1 and set(forms) >= {spec.dtype for spec in specs.values()}
+    is_one = len(specs) == 1 and all(spec.dtype in forms for spec in specs.values())
     if not is_one or not set(signature.structured_outputs) >= _OUTPUTS:
         raise DataError(
             f"{path}: takes {', '.join(sorted(specs))} and gives "
@@ -188,7 +195,6 @@ def _load_signature(path):
             f"image, and {', '.join(sorted(_OUTPUTS))}.\n"
             "  export_model.py writes the form that is needed."
         )
-
     ((name, spec),) = specs.items()
 
     def run(image, _kept=loaded):  # a signature alone doesn't keep its variables alive

@@ -1,12 +1,16 @@
 """Writes a network as ONNX: bare, for ONNX Runtime here, and whole, for other programs."""
 
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow import is_installed
 from lowlight.detector.network import ENCODINGS, IMAGES, SCORES, Network
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 17
 _NEEDED = "tensorflow", "tf2onnx", "onnx"
@@ -20,13 +24,10 @@ before (uint8[N,H,W,3] images, float[3] scale, float[3] offset) => (float[N,H,W,
 }
 """
 _AFTER = """
-after (float[N,A,4] encodings, float[A,2] centres, float[A,2] sides, float[4] box_scale,
-       int64[1] zero, int64[1] two, int64[1] four, float half)
+after (float[N,A,4] encodings, float[A,2] centres, float[A,2] sides, float[4] box_scale, float half)
     => (float[N,A,4] boxes) {
   offsets = Div(encodings, box_scale)
-  last = Constant<value_ints=[-1]>()
-  moves = Slice(offsets, zero, two, last)
-  sizes = Slice(offsets, two, four, last)
+  moves, sizes = Split<axis=-1>(offsets)
   moved = Mul(moves, sides)
   middles = Add(moved, centres)
   factors = Exp(sizes)
@@ -41,7 +42,7 @@ after (float[N,A,4] encodings, float[A,2] centres, float[A,2] sides, float[4] bo
 # left out, then the best of all classes; the rest of the rows is zeros of class 1.
 _CHOICE = """
 choice (float[N,A,4] boxes, float[N,A,C] scores, int64[1] most_each, float[1] most_iou,
-        float[1] least_score, int64[1] most, int64[1] zero, int64[1] two, int64[1] four, float one)
+        float[1] least_score, int64[1] most, float zero, float one)
     => (float[N,K,4] detection_boxes) {
   by_class = Transpose<perm=[0,2,1]>(scores)
   chosen = NonMaxSuppression(boxes, by_class, most_each, most_iou, least_score)
@@ -49,17 +50,14 @@ choice (float[N,A,4] boxes, float[N,A,C] scores, int64[1] most_each, float[1] mo
   shape = Shape(by_class)
   nothing = ConstantOfShape(shape)
   kept = ScatterND(nothing, chosen, kept_scores)
-  zero_float = Sub(one, one)
-  clipped = Clip(boxes, zero_float, one)
-  tail = Constant<value_ints=[-1]>()
-  first = Slice(clipped, zero, two, tail)
-  other = Slice(clipped, two, four, tail)
-  extents = Sub(other, first)
+  clipped = Clip(boxes, zero, one)
+  first_corner, second_corner = Split<axis=-1>(clipped)
+  extents = Sub(second_corner, first_corner)
   shortest = ReduceMin<axes=[-1], keepdims=0>(extents)
-  is_box = Greater(shortest, zero_float)
+  is_box = Greater(shortest, zero)
   as_float = Cast<to=1>(is_box)
-  second = Constant<value_ints=[1]>()
-  per_class = Unsqueeze(as_float, second)
+  class_axis = Constant<value_ints=[1]>()
+  per_class = Unsqueeze(as_float, class_axis)
   valid = Mul(kept, per_class)
   rows = Constant<value_ints=[0, -1]>()
   flat = Reshape(valid, rows)
@@ -67,24 +65,22 @@ choice (float[N,A,4] boxes, float[N,A,C] scores, int64[1] most_each, float[1] mo
   anchors = Shape<start=2, end=3>(by_class)
   numbers = Div(places, anchors)
   anchor = Mod(places, anchors)
-  is_found = Greater(detection_scores, zero_float)
+  is_found = Greater(detection_scores, zero)
   found = Cast<to=1>(is_found)
-  at = Unsqueeze(anchor, tail)
+  last_axis = Constant<value_ints=[-1]>()
+  at = Unsqueeze(anchor, last_axis)
   picked = GatherND<batch_dims=1>(clipped, at)
-  found_rows = Unsqueeze(found, tail)
+  found_rows = Unsqueeze(found, last_axis)
   detection_boxes = Mul(picked, found_rows)
   number_floats = Cast<to=1>(numbers)
   found_numbers = Mul(number_floats, found)
   detection_classes = Add(found_numbers, one)
-  num_detections = ReduceSum<keepdims=0>(found, second)
+  num_detections = ReduceSum<keepdims=0>(found, class_axis)
 }
 """
 
 
-_CHOSEN = {"detection_boxes": [4], "detection_classes": [], "detection_scores": []}
-
-
-def check_installed():
+def check_installed() -> None:
     """Raises DataError where a package that writes ONNX isn't installed."""
     missing = [name for name in _NEEDED if not is_installed(name)]
     if missing:
@@ -95,8 +91,8 @@ def check_installed():
         )
 
 
-def convert_network(network: Network):
-    """Returns a network as an onnx.ModelProto: its graph's tensors, with any number of images.
+def convert_network(network: Network) -> "onnx.ModelProto":
+    """Returns a network as ONNX: its graph's tensors, with any number of images.
 
     Raises:
         DataError: a package that is needed for it isn't installed.
@@ -112,8 +108,10 @@ def convert_network(network: Network):
     return model
 
 
-def whole_model(bare, network: Network, names: dict | None = None, with_choice: bool = False):
-    """Returns a model that other programs run by itself, an onnx.ModelProto.
+def whole_model(
+    bare: "onnx.ModelProto", network: Network, names: dict | None = None, with_choice: bool = False
+) -> "onnx.ModelProto":
+    """Returns a model that other programs run by itself.
 
     It takes `images`, uint8 [N, height, width, 3], any N: RGB, resized as the metadata says. It
     gives `boxes`, float32 [N, A, 4] (ymin, xmin, ymax, xmax as fractions of the input), and
@@ -128,43 +126,49 @@ def whole_model(bare, network: Network, names: dict | None = None, with_choice: 
     """
     import onnx
 
-    texts = (_BEFORE, _AFTER, _CHOICE) if with_choice else (_BEFORE, _AFTER)
-    before, *after = (onnx.parser.parse_graph(text) for text in texts)
     model = onnx.ModelProto()
     model.CopyFrom(bare)
     graph = model.graph
-    names_outside = {IMAGES: "floats", ENCODINGS: "encodings", SCORES: "scores"}
-    for node in graph.node:
-        for tensors in (node.input, node.output):
-            tensors[:] = [names_outside.get(name, name) for name in tensors]
-    nodes = [*before.node, *graph.node, *(node for part in after for node in part.node)]
-    for field in ("node", "input", "output", "value_info"):
-        graph.ClearField(field)
-    graph.node.extend(nodes)
+    _surround(graph, onnx.parser, (_AFTER, _CHOICE) if with_choice else (_AFTER,))
+    used = {name for node in graph.node for name in node.input}
+    for name, value in _numbers(network).items():
+        if name in used:
+            graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    tensor, kinds = onnx.helper.make_tensor_value_info, onnx.TensorProto
     side = network.preprocess.height, network.preprocess.width
-    graph.input.append(_tensor("images", onnx.TensorProto.UINT8, ["N", *side, 3]))
-    rows = len(network.decoder.anchors)
-    shapes = {"boxes": ["N", rows, 4], "scores": ["N", rows, None]}
-    if with_choice:
-        most = network.suppression.most
-        shapes = {name: ["N", most, *more] for name, more in _CHOSEN.items()}
-        shapes["num_detections"] = ["N"]
-    graph.output.extend(
-        _tensor(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()
-    )
-    used = {name for node in nodes for name in node.input}
-    numbers = {name: value for name, value in _numbers(network).items() if name in used}
-    for name, value in numbers.items():
-        graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    graph.input.append(tensor("images", kinds.UINT8, ["N", *side, 3]))
+    shapes = _shapes(network, with_choice).items()
+    graph.output.extend(tensor(name, kinds.FLOAT, shape) for name, shape in shapes)
     onnx.helper.set_model_props(model, _metadata(network, names))
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _tensor(name, kind, shape):
-    from onnx import helper
+def _surround(graph, parser, after):
+    """Puts the parts before and after a network's nodes into its graph, without outputs yet."""
+    outside = {IMAGES: "floats", ENCODINGS: "encodings", SCORES: "scores"}
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            tensors[:] = [outside.get(name, name) for name in tensors]
+    before, *rest = (parser.parse_graph(text).node for text in (_BEFORE, *after))
+    nodes = [*before, *graph.node, *(node for part in rest for node in part)]
+    for field in ("node", "input", "output", "value_info"):
+        graph.ClearField(field)
+    graph.node.extend(nodes)
 
-    return helper.make_tensor_value_info(name, kind, shape)
+
+def _shapes(network, with_choice):
+    """Returns the shapes of what a whole model gives, {name: shape}."""
+    if not with_choice:
+        rows = len(network.decoder.anchors)
+        return {"boxes": ["N", rows, 4], "scores": ["N", rows, None]}
+    most = network.suppression.most
+    return {
+        "detection_boxes": ["N", most, 4],
+        "detection_classes": ["N", most],
+        "detection_scores": ["N", most],
+        "num_detections": ["N"],
+    }
 
 
 def _numbers(network):
@@ -176,13 +180,13 @@ def _numbers(network):
         "centres": anchors[:, :2],
         "sides": anchors[:, 2:],
         "box_scale": network.decoder.scale,
+        "zero": 0,
         "half": 0.5,
         "one": 1,
         "most_iou": [wanted.most_iou],
         "least_score": [wanted.least_score],
     }
     whole = {"most_each": [wanted.most_each], "most": [wanted.most]}
-    whole |= {"zero": [0], "two": [2], "four": [4]}
     return {name: np.array(value, np.float32) for name, value in floats.items()} | {
         name: np.array(value, np.int64) for name, value in whole.items()
     }

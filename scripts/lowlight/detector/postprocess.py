@@ -1,5 +1,6 @@
 """Turns a network's encodings into boxes, and chooses among them as TFOD does."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +14,8 @@ class BoxDecoder(NamedTuple):
     anchors: np.ndarray  # float32 [N, 4]: centre y, centre x, height, width
     scale: tuple  # by which a network's four numbers are larger
 
-    def decode(self, encodings, places):
-        """Returns boxes, float32 [M, 4] yxyx.
-
-        Args:
-            encodings: float32 [N, 4], as the network gave them.
-            places: int [M], of the boxes that are wanted.
-        """
+    def decode(self, encodings: np.ndarray, places: np.ndarray | slice) -> np.ndarray:
+        """Returns the boxes at some places, float32 [M, 4] yxyx, of encodings [N, 4]."""
         anchors = self.anchors[places]
         offsets = encodings[places] / np.float32(self.scale)
         centres = anchors[:, :2] + offsets[:, :2] * anchors[:, 2:]
@@ -41,11 +37,13 @@ class Suppression(NamedTuple):
     most: int  # boxes in all
 
 
-def suppress(boxes, scores, window, settings, wanted=0.0):
+def suppress(
+    boxes: Callable, scores: np.ndarray, window: tuple, settings: Suppression, wanted: float = 0.0
+) -> tuple:
     """Returns the detections of an image.
 
     Greedy, best first; a box is left out where one of its class that was kept overlaps it more than
-    allowed. Then boxes are clipped to the image, and those of which nothing is left are dropped, as
+    allowed. Then boxes are clipped to the image, and those that have nothing left are dropped, as
     in TFOD's `multiclass_non_max_suppression`. A better box never depends on a worse one, so that
     the worse ones needn't be looked at once there are enough.
 
@@ -54,7 +52,7 @@ def suppress(boxes, scores, window, settings, wanted=0.0):
             as fractions of the network's square input.
         scores: float32 [N, C].
         window: (height, width) of the image in the square, as fractions of it.
-        settings: Suppression.
+        settings: the model's, or the user's.
         wanted: leave out detections with a lower score.
 
     Returns:
@@ -68,10 +66,10 @@ def suppress(boxes, scores, window, settings, wanted=0.0):
         chosen = np.flatnonzero((scores >= level) & (scores > settings.least_score))
         values = scores.reshape(-1)[chosen]
         fresh = values < above
-        chosen, values = chosen[fresh], values[fresh]
+        (places, classes), values = np.divmod(chosen[fresh], scores.shape[1]), values[fresh]
         # Of equal scores the first class comes first, then the first box.
-        order = np.lexsort((chosen // scores.shape[1], chosen % scores.shape[1], -values))
-        kept.add(chosen[order] // scores.shape[1], chosen[order] % scores.shape[1], values[order])
+        order = np.lexsort((places, classes, -values))
+        kept.add(places[order], classes[order], values[order])
         if kept.is_full():
             break
         above = level
@@ -138,6 +136,5 @@ class _Kept:
 
 def _ordered(boxes):
     """Returns boxes whose second corner isn't before the first, as TensorFlow's operation does."""
-    return np.hstack(
-        [np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])]
-    )
+    first, second = boxes[:, :2], boxes[:, 2:]
+    return np.hstack([np.minimum(first, second), np.maximum(first, second)])

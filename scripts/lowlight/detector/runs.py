@@ -25,23 +25,23 @@ class Model(NamedTuple):
     checkpoint: str | None  # prefix of the checkpoint that holds its step
 
     @property
-    def is_exported(self):
+    def is_exported(self) -> bool:
         """Whether `path` is that of a SavedModel."""
         return (self.path / "saved_model.pb").is_file()
 
-    def absolute(self):
+    def absolute(self) -> "Model":
         """Returns it with paths that don't depend on the working folder."""
         places = (Path(os.path.abspath(p)) for p in (self.path, self.run_dir, self.config_path))
         return Model(*places, self.checkpoint and os.path.abspath(self.checkpoint))
 
-    def files(self) -> list:
+    def files(self) -> list[Path]:
         """Returns the paths of the files that change when another model takes its place."""
         paths = [Path(f"{self.path}.index"), self.config_path]
         if self.is_exported:
             paths += [self.path / "saved_model.pb", self.path / "variables" / "variables.index"]
         return [path for path in paths if path.is_file()]
 
-    def step(self):
+    def step(self) -> int:
         """Returns how many training steps it has behind it, 0 where that isn't known.
 
         TFOD's own exporter keeps no step, and other programs may keep no checkpoint.
@@ -51,7 +51,7 @@ class Model(NamedTuple):
             return noted.get("step", 0)
         return checkpoint_step(self.checkpoint, unknown=0 if self.is_exported else None)
 
-    def num_classes(self):
+    def num_classes(self) -> int | None:
         """Returns the config's num_classes, None without a config.
 
         Read as text, which spares the five seconds that TFOD takes to import.
@@ -62,7 +62,7 @@ class Model(NamedTuple):
         return int(found[1]) if found else None
 
 
-def record_source(saved_model, prefix, step: int):
+def record_source(saved_model: Path | str, prefix: Path | str, step: int) -> None:
     """Notes in a SavedModel from which checkpoint of which training step it was made."""
     path = Path(saved_model) / _SOURCE
     path.parent.mkdir(exist_ok=True)
@@ -83,14 +83,8 @@ def _digest(prefix):
     return hashlib.sha256(Path(f"{prefix}.index").read_bytes()).hexdigest()
 
 
-def check_classes(model, names, label_map_path):
-    """Raises DataError where a label map's ids aren't those of a model.
-
-    Args:
-        model: Model.
-        names: {id: name} as read from the label map.
-        label_map_path: for the message.
-    """
+def check_classes(model: Model, names: dict, label_map_path: Path | str) -> None:
+    """Raises DataError where the ids of names, {id: name} of a label map, aren't a model's."""
     number = model.num_classes()
     if number is not None and number != max(names):
         raise DataError(
@@ -100,47 +94,40 @@ def check_classes(model, names, label_map_path):
         )
 
 
-def find_model(model_dir):
+def find_model(model_dir: Path | str | Model) -> Model:
     """Finds what to run: a SavedModel, a run's checkpoint, or the newest run below a folder.
 
     Of a run whose newest checkpoint was exported, the SavedModel is taken: it is the same model and
-    starts sooner.
-
-    Args:
-        model_dir: a SavedModel, the folder of an export, a run, or a folder of runs; or a Model,
-            which is returned.
+    starts sooner. A Model is returned as it is.
 
     Raises:
         DataError: no such folder, or no model in it.
     """
     if isinstance(model_dir, Model):
         return model_dir
-    folder = existing_dir(model_dir, "model_dir")
-    model = _model_in(folder) or _model_in(_newest_run(folder))
-    if model is None:
-        raise _no_model(folder, "no checkpoint (ckpt-*.index) and no saved_model.pb")
-    return model
+    return _find(model_dir, _model_in, "no checkpoint (ckpt-*.index) and no saved_model.pb")
 
 
-def find_checkpoint(model_dir):
+def find_checkpoint(model_dir: Path | str) -> Model:
     """As `find_model`, for checkpoints only."""
+    return _find(model_dir, _checkpoint_in, "no checkpoint (ckpt-*.index)")
+
+
+def _find(model_dir, find_in, missing):
     folder = existing_dir(model_dir, "model_dir")
-    model = _checkpoint_in(folder) or _checkpoint_in(_newest_run(folder))
+    model = find_in(folder)
     if model is None:
-        raise _no_model(folder, "no checkpoint (ckpt-*.index)")
+        run = _newest_run(folder)
+        model = run and find_in(run)
+    if model is None:
+        raise DataError(
+            f"{folder}: holds {missing}.\n  Check --model_dir: a run of train.py, a folder of "
+            "runs, or what export_model.py wrote."
+        )
     return model
-
-
-def _no_model(folder, what):
-    return DataError(
-        f"{folder}: holds {what}.\n"
-        "  Check --model_dir: a run of train.py, a folder of runs, or what export_model.py wrote."
-    )
 
 
 def _model_in(folder):
-    if folder is None:
-        return None
     exported, checkpoint = _export_in(folder), _checkpoint_in(folder)
     if exported and checkpoint:
         is_made_of_it = _read_source(exported.path).get("sha256") == _digest(checkpoint.path)
@@ -160,20 +147,21 @@ def _export_in(folder):
 
 def _checkpoint_in(folder):
     """Returns the newest checkpoint of the run that this folder is, or None."""
-    prefix = latest_checkpoint(folder) if folder else None
-    if prefix is None:
-        return None
-    return Model(Path(prefix), folder, folder / CONFIG, prefix)
+    prefix = latest_checkpoint(folder)
+    return Model(Path(prefix), folder, folder / CONFIG, prefix) if prefix else None
 
 
 def _newest_run(folder):
     """Returns the folder of the run below this one that was trained last, or None."""
     states = [path for path in folder.rglob("checkpoint") if path.is_file()]
-    runs = [path for path in states if (path.parent / CONFIG).is_file()]
-    runs = [path for path in runs if not _is_best(path.parent)]
+    runs = [path for path in states if _is_run(path.parent) and not _is_best(path.parent)]
     return max(runs, key=lambda path: path.stat().st_mtime).parent if runs else None
 
 
+def _is_run(folder):
+    return (folder / CONFIG).is_file()
+
+
 def _is_best(folder):
-    """Returns whether a folder is the best/ of the run that it lies in."""
-    return folder.name == BEST and (folder.parent / CONFIG).is_file()
+    """Says whether a folder is the best/ of the run that it lies in."""
+    return folder.name == BEST and _is_run(folder.parent)

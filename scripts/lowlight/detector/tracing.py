@@ -1,14 +1,16 @@
 """Builds a Network from TFOD's Keras model, and checks that it finds what the model finds."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import Message
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from lowlight.core.tensorflow import silent_stderr
-from lowlight.detector.engines import TensorFlowEngine
-from lowlight.detector.network import ENCODINGS, SCORES, Network
+from lowlight.detector.engines import Setup, TensorFlowEngine
+from lowlight.detector.network import ENCODINGS, SCORES, Network, Preprocess
 from lowlight.detector.postprocess import BoxDecoder, Suppression, suppress
-from lowlight.detector.resizing import Preprocess
 from lowlight.tfod import model as tfod
 
 _TOLERANCE = 1e-4
@@ -17,7 +19,7 @@ _TRIED = (300, 300), (640, 480), (320, 180), (90, 250), (3, 2)
 _RAW_BOXES, _RAW_SCORES = "raw_detection_boxes", "raw_detection_scores"
 
 
-def trace_network(module, config, function) -> Network | None:
+def trace_network(module: tf.Module, config: Message, function: Callable) -> Network | None:
     """Returns the Network of a model, None where it has none that finds what the model finds.
 
     TFOD's SSD models, EfficientDet among them, resize to one shape, run their network and suppress.
@@ -99,7 +101,7 @@ def _finds_the_same(network, module, function):
     comparison one of numbers: of boxes that score alike, rounding alone decides which one hides
     the other.
     """
-    engine, rng = TensorFlowEngine(network, device="cpu"), np.random.default_rng(0)
+    engine, rng = TensorFlowEngine(network, Setup(device="cpu")), np.random.default_rng(0)
     for width, height in _TRIED:
         image = rng.integers(0, 256, (height, width, 3), np.uint8)
         with tf.device("cpu"):
