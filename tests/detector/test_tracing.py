@@ -87,8 +87,9 @@ def check_network(module, network, engine="tensorflow"):
 
 @pytest.fixture(scope="module", params=["EfficientDet", "SSD MobileNet FPN"])
 def family(request):
-    """(module, its Network) of a family of the zoo."""
-    return traced(FAMILIES[request.param])
+    """(module, its Network) of a family of the zoo; scores near a half differ by enough."""
+    text = FAMILIES[request.param]
+    return traced(text.replace("class_prediction_bias_init: -4.6", "class_prediction_bias_init: 0"))
 
 
 @pytest.fixture(scope="module")
