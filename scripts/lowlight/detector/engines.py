@@ -87,7 +87,7 @@ def _tensorflow_devices(device):
         device.lower(), [device.upper()]
     )
     if not wanted or not set(wanted) <= set(there):
-        raise _no_device(device, "TensorFlow", there, "the best")
+        raise _no_device(device, "TensorFlow", map(str.lower, there), "the best")
     return [f"/{name}" for name in wanted]
 
 
@@ -154,7 +154,8 @@ def _compile_openvino(network, setup):
     core = _import_openvino().Core()
     device = "CPU" if setup.device == "auto" else setup.device.upper()
     if device.split(":")[0].split(".")[0] not in core.available_devices:
-        raise _no_device(setup.device, "OpenVINO", core.available_devices, "the CPU")
+        there = map(str.lower, core.available_devices)
+        raise _no_device(device.lower(), "OpenVINO", there, "the CPU")
     precision = setup.precision
     if precision == "auto":
         abilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
@@ -247,7 +248,7 @@ def _onnx_of(network, folder):
 def _no_device(device, engine, there, best):
     return DataError(
         f"--device={device}: not a device that {engine} finds here.\n"
-        f"  It finds {', '.join(name.lower() for name in there)}; auto takes {best}."
+        f"  It finds {', '.join(there)}; auto takes {best}."
     )
 
 

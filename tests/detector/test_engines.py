@@ -1,0 +1,104 @@
+"""An engine is what is installed and asked for, and runs where and as it is told to."""
+
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_model import ENGINES, NEEDS_ONNX, NEEDS_OPENVINO
+
+from lowlight.core.errors import DataError
+from lowlight.detector import engines
+from lowlight.detector.detector import Detector
+from lowlight.detector.network import cached_network
+
+pytestmark = pytest.mark.slow
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@NEEDS_OPENVINO
+def test_a_kept_openvino_network_that_is_damaged_is_made_again(saved_model, tmp_path):
+    image = np.random.default_rng(0).integers(0, 120, (96, 128, 3), np.uint8)
+    shutil.copytree(saved_model, tmp_path / "model")
+    kept = tmp_path / "model" / "assets.extra"
+    first = Detector(tmp_path / "model", engine="openvino").detect(image)
+    for suffix in ("bin", "xml"):
+        for path in kept.glob("*.blob"):
+            path.unlink()
+        (path,) = kept.glob(f"*.{suffix}")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        again = Detector(tmp_path / "model", engine="openvino").detect(image)
+        assert again.scores.tolist() == first.scores.tolist()
+
+
+THERE = {
+    "tensorflow": "TensorFlow finds here.\n  It finds cpu:0",
+    "openvino": "OpenVINO finds here.\n  It finds cpu",
+    "onnxruntime": "ONNX Runtime finds here.\n  It finds .*CPUExecutionProvider",
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_device_that_is_not_there_is_named_with_those_that_are(saved_model, engine):
+    with pytest.raises(DataError, match=f"--device=gpu:7: not a device that {THERE[engine]}"):
+        Detector(saved_model, engine=engine, device="gpu:7")
+
+
+@NEEDS_ONNX
+def test_a_precision_that_onnx_runtime_lacks_is_refused(saved_model):
+    with pytest.raises(DataError, match="--precision=bfloat16: ONNX Runtime"):
+        Detector(saved_model, engine="onnxruntime", precision="bfloat16")
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_an_engine_without_its_package_is_refused_with_the_command(monkeypatch, engine):
+    monkeypatch.setattr(engines, "is_installed", lambda package: package == "tensorflow")
+    with pytest.raises(DataError, match=r"pip install -r requirements/\w+\.txt"):
+        engines.choose_engine(engine)
+    assert engines.choose_engine("auto").name == "tensorflow"
+
+
+def test_auto_goes_by_what_is_installed_and_by_the_gpu_that_tensorflow_finds(monkeypatch):
+    there = {"tensorflow", "openvino", "onnxruntime"}
+    monkeypatch.setattr(engines, "is_installed", there.__contains__)
+    monkeypatch.setattr(engines, "_has_gpu", lambda: False)
+    assert engines.choose_engine("auto").name == "openvino"
+    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
+    assert engines.choose_engine("auto").name == "tensorflow"
+    there -= {"tensorflow", "openvino"}
+    assert engines.choose_engine("auto").name == "onnxruntime"
+
+
+@NEEDS_OPENVINO
+def test_openvino_reports_its_use_to_nobody(saved_model, tmp_path, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)  # with it OpenVINO would be silent by itself
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code = """
+        import socket, sys
+        socket.getaddrinfo = lambda host, *rest, **more: print(f"looked {host} up")
+        from lowlight.detector.detector import Detector
+        Detector(sys.argv[1], engine="openvino")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(saved_model)]
+    assert subprocess.check_output(command, cwd=SCRIPTS, text=True) == ""
+    assert not (tmp_path / "intel").exists()  # where it keeps an id of its user
+
+
+def test_an_engine_keeps_to_the_threads_of_omp_num_threads(saved_model, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    configs = []  # of TensorFlow's sessions
+    monkeypatch.setattr(engines, "_session_call", lambda *given: configs.append(given[-1]))
+    engines.TensorFlowEngine(cached_network(saved_model))
+    assert [config.intra_op_parallelism_threads for config in configs] == [1]
+
+
+@NEEDS_OPENVINO
+def test_openvino_keeps_to_the_threads_of_omp_num_threads(saved_model, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    engine = Detector(saved_model, engine="openvino")._stages._engine
+    assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert engine.parallel == 1
