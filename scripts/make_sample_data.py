@@ -12,7 +12,7 @@ write the same bytes. test_images/ was drawn by:
 from absl import flags
 
 from lowlight.core import command
-from lowlight.core.errors import DataError
+from lowlight.core.errors import DataError, format_count
 from lowlight.dataset.sample import write_sample, write_test_images
 
 FLAGS = flags.FLAGS
@@ -30,7 +30,7 @@ def main():
         raise DataError("nothing to draw.\n  Give --output_dir, --test_images_dir or both.")
     if FLAGS.output_dir:
         write_sample(FLAGS.output_dir, FLAGS.images, FLAGS.seed, FLAGS.width, FLAGS.height)
-        print(f"drew {FLAGS.images} images in {FLAGS.output_dir}")
+        print(f"drew {format_count(FLAGS.images, 'image')} in {FLAGS.output_dir}")
     if FLAGS.test_images_dir:
         write_test_images(FLAGS.test_images_dir, FLAGS.seed)
         print(f"drew test images in {FLAGS.test_images_dir}")

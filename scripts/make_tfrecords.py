@@ -11,6 +11,8 @@ that lie in several parts are listed. --shards deals each part to several files,
 the records back. All files appear together, when all are whole.
 """
 
+from pathlib import Path
+
 from absl import flags
 
 from lowlight.core import command
@@ -27,7 +29,7 @@ from lowlight.dataset.split import (
     split_randomly,
 )
 from lowlight.dataset.tables import read_tables
-from lowlight.dataset.writing import write_dataset
+from lowlight.dataset.writing import Entries, write_dataset
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Where the two csv files are.", required=True)
@@ -58,7 +60,7 @@ flags.DEFINE_boolean(
 )
 
 
-def choose_split(entries, data_dir, images_dir):
+def choose_split(entries: Entries, data_dir: Path, images_dir: Path) -> tuple[list, list]:
     """Returns the SplitRows that the flags ask for, and the groups of near-duplicates."""
     names = [image.filename for image, _ in entries]
     rows = None

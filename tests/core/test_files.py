@@ -224,3 +224,4 @@ def test_five_names_are_shown_and_the_others_counted(names, text):
 def test_a_count_of_one_is_singular():
     counts = [format_count(number, what) for what in ("box", "image") for number in range(3)]
     assert counts == ["0 boxes", "1 box", "2 boxes", "0 images", "1 image", "2 images"]
+    assert format_count(2, "class") == "2 classes"

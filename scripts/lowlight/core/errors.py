@@ -39,7 +39,7 @@ def format_count(number: int, what: str) -> str:
     """Returns how many there are of something: "1 box", "2 boxes"."""
     if number == 1:
         return f"{number} {what}"
-    return f"{number} {what}{'es' if what.endswith('x') else 's'}"
+    return f"{number} {what}{'es' if what.endswith(('x', 's')) else 's'}"
 
 
 class Interrupted(BaseException):  # noqa: N818 - as KeyboardInterrupt, it is no error

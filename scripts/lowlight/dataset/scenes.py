@@ -110,11 +110,11 @@ def draw_object(name: str, height: int, rng: random.Random) -> Image.Image:
             kind, colour, numbers = line.split(maxsplit=2)
             for place in numbers.split("|"):
                 scaled = [float(number) * unit for number in place.split()]
-                _DRAWERS[kind](draw, colours.get(colour, colour), scaled)
+                _DRAWERS[kind](draw, scaled, colours.get(colour, colour))
     return image.crop(image.getbbox())
 
 
-def _draw_line(draw, fill, numbers):
+def _draw_line(draw, numbers, fill):
     """Draws a line with round ends; its width stands before its points."""
     width, *points = numbers
     draw.line(points, fill, max(round(width), 1), joint="curve")
@@ -123,10 +123,11 @@ def _draw_line(draw, fill, numbers):
         draw.ellipse((x - r, y - r, x + r, y + r), fill)
 
 
+# Of sample_shapes.toml; each takes an ImageDraw, points and a colour.
 _DRAWERS = {
-    "box": lambda draw, fill, xy: draw.rectangle(xy, fill),
-    "oval": lambda draw, fill, xy: draw.ellipse(xy, fill),
-    "polygon": lambda draw, fill, xy: draw.polygon(xy, fill),
+    "box": ImageDraw.ImageDraw.rectangle,
+    "oval": ImageDraw.ImageDraw.ellipse,
+    "polygon": ImageDraw.ImageDraw.polygon,
     "line": _draw_line,
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lowlight.core.errors import DataError
+from lowlight.core.errors import DataError, format_count
 from lowlight.core.files import whole_files
 from lowlight.core.parallel import Progress, map_in_processes
 from lowlight.core.tfrecords import Example, find_frames, frame_record, read_frame
@@ -129,7 +129,7 @@ def write_dataset(
                 for partial, (path, part) in zip(partials, files.items(), strict=True):
                     verify_records(partial, path, part, images_dir, class_ids, progress.update)
     lines = [_describe(folder, split, part, shards) for split, part in parts.items()]
-    lines.append(f"{folder / 'label_map.txt'}: {len(classes)} classes")
+    lines.append(f"{folder / 'label_map.txt'}: {format_count(len(classes), 'class')}")
     if verify:
         lines.append(f"verified: {len(entries)} records hold what the tables and the images say")
     return lines + _remove_others(folder, {path.name for path in files}, parts)
@@ -144,8 +144,8 @@ def _divide(entries, rows, shards):
     for split, part in parts.items():
         if len(part) < shards:
             raise DataError(
-                f"--shards={shards}: {split} has {len(part)} images, so that some of its files "
-                f"would be empty.\n  Give --shards={len(part)} or less."
+                f"--shards={shards}: {split} has {format_count(len(part), 'image')}, so that some "
+                f"of its files would be empty.\n  Give --shards={len(part)} or less."
             )
     return parts
 
@@ -163,10 +163,11 @@ def _pattern(split, count):
 
 
 def _describe(folder, split, part, shards):
-    boxes = sum(len(boxes) for _, boxes in part)
+    images = format_count(len(part), "image")
+    boxes = format_count(sum(len(boxes) for _, boxes in part), "box")
     path = folder / _pattern(split, f"{shards:05}" if shards > 1 else None)
     files = f" in {shards} files" if shards > 1 else ""
-    return f"{path}: {len(part)} images, {boxes} boxes{files}"
+    return f"{path}: {images}, {boxes}{files}"
 
 
 def _remove_others(folder, names, parts):
