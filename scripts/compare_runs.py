@@ -14,8 +14,12 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.files import output_dir
-from lowlight.evaluation.comparison import compare, format_differences, read_evaluations
-from lowlight.evaluation.comparison_page import write_comparison
+from lowlight.evaluation.comparison import (
+    compare,
+    format_differences,
+    read_evaluations,
+    write_comparison,
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "comparison.html", "The HTML page to write.")

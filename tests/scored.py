@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 
 import numpy as np
 from PIL import Image
@@ -9,7 +10,7 @@ from PIL import Image
 from lowlight.dataset.classes import format_label_map
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
 from lowlight.evaluation.results import format_results, make_found
-from lowlight.evaluation.truth import make_truth, read_truth_of_tables
+from lowlight.evaluation.truth import TrueBox, format_truth, make_truth, read_truth_of_tables
 
 CLASSES = "Cat", "Dog"
 
@@ -26,7 +27,7 @@ def random_case(seed, images=12, classes=4, most_boxes=8, most_found=5, ties=Fal
             box = np.round(np.concatenate([rng.uniform(0, 300, 2), np.exp(rng.uniform(2, 5.5, 2))]))
             label = int(rng.integers(0, max(classes - 1, 1)))
             crowd = bool(rng.random() < crowds)
-            boxes.append((3 * image + 1, 2 * label + 1, tuple(box), None, crowd))
+            boxes.append(TrueBox(3 * image + 1, 2 * label + 1, box, crowd=crowd))
             for _ in range(rng.integers(0, most_found + 1)):
                 moved = box + rng.normal(0, 0.1, 4) * rng.choice([0, 1, 3]) * np.tile(box[2:], 2)
                 moved[2:] = np.maximum(moved[2:], 1)
@@ -36,9 +37,7 @@ def random_case(seed, images=12, classes=4, most_boxes=8, most_found=5, ties=Fal
     rng.shuffle(found)
     names = {2 * label + 1: f"class {label}" for label in range(classes)}
     sizes = [(3 * image + 1, f"{image}.jpg", 640, 480) for image in range(images)]
-    return make_truth(names, sizes, boxes), make_found(
-        *(zip(*found, strict=True) if found else ([], [], [], []))
-    )
+    return make_truth(names, sizes, boxes), make_found(*zip(*found, strict=True))
 
 
 def small_case(boxes, found, images=1, classes=("Cat", "Dog", "Table")):
@@ -51,32 +50,10 @@ def small_case(boxes, found, images=1, classes=("Cat", "Dog", "Table")):
         classes: their names; ids count from 1.
     """
     sizes = [(number + 1, f"{number}.jpg", 400, 300) for number in range(images)]
-    rows = [(b[0] + 1, b[1] + 1, tuple(b[2:6]), None, False) for b in boxes]
-    truth = make_truth(dict(enumerate(classes, 1)), sizes, rows)
-    parts = ([row[0] for row in found], [row[1] for row in found])
-    return truth, make_found(*parts, [row[2:6] for row in found], [row[6] for row in found])
-
-
-def coco_dataset(truth):
-    """Returns the ground truth as pycocotools wants it."""
-    return {
-        "images": [{"id": int(number)} for number in truth.image_ids],
-        "categories": [
-            {"id": number, "name": name}
-            for number, name in zip(truth.class_ids, truth.names, strict=True)
-        ],
-        "annotations": [
-            {
-                "id": box + 1,
-                "image_id": int(truth.image_ids[truth.images[box]]),
-                "category_id": int(truth.class_ids[truth.labels[box]]),
-                "bbox": truth.ltwh[box].tolist(),
-                "area": float(truth.areas[box]),
-                "iscrowd": int(truth.crowd[box]),
-            }
-            for box in range(len(truth.images))
-        ],
-    }
+    rows = [TrueBox(image + 1, label + 1, ltwh) for image, label, *ltwh in boxes]
+    images, labels, *edges, scores = zip(*found, strict=True) if found else [()] * 7
+    found = make_found(images, labels, np.transpose(edges), scores)
+    return make_truth(dict(enumerate(classes, 1)), sizes, rows), found
 
 
 def score_by_pycocotools(truth, found):
@@ -85,16 +62,8 @@ def score_by_pycocotools(truth, found):
     from pycocotools.cocoeval import COCOeval
 
     coco = COCO()
-    coco.dataset = coco_dataset(truth)
-    results = [
-        {
-            "image_id": int(truth.image_ids[image]),
-            "category_id": int(truth.class_ids[label]),
-            "bbox": box,
-            "score": score,
-        }
-        for image, label, box, score in zip(*map(np.ndarray.tolist, found), strict=True)
-    ]
+    coco.dataset = json.loads(format_truth(truth))
+    results = json.loads(format_results(found, truth))
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(results) if results else COCO(), "bbox")

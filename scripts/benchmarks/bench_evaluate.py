@@ -29,10 +29,14 @@ from lowlight.dataset.annotations import parse_bbgt, parse_image_list  # noqa: E
 from lowlight.dataset.classes import CLASSES  # noqa: E402
 from lowlight.evaluation.metrics import COCO_METRICS  # noqa: E402
 from lowlight.evaluation.results import format_results, make_found  # noqa: E402
-from lowlight.evaluation.scoring import score_detections  # noqa: E402
-from lowlight.evaluation.truth import format_truth, make_truth  # noqa: E402
+from lowlight.evaluation.scoring import Options, score_detections  # noqa: E402
+from lowlight.evaluation.truth import TrueBox, format_truth, make_truth  # noqa: E402
 from lowlight.evaluation.truth_source import Facts  # noqa: E402
-from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy  # noqa: E402
+from lowlight.images.boxes import (  # noqa: E402
+    clip_pixel_xyxy,
+    pixel_ltwh_to_pixel_xyxy,
+    pixel_xyxy_to_pixel_ltwh,
+)
 
 PER_IMAGE, SAMPLES, SEED = 100, 1000, 0
 
@@ -47,13 +51,13 @@ def main():
         chance.uniform(0, 120, len(truth.filenames)),
         chance.uniform(0, 120, len(truth.images)),
     )
-    brightness = chance.uniform(0, 120, len(found.images))
+    found = found._replace(brightness=chance.uniform(0, 120, len(found.images)))
     print(
         f"{len(truth.filenames)} images, {truth.boxes} boxes, {len(found.images)} detections, "
         f"{SAMPLES} bootstrap samples"
     )
     began, cpu_began = time.perf_counter(), time.process_time()
-    score = score_detections(truth, found, facts, SAMPLES, SEED, brightness)
+    score = score_detections(truth, found, facts, Options(samples=SAMPLES, seed=SEED))
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"everything, in {len(score.slices)} slices: {seconds:.1f} s, {peak:.0f} MiB at most")
@@ -88,9 +92,8 @@ def read_test_split(root):
         chosen.append(by_stem[stem])
         for box in parse_bbgt(file.read(), file.place):
             corners = clip_pixel_xyxy(pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh), *sizes[stem])
-            left, top, right, bottom = corners
-            ltwh = left, top, right - left, bottom - top
-            boxes.append((number, CLASSES.index(box.name) + 1, ltwh, None, False))
+            ltwh = pixel_xyxy_to_pixel_ltwh(corners)
+            boxes.append(TrueBox(number, CLASSES.index(box.name) + 1, ltwh))
     columns = {
         name: tuple(getattr(fact, name) for fact in chosen) for name in ("lighting", "location")
     }

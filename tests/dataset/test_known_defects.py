@@ -46,7 +46,7 @@ def perfect(truth):
 def score(data_dir, truth):
     """Scores detections with the facts of images.csv."""
     facts = read_columns(data_dir / "images.csv", truth.filenames)
-    return lambda found: score_detections(truth, found, facts, samples=0)
+    return lambda found: score_detections(truth, found, facts)
 
 
 def counts(score):

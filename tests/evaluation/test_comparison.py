@@ -15,7 +15,7 @@ from lowlight.evaluation.comparison import (
     read_evaluations,
 )
 from lowlight.evaluation.results import make_found
-from lowlight.evaluation.scoring import score_detections, write_score
+from lowlight.evaluation.scoring import Options, score_detections, write_score
 from lowlight.evaluation.truth_source import Facts
 
 
@@ -33,7 +33,7 @@ def scores():
     lighting = tuple("Low" if image < 30 else "Strong" for image in range(60))
     facts = Facts({"lighting": lighting})
     worse = without(found, np.flatnonzero(found.images < 30))
-    return [score_detections(truth, one, facts, 300, 0) for one in (found, worse)]
+    return [score_detections(truth, one, facts, Options(samples=300)) for one in (found, worse)]
 
 
 def test_a_detector_against_itself_differs_nowhere(scores):
@@ -78,14 +78,14 @@ def test_holms_method_steps_down():
 def write(folder, seed=41, images=12, found=None):
     folder.mkdir(parents=True)
     truth, theirs = random_case(seed, images=images)
-    score = score_detections(truth, found or theirs, Facts({}), 0)
+    score = score_detections(truth, found or theirs, Facts({}))
     write_score(score, folder, {})
     return folder
 
 
 def test_evaluations_are_read_from_runs_and_named_by_what_tells_them_apart(tmp_path):
     write(tmp_path / "a" / "run" / "eval")
-    write(tmp_path / "b" / "run" / "eval", found=make_found([], [], [], []))
+    write(tmp_path / "b" / "run" / "eval", found=make_found())
     first, second = read_evaluations(
         [tmp_path / "a" / "run", tmp_path / "b" / "run" / "eval"], 9, 0
     )

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from scored import random_case, score_by_pycocotools, small_case
 
-from lowlight.evaluation.matching import match, pair_boxes, rank_detections
+from lowlight.evaluation.matching import match, rank_detections
 from lowlight.evaluation.metrics import COCO_METRICS, count_metrics, match_areas
 from lowlight.evaluation.results import make_found
-from lowlight.evaluation.truth import make_truth
+from lowlight.evaluation.truth import TrueBox, make_truth
 
 NAMES = tuple(COCO_METRICS)
 BOX = (0, 0, 50, 50, 100, 100)
 
 
 def count(truth, found):
-    ranked = rank_detections(found)
-    return count_metrics(truth, ranked, match_areas(truth, ranked))
+    ranked = rank_detections(truth, found)
+    return count_metrics(ranked, match_areas(ranked))
 
 
 def many(count_, image=0):
@@ -52,7 +52,7 @@ CASES = {
     ),
     "a box without area": small_case([BOX], [(0, 0, 50, 50, 0, 100, 0.9), (*BOX, 0.5)]),
     "an area smaller than its box": (
-        make_truth({1: "Cat"}, [(1, "a.jpg", 400, 300)], [(1, 1, (0, 0, 60, 60), 900, False)]),
+        make_truth({1: "Cat"}, [(1, "a.jpg", 400, 300)], [TrueBox(1, 1, (0, 0, 60, 60), 900)]),
         make_found([0], [0], [(0, 0, 60, 60)], [0.9]),
     ),
 }
@@ -109,7 +109,7 @@ def test_a_perfect_detector_scores_one_and_sizes_without_boxes_are_minus_one():
 
 def test_detections_are_ranked_by_class_score_and_image():
     rows = [(1, 0, 0, 0, 9, 9, 0.5), (0, 0, 0, 0, 9, 9, 0.5), (0, 1, 0, 0, 9, 9, 0.9)]
-    ranked = rank_detections(small_case([], rows, images=2)[1])
+    ranked = rank_detections(*small_case([], rows, images=2))
     assert ranked.rows.tolist() == [1, 0, 2]
     assert ranked.ranks.tolist() == [0, 0, 0]
 
@@ -117,10 +117,8 @@ def test_detections_are_ranked_by_class_score_and_image():
 def test_a_detection_takes_the_box_it_overlaps_most_and_leaves_the_next_to_the_next():
     boxes = [(0, 0, 0, 0, 100, 100), (0, 0, 10, 0, 100, 100)]
     truth, found = small_case(boxes, [(0, 0, 10, 0, 100, 100, 0.9), (0, 0, 8, 0, 100, 100, 0.8)])
-    ranked = rank_detections(found)
-    pairs = pair_boxes(truth, ranked.images, ranked.ltwh, ranked.labels)
     inside = np.ones((2, 1), bool)
-    matches = match(truth, ranked, pairs, inside, inside)
+    matches = match(rank_detections(truth, found), inside, inside)
     assert matches.correct[:, 0, 0].tolist() == [True, True]
     # The second overlaps the second box by 0.96, which is taken, and the first by 0.85.
     assert matches.correct[1, 0].tolist() == [True] * 8 + [False] * 2

@@ -16,7 +16,7 @@ from lowlight.evaluation.metrics import (
     trace_curves,
 )
 from lowlight.evaluation.results import make_found
-from lowlight.evaluation.truth import make_truth
+from lowlight.evaluation.truth import TrueBox, make_truth
 
 METRICS = {name: number / 100 for number, name in enumerate(COCO_METRICS)}
 
@@ -57,9 +57,9 @@ def test_a_size_that_no_object_has_is_none_and_no_number(value):
 
 
 def tally(truth, found):
-    ranked = rank_detections(found)
-    everything = (np.ones((len(part.images), 1), bool) for part in (truth, ranked))
-    return tally_classes(truth, ranked, match_areas(truth, ranked).parted(*everything))
+    ranked = rank_detections(truth, found)
+    everything = (np.ones((len(part.images), 1), bool) for part in (truth, ranked.found))
+    return tally_classes(ranked, match_areas(ranked).parted(*everything))
 
 
 def repeat(truth, found, times):
@@ -71,8 +71,7 @@ def repeat(truth, found, times):
             images.append((number, f"{number}.jpg", 640, 480))
             for box in np.flatnonzero(truth.images == image):
                 label = truth.class_ids[truth.labels[box]]
-                crowd = bool(truth.crowd[box])
-                boxes.append((number, label, tuple(truth.ltwh[box]), None, crowd))
+                boxes.append(TrueBox(number, label, truth.ltwh[box], crowd=truth.crowd[box]))
             for row in np.flatnonzero(found.images == image):
                 part = found.labels[row], found.ltwh[row], found.scores[row]
                 rows.append((number - 1, *part))
@@ -139,8 +138,8 @@ def test_a_score_of_one_is_in_the_last_bin_and_nothing_has_no_error():
 
 def test_curves_are_of_all_classes_and_of_each():
     truth, found = random_case(31)
-    ranked = rank_detections(found)
-    curves = trace_curves(truth, ranked, match_areas(truth, ranked))
+    ranked = rank_detections(truth, found)
+    curves = trace_curves(ranked, match_areas(ranked))
     assert [one.name for one in curves] == ["All", *truth.names]
     assert sum(one.boxes for one in curves[1:]) == curves[0].boxes == truth.boxes
     assert sum(one.correct.sum() for one in curves[1:]) == curves[0].correct.sum()

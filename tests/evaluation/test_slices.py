@@ -8,22 +8,18 @@ from lowlight.core.errors import DataError
 from lowlight.dataset.tables import ImageRow, format_table
 from lowlight.evaluation.matching import rank_detections
 from lowlight.evaluation.metrics import match_areas
-from lowlight.evaluation.results import Found
 from lowlight.evaluation.slices import draw_weights, make_families, score_slices
-from lowlight.evaluation.truth import make_truth
+from lowlight.evaluation.truth import TrueBox, make_truth
 from lowlight.evaluation.truth_source import Facts, measure_brightness, read_columns
 
 BOX = (50, 50, 60, 60)
 
 
 def score(truth, found, columns=None, samples=0, seed=0, **measured):
-    ranked = rank_detections(found)
-    found_brightness = measured.pop("found_brightness", None)
-    facts = Facts(columns or {}, **measured)
-    families, notes = make_families(truth, ranked, facts, found_brightness)
+    ranked = rank_detections(truth, found)
+    families, notes = make_families(ranked, Facts(columns or {}, **measured))
     weights = draw_weights(len(truth.filenames), samples, seed)
-    matches = match_areas(truth, ranked)
-    slices = score_slices(truth, ranked, matches, families, weights)
+    slices = score_slices(ranked, match_areas(ranked), families, weights)
     return {(part.family, part.name): part for part in slices}, notes
 
 
@@ -32,13 +28,13 @@ def part_of(truth, found, chosen):
     places = np.flatnonzero(chosen)
     images = [(int(truth.image_ids[n]), truth.filenames[n], 640, 480) for n in places]
     boxes = [
-        (int(truth.image_ids[truth.images[b]]), truth.class_ids[truth.labels[b]], truth.ltwh[b])
+        TrueBox(truth.image_ids[truth.images[b]], truth.class_ids[truth.labels[b]], truth.ltwh[b])
         for b in np.flatnonzero(chosen[truth.images])
     ]
     names = dict(zip(truth.class_ids, truth.names, strict=True))
-    rows = chosen[found.images]
-    moved = Found(np.searchsorted(places, found.images[rows]), *(p[rows] for p in found[1:]))
-    return make_truth(names, images, [(*box, None, False) for box in boxes]), moved
+    found = found.at(chosen[found.images])
+    moved = found._replace(images=np.searchsorted(places, found.images))
+    return make_truth(names, images, boxes), moved
 
 
 def test_a_slice_of_images_scores_as_these_images_alone():
@@ -108,13 +104,9 @@ def test_19_of_20_intervals_hold_the_mean_score_of_such_sets_of_images():
 def test_brightness_parts_images_and_boxes_into_quartiles():
     boxes = [(n, 0, *BOX) for n in range(40)]
     truth, found = small_case(boxes, [(n, 0, *BOX, 0.9) for n in range(20)], images=40)
-    slices, notes = score(
-        truth,
-        found,
-        brightness=np.arange(40.0),
-        box_brightness=np.arange(40.0),
-        found_brightness=np.arange(20.0),
-    )
+    found = found._replace(brightness=np.arange(20.0))
+    bright = np.arange(40.0)
+    slices, notes = score(truth, found, brightness=bright, box_brightness=bright)
     assert notes == []
     recalls = [part.scores[3] for key, part in slices.items() if key[0] == "Image brightness"]
     assert recalls == pytest.approx([1, 1, 0, 0])
@@ -176,6 +168,6 @@ def test_brightness_is_the_mean_luma_of_the_image_and_of_each_box():
     pixels = np.zeros((300, 400, 3), np.uint8)
     pixels[:, 200:] = 100
     boxes = np.array([[0, 0, 100, 100], [300, 10, 50, 50], [150, 0, 100, 300], [500, 0, 9, 9]])
-    mean, means = measure_brightness(pixels, "a.jpg", (boxes, 400, 300))
+    mean, means = measure_brightness(pixels, "a.jpg", boxes, (400, 300))
     assert mean == pytest.approx(50)
     assert means.tolist() == pytest.approx([0, 100, 50, np.nan], nan_ok=True)

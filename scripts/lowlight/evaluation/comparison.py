@@ -1,5 +1,6 @@
-"""Compares evaluations of several detectors on the same ground truth, slice by slice."""
+"""Compares evaluations of several detectors on the same ground truth, slice by slice, on a page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,17 +8,23 @@ import numpy as np
 import pandas as pd
 
 from lowlight.core.errors import DataError
-from lowlight.core.files import existing_dir
+from lowlight.core.files import write_text
 from lowlight.core.json_texts import parse_json
+from lowlight.evaluation.metrics import COCO_METRICS
+from lowlight.evaluation.mistakes import MEANINGS
+from lowlight.evaluation.report import COLOURS, confident_rows, draw_found, name_metric
 from lowlight.evaluation.results import read_results
-from lowlight.evaluation.scoring import Score, score_detections
+from lowlight.evaluation.scoring import Options, Score, score_detections
 from lowlight.evaluation.slices import centred_intervals
-from lowlight.evaluation.truth import read_truth_of_coco
-from lowlight.evaluation.truth_source import gather_facts
+from lowlight.evaluation.truth import Truth, read_truth_of_coco
+from lowlight.evaluation.truth_source import Facts, gather_facts, read_pictures
+from lowlight.images.drawing import encode_thumbnail
+from lowlight.pages.rendering import render
 
-LEVEL = 0.05  # of significance, over all slices together
+_LEVEL = 0.05  # of significance, over all slices together
 _REMEDY = "Run evaluate.py again: it writes the file again."
 _SAME = 0.02  # pixels by which boxes that are the same may differ
+_MOST_CHANGED = 8  # images that are shown
 
 
 class Evaluated(NamedTuple):
@@ -41,30 +48,27 @@ class Difference(NamedTuple):
     adjusted: float = np.nan  # p after Holm's correction for the number of slices
 
     @property
-    def gain(self):
+    def gain(self) -> float:
         """After - before."""
         return self.after - self.before
 
     @property
-    def reach(self):
+    def reach(self) -> float:
         """How far from 0 the gain or its interval reaches; 0 where there is none."""
         return max((abs(end) for end in (self.low, self.high, self.gain) if end == end), default=0)
 
     @property
-    def is_significant(self):
+    def is_significant(self) -> bool:
         """Whether the difference is more than chance, all slices considered."""
-        return bool(self.adjusted < LEVEL)
+        return bool(self.adjusted < _LEVEL)
 
 
-def read_evaluations(folders: list, samples: int, seed: int) -> list[Evaluated]:
+def read_evaluations(folders: Sequence, samples: int, seed: int) -> list[Evaluated]:
     """Reads what evaluate.py wrote and scores all with the same bootstrap samples.
 
     Args:
         folders: runs, or folders that hold an evaluation; two at least.
         samples, seed: of the bootstrap.
-
-    Returns:
-        [Evaluated], in the order given.
 
     Raises:
         DataError: a folder without an evaluation, or with one on other ground truth than the
@@ -75,15 +79,15 @@ def read_evaluations(folders: list, samples: int, seed: int) -> list[Evaluated]:
             "two evaluations at least are needed to compare.\n"
             "  Give their folders: python scripts/compare_runs.py RUN_A RUN_B"
         )
-    evaluated, first = [], None
-    for folder, name in zip(folders, _names(folders), strict=True):
-        eval_dir = _eval_dir(folder)
-        truth, facts = _read_truth(eval_dir)
-        first = first or (truth, facts, eval_dir)
-        _check_same(truth, first[0], eval_dir, first[2])
-        found, _ = read_results(eval_dir / "detections.json", truth, ids_only=True)
-        score = score_detections(first[0], found, first[1], samples, seed)
-        evaluated.append(Evaluated(name, score, _read_about(eval_dir / "metrics.json")))
+    options, evaluated = Options(samples=samples, seed=seed), []
+    places = [_eval_dir(Path(folder)) for folder in folders]
+    truths = [_read_truth(place) for place in places]
+    first, facts = truths[0]
+    for place, name, (truth, _) in zip(places, _names(folders), truths, strict=True):
+        _check_same(truth, first, place, places[0])
+        found, _ = read_results(place / "detections.json", first, ids_only=True)
+        score = score_detections(first, found, facts, options)
+        evaluated.append(Evaluated(name, score, _read_about(place / "metrics.json")))
     return evaluated
 
 
@@ -96,13 +100,12 @@ def _names(folders):
 
 
 def _eval_dir(folder):
-    folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder.\n  Give runs that evaluate.py has evaluated.")
     needed = "detections.json", "ground_truth.json", "metrics.json"
     for place in (folder, folder / "eval"):
         if all((place / name).is_file() for name in needed):
-            return existing_dir(place, "run")
+            return place
     raise DataError(
         f"{folder}: holds no evaluation ({', '.join(needed)}).\n"
         "  Run evaluate.py on it, or give the folder that it wrote."
@@ -119,8 +122,7 @@ def _read_about(path):
     return {"records": records, "images_dir": folder}
 
 
-def _read_truth(eval_dir):
-    """Returns (Truth, Facts) of an evaluation's ground_truth.json."""
+def _read_truth(eval_dir) -> tuple[Truth, Facts]:
     path = eval_dir / "ground_truth.json"
     truth = read_truth_of_coco(path)
     images = parse_json(path.read_bytes(), path, _REMEDY)["images"]
@@ -130,16 +132,16 @@ def _read_truth(eval_dir):
 
 def _check_same(truth, first, eval_dir, first_dir):
     """Raises DataError unless both are the same images with the same boxes."""
-    counts = [(len(part.filenames), len(part.images)) for part in (truth, first)]
-    (images, boxes), (first_images, first_boxes) = counts
-    checks = (
-        (images == first_images, f"{images} images against {first_images}"),
-        (truth.filenames == first.filenames, "other images"),
-        (truth.names == first.names, "other classes"),
-        (boxes == first_boxes, f"{boxes} boxes against {first_boxes}"),
-        (_are_same_boxes(truth, first), "other boxes"),
-    )
-    difference = next((text for holds, text in checks if not holds), None)
+    images, first_images = len(truth.filenames), len(first.filenames)
+    boxes, first_boxes = len(truth.images), len(first.images)
+    checks = {
+        f"{images} images against {first_images}": images == first_images,
+        "other images": truth.filenames == first.filenames,
+        "other classes": truth.names == first.names,
+        f"{boxes} boxes against {first_boxes}": boxes == first_boxes,
+        "other boxes": _are_same_boxes(truth, first),
+    }
+    difference = next((text for text, holds in checks.items() if not holds), None)
     if difference:
         raise DataError(
             f"{eval_dir}: scored on other ground truth than {first_dir} ({difference}).\n"
@@ -192,17 +194,18 @@ def holm(values: list[float]) -> list[float]:
     return adjusted.reindex(range(len(values))).tolist()
 
 
-def changed_images(first: Score, second: Score, most: int = 8) -> tuple[list, list]:
+def changed_images(first: Score, second: Score) -> tuple[list[int], list[int]]:
     """Returns (places that gained most, places that lost most) by F1 at each one's threshold."""
     gains = second.confusion.f1() - first.confusion.f1()
     boxes = np.bincount(first.truth.images, minlength=len(gains))
-    order = np.lexsort((-boxes, -gains))
-    better = [int(place) for place in order[:most] if gains[place] > 0]
-    order = np.lexsort((-boxes, gains))
-    return better, [int(place) for place in order[:most] if gains[place] < 0]
+    better, worse = (
+        [int(place) for place in np.lexsort((-boxes, -change))[:_MOST_CHANGED] if change[place] > 0]
+        for change in (gains, -gains)
+    )
+    return better, worse
 
 
-def format_differences(first_name: str, second_name: str, differences: list) -> str:
+def format_differences(first_name: str, second_name: str, differences: Sequence[Difference]) -> str:
     """Returns the differences as lines of a table for a terminal; * marks what isn't chance."""
     lines = [f"AP of {second_name} against {first_name}:"]
     width = max(len(one.name) for one in differences)
@@ -218,3 +221,58 @@ def format_differences(first_name: str, second_name: str, differences: list) -> 
             line += " *" if one.is_significant else ""
         lines.append(line)
     return "\n".join(lines)
+
+
+def write_comparison(
+    path: Path, evaluated: Sequence[Evaluated], differences: Sequence[list[Difference]]
+) -> None:
+    """Writes an HTML page; all but the first have Differences from it."""
+    first, *others = evaluated
+    scores = [one.score for one in evaluated]
+    page = render(
+        "comparison.html",
+        title="Comparison",
+        facts={one.name: f"AP {one.score.slices[0].scores[0]:.3f}" for one in evaluated},
+        notes=first.score.notes,
+        names=[one.name for one in evaluated],
+        image_count=len(first.score.truth.filenames),
+        metrics=[(name_metric(name), [s.metrics[name] for s in scores]) for name in COCO_METRICS],
+        meanings=MEANINGS,
+        costs=[score.costs for score in scores],
+        level=_LEVEL,
+        colours=COLOURS,
+        pairs=[
+            {"name": other.name, "differences": found, **_changed(first, other)}
+            for other, found in zip(others, differences, strict=True)
+        ],
+    )
+    write_text(path, page)
+
+
+def _changed(first, other):
+    """Returns the images that changed most, with what each of the two found in them."""
+    better, worse = changed_images(first.score, other.score)
+    names = sorted({first.score.truth.filenames[place] for place in (*better, *worse)})
+    records = first.about["records"]
+    records = records if all(Path(path).is_file() for path in records) else []
+    sources = read_pictures(records, first.about["images_dir"], names)
+    groups = {"Gained most": better, "Lost most": worse}
+    return {
+        "pictures_there": bool(sources),
+        "changed": {
+            heading: [_show_both(first, other, place, sources) for place in places]
+            for heading, places in groups.items()
+        },
+    }
+
+
+def _show_both(first, other, place, sources):
+    """Returns an image with what each of two detectors found in it, and their F1."""
+    name = first.score.truth.filenames[place]
+    jpegs, scores = {}, []
+    for one in (first, other):
+        scores.append(f"{one.name}: F1 {one.score.confusion.f1()[place]:.2f}")
+        if name in sources:
+            rows = confident_rows(one.score, place)
+            jpegs[one.name] = encode_thumbnail(draw_found(one.score, place, rows, sources[name])[0])
+    return {"name": name, "jpegs": jpegs, "scores": scores}

@@ -1,9 +1,13 @@
 """Scores a model on records: detects, continues where it was interrupted, and keeps the numbers."""
 
+import dataclasses
+import functools
 import glob
+import itertools
 import shutil
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,57 +16,54 @@ import tensorflow as tf
 from lowlight.core.errors import DataError
 from lowlight.core.files import locked, output_dir
 from lowlight.core.log import LOG, DetectionLog, fingerprint
-from lowlight.dataset.classes import read_label_map
+from lowlight.core.parallel import Progress, map_in_threads
+from lowlight.dataset.classes import LabelMap, read_label_map
 from lowlight.dataset.record_checks import count_and_check
-from lowlight.dataset.records import ImageNames, name_images, read_encoded
-from lowlight.detector.runs import check_classes, find_model
-from lowlight.evaluation.record_detection import detect_records, gather
-from lowlight.evaluation.scoring import Detected, Options, finish_score, variant_of
+from lowlight.dataset.records import ImageNames, Record, name_images, read_encoded, read_records
+from lowlight.detector.detector import Detector
+from lowlight.detector.runs import Model, check_classes, find_model
+from lowlight.evaluation.results import Found, make_found
+from lowlight.evaluation.scoring import (
+    Options,
+    Score,
+    finish_score,
+    name_score,
+    score_detections,
+    variant_of,
+)
 from lowlight.evaluation.truth import ids_of_tables, truth_of_records
-from lowlight.evaluation.truth_source import read_columns
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a model is scored on, and how it is run."""
-
-    records: list  # paths of TFRecord files, in order
-    label_map_path: str
-    eval_dir: Path
-    sample_1_of_n: int = 1  # take every n-th record
-    detector: dict = field(default_factory=dict)  # as `detector.Detector` takes it
-    variant: str = ""  # of the plain score
-    plain_dir: Path | None = None  # where the plain score's log is, which a variant begins with
+from lowlight.evaluation.truth_source import measure_brightness, read_columns
+from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy, xyxy_to_ltwh
 
 
 def evaluate_model(
-    model_dir,
+    model_dir: Path | str,
     *,
     records: list | None = None,
     label_map_path: str | None = None,
-    eval_dir=None,
-    run_dir=None,
+    eval_dir: Path | str | None = None,
+    run_dir: Path | str | None = None,
     sample_1_of_n: int = 1,
     on_train_data: bool = False,
-    config_path=None,
-    on_image=None,
+    config_path: Path | str | None = None,
+    on_image: Callable | None = None,
     options: Options | None = None,
     detector: dict | None = None,
 ) -> tuple[dict, Path]:
-    """Scores the model that a folder holds, on the records that its config names or on others.
+    """Scores the model that a folder holds, on all images but those it has scored before.
 
     Args:
         model_dir: as `runs.find_model` takes it.
         records: TFRecord files or globs; None for those of the config.
         label_map_path: None for the config's.
-        eval_dir: the output folder; None for one in `run_dir`: eval/ for the config's test records,
-            eval_<name>/ for other records, and with what `variant_of` says at the end where it says
-            something, so that numbers that can't be compared don't mix.
+        eval_dir: the output folder; None for one in `run_dir`: eval/ for the config's test
+            records, eval_<name>/ for other records, and with what `variant_of` says at the end
+            where it says something, so that numbers that can't be compared don't mix.
         run_dir: None for the model's.
-        sample_1_of_n: score only every n-th image.
         on_train_data: take the config's training records instead of its test records.
         config_path: the config that names records and label map; None for the model's own.
-        on_image: as in `evaluate`.
+        on_image: called with each image that is run, uint8 [H, W, 3], its Detections, and its true
+            boxes, pixel xyxy [M, 4], and class ids [M].
         options: None for the twelve numbers without intervals and report.
         detector: how the model is run, as `detector.Detector` takes it; None as TFOD runs it.
 
@@ -70,14 +71,13 @@ def evaluate_model(
         ({TFOD's metric name: number}, the path of the model that was scored).
 
     Raises:
-        DataError: as `evaluate`; no such model, records or label map, or no pipeline.config where
-            one is needed; a variant that would be written where the plain score belongs.
+        DataError: no such model, records or label map, no image, a label map that isn't the
+            model's, or no pipeline.config where one is needed; a variant that would be written
+            where the plain score belongs.
     """
-    options = options or Options()
-    model, are_others = find_model(model_dir), bool(records)
+    options, model, are_others = options or Options(), find_model(model_dir), bool(records)
     if not (records and label_map_path):
-        config_path = config_path or model.config_path
-        theirs = _inputs_of_config(config_path, on_train_data)
+        theirs = _inputs_of_config(config_path or model.config_path, on_train_data)
         records, label_map_path = records or theirs[0], label_map_path or theirs[1]
     paths = sorted({path for pattern in records for path in glob.glob(pattern)})
     if not paths:
@@ -89,16 +89,19 @@ def evaluate_model(
     if on_train_data or are_others:
         plain = plain.with_name(f"eval_{Path(paths[0]).stem}")
     variant = variant_of(options, sample_1_of_n, detector)
-    source = Source(
+    evaluation = _Evaluation(
+        model=model,
         records=paths,
+        names=read_label_map(label_map_path),
         label_map_path=label_map_path,
         eval_dir=_choose_eval_dir(eval_dir, plain, variant),
+        plain_dir=plain,
+        variant=variant,
         sample_1_of_n=sample_1_of_n,
         detector=detector or {},
-        variant=variant,
-        plain_dir=plain,
+        options=options,
     )
-    return evaluate(model, source, options, on_image), model.path
+    return evaluation.run(on_image).metrics, model.path
 
 
 def _choose_eval_dir(eval_dir, plain, variant):
@@ -127,90 +130,167 @@ def _inputs_of_config(config_path, on_train_data):
     return list(reader.tf_record_input_reader.input_path), reader.label_map_path
 
 
-def evaluate(model, source: Source, options: Options, on_image=None) -> dict:
-    """Scores a model on every image of the records, but for those it has scored before.
+@dataclass(frozen=True)
+class _Evaluation:
+    """A model beside the records that it is scored on."""
 
-    Args:
-        model: what `runs.find_model` found.
-        source: Source.
-        options: Options.
-        on_image: called with each image that is run, uint8 [H, W, 3], its Detections, and its true
-            boxes, pixel xyxy [M, 4], and class ids [M]; or None.
+    model: Model
+    records: list[str]  # paths of TFRecord files, in order
+    names: LabelMap
+    label_map_path: str
+    eval_dir: Path
+    plain_dir: Path  # where the plain score's log is, which a variant begins with
+    variant: str  # of the plain score, "" for that itself
+    sample_1_of_n: int
+    detector: dict
+    options: Options
 
-    Returns:
-        {TFOD's metric name: number}, the twelve of COCO.
+    def run(self, on_image) -> Score:
+        check_classes(self.model, self.names, self.label_map_path)
+        count_and_check(self.records, self.names)
+        images = name_images(self.records)
+        part = slice(None, None, self.sample_1_of_n)
+        images = ImageNames(*(texts and texts[part][: self.options.limit] for texts in images))
+        output_dir(self.eval_dir)
+        # A watcher and the training itself may score the same run at the same time.
+        with locked(self.eval_dir, "scored", "output_dir", waits=True):
+            began, path = time.monotonic(), self.eval_dir / LOG
+            if self.variant and not path.exists() and (self.plain_dir / LOG).is_file():
+                shutil.copyfile(self.plain_dir / LOG, path)
+            with DetectionLog(path, self._identity()) as log:
+                records = self._detect(images.names, on_image, log)
+                lines = [log.images[name] for name in sorted(images.names)]
+            ids = ids_of_tables(self._data_dir)
+            truth = truth_of_records(records, images, self.names, self.records[0], ids)
+            return self._score(truth, lines, round(time.monotonic() - began, 1))
 
-    Raises:
-        DataError: no image in the records, a label map that isn't the model's, or as
-            `finish_score`.
-    """
-    names = read_label_map(source.label_map_path)
-    check_classes(model, names, source.label_map_path)
-    count_and_check(source.records, names)
-    images = name_images(source.records)
-    part = slice(None, None, source.sample_1_of_n)
-    images = ImageNames(*(texts and texts[part][: options.limit] for texts in images))
-    output_dir(source.eval_dir)
-    # A watcher and the training itself may score the same run at the same time.
-    with locked(source.eval_dir, "scored", "output_dir", waits=True):
-        began, path = time.monotonic(), source.eval_dir / LOG
-        if source.variant and not path.exists() and (source.plain_dir / LOG).is_file():
-            shutil.copyfile(source.plain_dir / LOG, path)
-        with DetectionLog(path, _identity(model, source)) as log:
-            records = detect_records(model, source, names, images.names, on_image, log)
-            lines = [log.images[name] for name in images.names]
-        about = {
-            "step": model.step(),
-            "model": str(model.path),
-            "records": [str(path) for path in source.records],
-            "detector": source.detector,
-            "seconds": round(time.monotonic() - began, 1),
+    def _identity(self):
+        """Returns what tells one evaluation from another: model, records and label map."""
+        return {
+            "model": str(self.model.path),
+            "files": fingerprint(self.model.files()),
+            "records": fingerprint(self.records),
+            "label_map": fingerprint([self.label_map_path]),
+            **({"detector": self.detector} if self.detector else {}),
         }
-        score = finish_score(
-            _detected(records, images, lines, names, source, options.data_dir),
-            source.eval_dir,
-            about,
-            title=(f"{model.path} (step {about['step']})", ", ".join(map(str, source.records))),
-            options=options,
-            pictures=lambda wanted: read_encoded(source.records, wanted),
+
+    def _detect(self, images, on_image, log) -> list[Record]:
+        """Detects on the images that aren't in the log; returns all records without images."""
+        known, detector, records = set(log.images), None, []
+        chosen = itertools.islice(
+            read_records(self.records, self.names.ids), 0, None, self.sample_1_of_n
         )
-        _write_events(source, score, about["step"])
-    return score.metrics
+        if known:
+            print(f"continues after {len(known)} images that were scored before", flush=True)
+
+        def decode(item):
+            name, record = item
+            return name, record, None if name in known else _decode(record)
+
+        with Progress(len(images), "image") as progress:
+            pairs = zip(images, chosen, strict=False)
+            # One thread decodes ahead; more would hold more large images than they gain.
+            for name, record, image in map_in_threads(decode, pairs, jobs=1):
+                records.append(dataclasses.replace(record, encoded=b""))
+                if image is not None:
+                    detector = detector or Detector(self.model, **self.detector)
+                    line = _detect_record(detector, record, image, self.names, on_image)
+                    log.add({"file": name, **line})
+                progress.update()
+        return records
+
+    @property
+    def _data_dir(self):
+        return Path(self.options.data_dir or Path(self.records[0]).parent)
+
+    def _score(self, truth, lines, seconds) -> Score:
+        """Scores what the log's lines, in the truth's order, say, and writes everything."""
+        facts = read_columns(self._data_dir / "images.csv", truth.filenames)._replace(
+            brightness=np.array([line["brightness"] for line in lines]),
+            box_brightness=np.array([value for line in lines for value in line["boxes"]], float),
+        )
+        score = score_detections(truth, _gather(lines, truth), facts, self.options)
+        step = self.model.step()
+        about = {
+            "step": step,
+            "model": str(self.model.path),
+            "records": self.records,
+            "detector": self.detector,
+            "seconds": seconds,
+        }
+        place = ", ".join(self.records)
+        title = name_score(f"{self.model.path} (step {step})", truth, place)
+        pictures = functools.partial(read_encoded, self.records)
+        finish_score(score, self.eval_dir, about, title, self.options, pictures)
+        self._write_events(score, step)
+        return score
+
+    def _write_events(self, score, step):
+        """Writes the numbers, and the AP of each slice, as TensorBoard scalars at a step."""
+        of = f" ({self.variant})" if self.variant else ""
+        writer = tf.summary.create_file_writer(str(self.eval_dir))
+        with writer.as_default(step=step):
+            for name, value in score.metrics.items():
+                tf.summary.scalar(f"{name}{of}", value)
+            for part in score.slices[1:]:
+                if not part.remark:
+                    tf.summary.scalar(f"AP by {part.family}/{part.name}{of}", part.scores[0])
+        writer.close()
 
 
-def _detected(records, images, lines, names, source, data_dir):
-    """Returns the Detected of what was found in records, by the lines of the log."""
-    data_dir = Path(data_dir or Path(source.records[0]).parent)
-    ids = ids_of_tables(data_dir)
-    truth = truth_of_records(records, images, names, source.records[0], ids)
-    lines = sorted(lines, key=lambda line: line["file"])
-    found, brightness = gather(lines, truth)
-    facts = read_columns(data_dir / "images.csv", truth.filenames)._replace(
-        brightness=np.array([line["brightness"] for line in lines]),
-        box_brightness=np.array([value for line in lines for value in line["boxes"]], float),
-    )
-    return Detected(truth, found, facts, brightness)
+def _decode(record):
+    """Returns the record's image, uint8 [H, W, 3]."""
+    place = f"{record.place} ({record.filename})"
+    try:
+        image = tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise DataError(
+            f"{place}: image/encoded can't be decoded ({error.message}).\n  Write it again."
+        ) from error
+    if image.shape[:2] != (record.height, record.width):
+        raise DataError(
+            f"{place}: {image.shape[1]}x{image.shape[0]} pixels, but its record says "
+            f"{record.width}x{record.height}.\n  Write it again."
+        )
+    return image
 
 
-def _identity(model, source):
-    """Returns what tells one evaluation from another: model, records and label map."""
+def _detect_record(detector, record, image, names, on_image):
+    """Returns what was found in one image, with the brightness of everything, for the log."""
+    try:
+        found = detector.detect(image)
+    except ValueError as error:
+        raise DataError(
+            f"{record.filename}: {error}.\n  Leave the image out of the records."
+        ) from error
+    size = record.width, record.height
+    boxes = unit_yxyx_to_pixel_xyxy(record.unit_yxyx, *size)
+    if on_image is not None:
+        on_image(image, found, boxes, record.classes)
+    known = np.isin(found.classes, list(names))
+    ltwh = xyxy_to_ltwh(np.concatenate([boxes, found.boxes[known]]))
+    mean, means = measure_brightness(image, record.filename, ltwh, size)
+    means = [None if np.isnan(value) else round(value, 1) for value in means.tolist()]
+    parts = found.classes[known].tolist(), ltwh[len(boxes) :], found.scores[known]
     return {
-        "model": str(model.path),
-        "files": fingerprint(model.files()),
-        "records": fingerprint(source.records),
-        "label_map": fingerprint([source.label_map_path]),
-        **({"detector": source.detector} if source.detector else {}),
+        "brightness": round(mean, 1),
+        "boxes": means[: len(boxes)],
+        "found": [
+            [number, *_shortest(box), *_shortest([score]), luma]
+            for number, box, score, luma in zip(*parts, means[len(boxes) :], strict=True)
+        ],
     }
 
 
-def _write_events(source, score, step):
-    """Writes the numbers, and the AP of each slice, as TensorBoard scalars at a training step."""
-    of = f" ({source.variant})" if source.variant else ""
-    writer = tf.summary.create_file_writer(str(source.eval_dir))
-    with writer.as_default(step=step):
-        for name, value in score.metrics.items():
-            tf.summary.scalar(f"{name}{of}", value)
-        for part in score.slices[1:]:
-            if not part.remark:
-                tf.summary.scalar(f"AP by {part.family}/{part.name}{of}", part.scores[0])
-    writer.close()
+def _shortest(values):
+    """Returns float32 numbers as floats with the fewest digits that tell them from each other."""
+    return [float(str(value)) for value in values]
+
+
+def _gather(lines, truth) -> Found:
+    """Returns the Found of a log's lines, in the truth's order."""
+    labels = {number: place for place, number in enumerate(truth.class_ids)}
+    rows = [(place, *row) for place, line in enumerate(lines) for row in line["found"]]
+    images, numbers, *edges, scores, lumas = zip(*rows, strict=True) if rows else [()] * 8
+    found = make_found(images, [labels[n] for n in numbers], np.transpose(edges), scores)
+    return found._replace(brightness=np.array(lumas, float))

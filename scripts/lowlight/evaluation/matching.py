@@ -1,15 +1,19 @@
 """Matches detections to ground truth as COCO does, once for every IoU and range of boxes."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from lowlight.evaluation.results import Found
+from lowlight.evaluation.truth import Truth
 from lowlight.images.boxes import ltwh_iou_with_crowds
 
 # pycocotools' own: 0.50 to 0.95 (https://github.com/cocodataset/cocoapi, Params.setDetParams).
 IOUS = np.linspace(0.5, 0.95, 10)
-MOST_DETECTIONS = 100  # of an image and class
+_LEAST_IOUS = np.minimum(IOUS, 1 - 1e-10)  # as pycocotools bounds them
+_MOST_DETECTIONS = 100  # of an image and class
 # Areas in square pixels, both ends included: TFOD's and pycocotools'.
 AREAS = {
     "all": (0, 1e10),
@@ -19,23 +23,22 @@ AREAS = {
 }
 
 
-class Ranked(NamedTuple):
-    """Detections by class, best score first; of equal scores the first image's is first."""
-
-    images: np.ndarray  # int [D], places in Truth
-    labels: np.ndarray  # int [D], places in Truth.names
-    ltwh: np.ndarray  # float [D, 4], pixels
-    scores: np.ndarray  # float [D]
-    ranks: np.ndarray  # int [D], the place in its image and class, from 0
-    rows: np.ndarray  # int [D], the place among the detections as they were given
-
-
 class Pairs(NamedTuple):
-    """Each detection beside each box of its image and class that it overlaps enough."""
+    """Each detection beside each box of its image that it overlaps by IOUS[0] or more."""
 
     detections: np.ndarray  # int [P]
     boxes: np.ndarray  # int [P], ascending for a detection
     ious: np.ndarray  # float [P]
+
+
+class Ranked(NamedTuple):
+    """The detections that COCO counts, in its order, beside the boxes that they may match."""
+
+    truth: Truth
+    found: Found  # by class, best score first; of equal scores the first image's is first
+    ranks: np.ndarray  # int [D], the place in its image and class, from 0
+    rows: np.ndarray  # int [D], the place among the detections as they were given
+    pairs: Pairs  # within a class
 
 
 class Matches(NamedTuple):
@@ -57,24 +60,20 @@ class Matches(NamedTuple):
         return Matches(correct, ignored, self.counted[:, :1] & of_boxes)
 
 
-def rank_detections(found, most: int = MOST_DETECTIONS) -> Ranked:
-    """Returns Ranked: of every image and class the best, in the order that COCO counts in.
-
-    Args:
-        found: results.Found.
-        most: how many of an image and class.
-    """
+def rank_detections(truth: Truth, found: Found) -> Ranked:
+    """Returns Ranked: of every image and class the best, in the order that COCO counts in."""
     order = np.lexsort((-found.scores, found.images, found.labels))
-    ranks = places_in_group(_group_keys(found.images[order], found.labels[order]))
-    order, ranks = order[ranks < most], ranks[ranks < most]
+    ranks = places_in_group(_group_keys(truth, found.at(order)))
+    order, ranks = order[ranks < _MOST_DETECTIONS], ranks[ranks < _MOST_DETECTIONS]
     by_score = np.lexsort((found.images[order], -found.scores[order], found.labels[order]))
-    order, ranks = order[by_score], ranks[by_score]
-    parts = (part[order] for part in (found.images, found.labels, found.ltwh, found.scores))
-    return Ranked(*parts, ranks, order)
+    rows = order[by_score]
+    chosen = found.at(rows)
+    return Ranked(truth, chosen, ranks[by_score], rows, pair_boxes(truth, chosen))
 
 
-def _group_keys(images, labels):
-    return labels.astype(np.int64) * (images.max(initial=0) + 1) + images
+def _group_keys(truth, part, within_class=True):
+    """Returns a number for the image, and class, of each box or detection."""
+    return part.images * len(truth.names) + part.labels if within_class else part.images
 
 
 def places_in_group(keys: np.ndarray) -> np.ndarray:
@@ -88,34 +87,23 @@ def rows_by_image(images: np.ndarray, count: int) -> list[np.ndarray]:
     return np.split(order, np.searchsorted(images[order], np.arange(1, count)))
 
 
-def pair_boxes(truth, images, ltwh, labels=None, least_iou: float = IOUS[0]) -> Pairs:
-    """Returns the Pairs of detections and boxes of the same image with at least this IoU.
-
-    Args:
-        truth: truth.Truth.
-        images, ltwh: the detections' image places, [D], and boxes, [D, 4].
-        labels: their class places, [D], to pair within a class; None pairs any.
-        least_iou: pairs under it are left out, and those without overlap always.
-    """
-    theirs = _group_keys_of(truth.images, truth.labels, truth, labels)
-    mine = _group_keys_of(images, labels, truth, labels)
+def pair_boxes(truth: Truth, found: Found, within_class: bool = True) -> Pairs:
+    """Returns the Pairs of detections and boxes of the same image with an IoU of 0.5 or more."""
+    theirs = _group_keys(truth, truth, within_class)
+    mine = _group_keys(truth, found, within_class)
     boxes_by_key = np.argsort(theirs, kind="stable")
-    theirs = theirs[boxes_by_key]
-    first, last = (np.searchsorted(theirs, mine, side) for side in ("left", "right"))
+    first, last = (
+        np.searchsorted(theirs, mine, side, sorter=boxes_by_key) for side in ("left", "right")
+    )
     counts = last - first
     detections = np.repeat(np.arange(len(mine)), counts)
     boxes = boxes_by_key[np.repeat(first, counts) + places_in_group(detections)]
-    ious = ltwh_iou_with_crowds(ltwh[detections], truth.ltwh[boxes], truth.crowd[boxes])
-    near = (ious >= min(least_iou, 1 - 1e-10)) & (ious > 0)
+    ious = ltwh_iou_with_crowds(found.ltwh[detections], truth.ltwh[boxes], truth.crowd[boxes])
+    near = ious >= IOUS[0]
     return Pairs(detections[near], boxes[near], ious[near])
 
 
-def _group_keys_of(images, own_labels, truth, labels):
-    images = np.asarray(images, np.int64)
-    return images if labels is None else images * len(truth.names) + own_labels
-
-
-def match(truth, ranked: Ranked, pairs: Pairs, boxes_inside, detections_inside) -> Matches:
+def match(ranked: Ranked, boxes_inside: np.ndarray, detections_inside: np.ndarray) -> Matches:
     """Matches as pycocotools' COCOeval.evaluateImg does, for all ranges and IoUs at once.
 
     In an image and class the detections choose in turn, the best first, each the free box that it
@@ -125,22 +113,17 @@ def match(truth, ranked: Ranked, pairs: Pairs, boxes_inside, detections_inside) 
     has detections at most.
 
     Args:
-        truth: truth.Truth.
         ranked: Ranked.
-        pairs: its Pairs within the class.
         boxes_inside: bool [G, R], boxes that lie in each range.
         detections_inside: bool [D, R].
-
-    Returns:
-        Matches.
     """
-    off = ~boxes_inside | truth.crowd[:, np.newaxis]
+    off = ~boxes_inside | ranked.truth.crowd[:, np.newaxis]
     shape = off.shape[1], len(IOUS)
-    correct = np.zeros((len(ranked.images), *shape), bool)
+    correct = np.zeros((len(ranked.rows), *shape), bool)
     ignored = np.zeros_like(correct)
     taken = np.zeros((len(off), *shape), bool)
-    for detections, candidates in _turns(ranked, pairs):
-        best, best_off = _choose(candidates, pairs, truth.crowd, off, taken)
+    for detections, candidates in _turns(ranked):
+        best, best_off = _choose(candidates, ranked, off, taken)
         correct[detections] = best >= 0
         ignored[detections] = (best < 0) & (best_off >= 0)
         chosen = np.where(best >= 0, best, best_off)
@@ -150,13 +133,15 @@ def match(truth, ranked: Ranked, pairs: Pairs, boxes_inside, detections_inside) 
     return Matches(correct, ignored, ~off)
 
 
-def _turns(ranked, pairs):
+def _turns(ranked) -> Iterator[tuple]:
     """Yields (detections [n], [their first pairs [n], second pairs [<= n], ...]) turn by turn.
 
     Detections with more candidates come first, so that those with a j-th are the first of them.
     """
-    detections, first, counts = np.unique(pairs.detections, return_index=True, return_counts=True)
-    keys = _group_keys(ranked.images[detections], ranked.labels[detections])
+    detections, first, counts = np.unique(
+        ranked.pairs.detections, return_index=True, return_counts=True
+    )
+    keys = _group_keys(ranked.truth, ranked.found.at(detections))
     order = np.lexsort((ranked.ranks[detections], keys))
     turns = np.empty(len(detections), np.int64)
     turns[order] = places_in_group(keys[order])
@@ -170,7 +155,7 @@ def _turns(ranked, pairs):
         )
 
 
-def _choose(candidates, pairs, crowd, off, taken):
+def _choose(candidates, ranked, off, taken):
     """Returns the best free box in the range, and outside it, of each detection, or -1.
 
     Returns:
@@ -178,10 +163,11 @@ def _choose(candidates, pairs, crowd, off, taken):
     """
     shape = len(candidates[0]), *taken.shape[1:]
     best, best_off = np.full(shape, -1), np.full(shape, -1)
-    top, top_off = (np.broadcast_to(np.minimum(IOUS, 1 - 1e-10), shape).copy() for _ in range(2))
+    top, top_off = (np.broadcast_to(_LEAST_IOUS, shape).copy() for _ in range(2))
     for rows in candidates:
-        boxes, ious = pairs.boxes[rows], pairs.ious[rows][:, np.newaxis, np.newaxis]
-        free = ~taken[boxes] | crowd[boxes, np.newaxis, np.newaxis]
+        boxes = ranked.pairs.boxes[rows]
+        ious = ranked.pairs.ious[rows][:, np.newaxis, np.newaxis]
+        free = ~taken[boxes] | ranked.truth.crowd[boxes, np.newaxis, np.newaxis]
         is_off = off[boxes][:, :, np.newaxis]
         for place, limit, allowed in ((best, top, ~is_off), (best_off, top_off, is_off)):
             better = free & allowed & (ious >= limit[: len(rows)])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from lowlight.evaluation.matching import AREAS, Matches, Ranked, match, pair_boxes
+from lowlight.evaluation.matching import AREAS, Matches, Ranked, match
 
 RECALLS = np.linspace(0, 1, 101)  # pycocotools' own
 _CELLS = 1 << 18  # numbers worked on at a time, which a core's cache holds
@@ -40,8 +40,8 @@ def accumulate(tally: Tally, weights: np.ndarray) -> Scores:
 
     Args:
         tally: Tally.
-        weights: float [N, B], a column for each weighting. float32 is twice as fast and precise to
-            about 1e-6; float64 is exact.
+        weights: [N, B], a column for each weighting; float32 is twice as fast and precise to about
+            1e-6, float64 is exact.
     """
     shape = tally.groups, tally.correct.shape[1], weights.shape[1]
     scores = Scores(np.full(shape, np.nan), np.full(shape, np.nan))
@@ -49,7 +49,7 @@ def accumulate(tally: Tally, weights: np.ndarray) -> Scores:
         rows = slice(*np.searchsorted(tally.group, (group, group + 1)))
         boxes = tally.box_image[tally.box_group == group]
         if len(boxes):
-            part = _Curve(tally.image[rows], tally.correct[rows], tally.ignored[rows])
+            part = _Group(tally.image[rows], tally.correct[rows], tally.ignored[rows])
             step = max(_CELLS // max(part.most, 1), 1)
             for start in range(0, weights.shape[1], step):
                 columns = slice(start, start + step)
@@ -58,7 +58,7 @@ def accumulate(tally: Tally, weights: np.ndarray) -> Scores:
     return scores
 
 
-class _Curve:
+class _Group:
     """The detections of one group, best first, reduced to what its curves of precision need."""
 
     def __init__(self, images, correct, ignored):
@@ -133,33 +133,32 @@ COCO_METRICS = {
 }
 
 
-def lie_in_areas(truth, ranked: Ranked) -> list[np.ndarray]:
+def lie_in_areas(ranked: Ranked) -> tuple[np.ndarray, np.ndarray]:
     """Returns which boxes, bool [G, 4], and detections, [D, 4], lie in each of COCO's AREAS."""
     low, high = np.array(list(AREAS.values())).T
-    return [
-        (areas[:, np.newaxis] >= low) & (areas[:, np.newaxis] <= high)
-        for areas in (truth.areas, ranked.ltwh[:, 2] * ranked.ltwh[:, 3])
-    ]
+    areas = (part[:, np.newaxis] for part in (ranked.truth.areas, ranked.found.areas))
+    boxes, detections = ((area >= low) & (area <= high) for area in areas)
+    return boxes, detections
 
 
-def match_areas(truth, ranked: Ranked) -> Matches:
+def match_areas(ranked: Ranked) -> Matches:
     """Returns the Matches of COCO's ranges of areas: all, small, medium and large."""
-    pairs = pair_boxes(truth, ranked.images, ranked.ltwh, ranked.labels)
-    return match(truth, ranked, pairs, *lie_in_areas(truth, ranked))
+    return match(ranked, *lie_in_areas(ranked))
 
 
-def tally_classes(truth, ranked: Ranked, matches: Matches) -> Tally:
+def tally_classes(ranked: Ranked, matches: Matches) -> Tally:
     """Returns the Tally of every class in each range of some Matches, range by range."""
+    truth, found = ranked.truth, ranked.found
     classes, ranges = len(truth.names), matches.counted.shape[1]
     part, rows = np.nonzero(~matches.ignored.all(axis=2).T)
-    group = part * classes + ranked.labels[rows]
+    group = part * classes + found.labels[rows]
     order = np.argsort(group, kind="stable")
     part, rows = part[order], rows[order]
     box_part, boxes = np.nonzero(matches.counted.T)
     return Tally(
         groups=ranges * classes,
         group=group[order],
-        image=ranked.images[rows],
+        image=found.images[rows],
         correct=matches.correct[rows, part],
         ignored=matches.ignored[rows, part],
         box_group=box_part * classes + truth.labels[boxes],
@@ -167,33 +166,34 @@ def tally_classes(truth, ranked: Ranked, matches: Matches) -> Tally:
     )
 
 
-def count_metrics(truth, ranked: Ranked, matches: Matches) -> dict:
+def count_metrics(ranked: Ranked, matches: Matches) -> dict:
     """Returns COCO's twelve numbers, {TFOD's name: number}; -1 where nothing has the size.
 
     They are pycocotools' COCOeval.summarize's: means over IoUs and over the classes that have
-    boxes.
-
-    Args:
-        truth: truth.Truth.
-        ranked: matching.Ranked.
-        matches: Matches of COCO's areas.
+    boxes. The matches are those of `match_areas`.
     """
-    once = np.ones((len(truth.filenames), 1))
-    scores = accumulate(tally_classes(truth, ranked, matches), once)
+    once = np.ones((len(ranked.truth.filenames), 1))
+    scores = accumulate(tally_classes(ranked, matches), once)
     whole, *sizes = np.split(scores.precision[..., 0], len(AREAS))
-    recalls = [_recall_within(truth, ranked, matches, most) for most in (1, 10)]
+    recalls = [_recall_within(ranked, matches, most) for most in (1, 10)]
     recalls += np.split(scores.recall[..., 0], len(AREAS))
     numbers = [whole, whole[:, 0], whole[:, 5], *sizes, *recalls]
     return dict(zip(COCO_METRICS, map(_mean, numbers), strict=True))
 
 
-def _recall_within(truth, ranked, matches, most):
+def _recall_within(ranked, matches, most):
     """Returns the recall [classes, IoUs] of the best `most` detections of an image and class."""
     first = ranked.ranks < most
-    counts = np.zeros((len(truth.names), matches.correct.shape[2]))
-    np.add.at(counts, ranked.labels[first], matches.correct[first, 0])
-    boxes = np.bincount(truth.labels[matches.counted[:, 0]], minlength=len(counts))
-    return np.where(boxes[:, np.newaxis] > 0, counts / np.maximum(boxes, 1)[:, np.newaxis], np.nan)
+    boxes = _count_boxes(ranked, matches)[:, np.newaxis]
+    counts = np.zeros((len(boxes), matches.correct.shape[2]))
+    np.add.at(counts, ranked.found.labels[first], matches.correct[first, 0])
+    return np.divide(counts, boxes, out=np.full(counts.shape, np.nan), where=boxes > 0)
+
+
+def _count_boxes(ranked, matches):
+    """Returns how many boxes of each class are to be found in the first range, int [classes]."""
+    labels = ranked.truth.labels[matches.counted[:, 0]]
+    return np.bincount(labels, minlength=len(ranked.truth.names))
 
 
 def _mean(values):
@@ -213,6 +213,15 @@ def format_table(metrics: dict) -> str:
 BINS = 10  # of scores in a calibration
 
 
+class Best(NamedTuple):
+    """The score at which F1 is highest, with what it gives; all nan where nothing is right."""
+
+    threshold: float = np.nan
+    f1: float = np.nan
+    precision: float = np.nan
+    recall: float = np.nan
+
+
 class Curve(NamedTuple):
     """One class's detections at IoU 0.5, or all classes' pooled, best score first."""
 
@@ -221,30 +230,27 @@ class Curve(NamedTuple):
     scores: np.ndarray  # float [D], descending
     correct: np.ndarray  # bool [D]
 
-    def precision(self):
+    def precision(self) -> np.ndarray:
         """Returns the share of right ones among each detection and the better ones, [D]."""
         return np.cumsum(self.correct) / np.arange(1, len(self.correct) + 1)
 
-    def recall(self):
+    def recall(self) -> np.ndarray:
         """Returns the share of the boxes found up to each detection, [D]; nan without boxes."""
         return np.cumsum(self.correct) / (self.boxes or np.nan)
 
-    def f1(self):
+    def f1(self) -> np.ndarray:
         """Returns 2 * right / (detections + boxes) up to each detection, [D]."""
         count = np.arange(1, len(self.correct) + 1)
         return 2 * np.cumsum(self.correct) / (count + self.boxes)
 
-    def best(self):
-        """Returns (threshold, F1, precision, recall) where F1 is highest, nans where none is.
-
-        Detections of one score stand or fall together.
-        """
+    def best(self) -> Best:
+        """Returns the Best, where detections of one score stand or fall together."""
         last = np.flatnonzero(np.diff(self.scores, append=-1))
-        if not self.boxes or not len(last) or not self.correct.any():
-            return (np.nan,) * 4
+        if not self.boxes or not self.correct.any():
+            return Best()
         place = last[np.argmax(self.f1()[last])]
         parts = self.scores, self.f1(), self.precision(), self.recall()
-        return tuple(float(part[place]) for part in parts)
+        return Best(*(float(part[place]) for part in parts))
 
 
 class Calibration(NamedTuple):
@@ -255,7 +261,7 @@ class Calibration(NamedTuple):
     correct: np.ndarray  # float [BINS], share
 
     @property
-    def error(self):
+    def error(self) -> float:
         """The expected calibration error: the mean gap, weighted by counts; nan of nothing."""
         if not self.counts.sum():
             return float("nan")
@@ -263,23 +269,16 @@ class Calibration(NamedTuple):
         return float(np.nansum(gaps * self.counts) / self.counts.sum())
 
 
-def trace_curves(truth, ranked: Ranked, matches: Matches) -> list[Curve]:
-    """Returns the Curve of all classes pooled, then of each class.
-
-    Args:
-        truth: truth.Truth.
-        ranked: matching.Ranked.
-        matches: their Matches; the first range and IoU count.
-    """
+def trace_curves(ranked: Ranked, matches: Matches) -> list[Curve]:
+    """Returns the Curve of all classes pooled, then of each, by the first range and IoU."""
     counted = ~matches.ignored[:, 0, 0]
-    scores, correct = ranked.scores[counted], matches.correct[counted, 0, 0]
-    labels, images = ranked.labels[counted], ranked.images[counted]
-    boxes = np.bincount(truth.labels[matches.counted[:, 0]], minlength=len(truth.names))
-    order = np.lexsort((images, -scores))
-    curves = [Curve("All", int(boxes.sum()), scores[order], correct[order])]
-    for label, name in enumerate(truth.names):
-        of_class = labels == label
-        curves.append(Curve(name, int(boxes[label]), scores[of_class], correct[of_class]))
+    found, correct = ranked.found.at(counted), matches.correct[counted, 0, 0]
+    boxes = _count_boxes(ranked, matches)
+    order = np.lexsort((found.images, -found.scores))
+    curves = [Curve("All", int(boxes.sum()), found.scores[order], correct[order])]
+    for label, name in enumerate(ranked.truth.names):
+        of_class = found.labels == label
+        curves.append(Curve(name, int(boxes[label]), found.scores[of_class], correct[of_class]))
     return curves
 
 

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from lowlight.evaluation.matching import pair_boxes, rows_by_image
+from lowlight.evaluation.results import Found
+from lowlight.evaluation.truth import Truth
 from lowlight.images.boxes import ltwh_iou_with_crowds
 
-FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU that makes a detection right, and that of background
-MOST = 100  # detections of an image
+_FOREGROUND, _BACKGROUND = 0.5, 0.1  # IoU that makes a detection right, and that of background
+_MOST = 100  # detections of an image
 _RECALLS = np.arange(101) / 100  # tidecv's, which differ from pycocotools' in the last digit
-KINDS = "Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"
 MEANINGS = {
     "Cls": "the place is right, the class is wrong",
     "Loc": "the class is right, the box fits badly",
@@ -23,70 +24,66 @@ MEANINGS = {
     "Bkg": "there is nothing",
     "Miss": "the object isn't found at all",
 }
-_RIGHT, _IGNORED = "", "ignored"
+RIGHT, IGNORED = "", "ignored"
 
 
 class Errors(NamedTuple):
-    """What is right and wrong; detections are those of the MOST best of each image."""
+    """What is right and wrong; detections are those of the _MOST best of each image."""
 
     rows: np.ndarray  # int [D], places in Found, image by image, best score first
-    kinds: np.ndarray  # str [D], "" for a right one
+    kinds: np.ndarray  # str [D], of MEANINGS, RIGHT or IGNORED
     boxes: np.ndarray  # int [D], the box it is right or wrong about, -1 for none
     repairs: np.ndarray  # bool [D], whether correcting it would find its box
     ious: np.ndarray  # float [D], with the box
     missed: np.ndarray  # bool [G], not found, nor by correcting a detection
 
 
-def find_errors(truth, found) -> Errors:
-    """Returns the Errors of detections.
-
-    Args:
-        truth: truth.Truth; crowds are where detections of their class are ignored.
-        found: results.Found.
-    """
+def find_errors(truth: Truth, found: Found) -> Errors:
+    """Returns the Errors of detections; those in a crowd of their class are ignored."""
     count = len(truth.filenames)
     by_score = np.argsort(-found.scores, kind="stable")
     per_image = rows_by_image(found.images[by_score], count)
     taken = np.zeros(len(truth.images), bool)
-    parts = []
+    rows = by_score[np.concatenate([places[:_MOST] for places in per_image])]
+    kinds = np.full(len(rows), "Bkg", "U7")
+    about, ious = np.full(len(rows), -1), np.zeros(len(rows))
+    start = 0
     for places, boxes in zip(per_image, rows_by_image(truth.images, count), strict=True):
-        rows = by_score[places[:MOST]]
+        here = slice(start, start + len(places[:_MOST]))
+        start = here.stop
         crowd = truth.crowd[boxes]
-        if len(rows):
-            real = boxes[~crowd]
-            parts.append((rows, *_judge(truth, found, rows, real, taken)))
-            _ignore_in_crowds(truth, found, rows, boxes[crowd], parts[-1][1])
-    if not parts:
-        parts = [(np.zeros(0, int), np.zeros(0, "U7"), np.zeros(0, int), np.zeros(0))]
-    rows, kinds, boxes, ious = (np.concatenate(part) for part in zip(*parts, strict=True))
-    repairs = _best_repairs(found.scores[rows], kinds, boxes, taken)
+        if start > here.start and not crowd.all():
+            judged = _judge(truth, found, rows[here], boxes[~crowd], taken)
+            kinds[here], about[here], ious[here] = judged
+        if crowd.any():
+            inside = _lie_in_crowds(truth, found, rows[here], boxes[crowd])
+            kinds[here][inside & (kinds[here] != RIGHT)] = IGNORED
+    repairs = _best_repairs(found.scores[rows], kinds, about, taken)
     findable = np.zeros(len(taken), bool)
-    findable[boxes[repairs]] = True
+    findable[about[repairs]] = True
     missed = ~(taken | findable | truth.crowd)
-    return Errors(rows=rows, kinds=kinds, boxes=boxes, repairs=repairs, ious=ious, missed=missed)
+    return Errors(rows=rows, kinds=kinds, boxes=about, repairs=repairs, ious=ious, missed=missed)
 
 
 def _judge(truth, found, rows, boxes, taken):
     """Returns (kinds, boxes, IoUs) of an image's detections; marks the boxes that are found."""
-    if not len(boxes):
-        return np.full(len(rows), "Bkg", "U7"), np.full(len(rows), -1), np.zeros(len(rows))
     iou = ltwh_iou_with_crowds(found.ltwh[rows, np.newaxis], truth.ltwh[boxes], False)
     same = found.labels[rows, np.newaxis] == truth.labels[boxes]
     of_class, of_others = iou * same, iou * ~same
     free = of_class.copy()
     matched = np.full(len(rows), -1)
-    for row in np.flatnonzero(of_class.max(axis=1) >= FOREGROUND):
+    for row in np.flatnonzero(of_class.max(axis=1) >= _FOREGROUND):
         box = free[row].argmax()
-        if free[row, box] >= FOREGROUND:
+        if free[row, box] >= _FOREGROUND:
             matched[row], taken[boxes[box]] = box, True
             free[:, box] = 0
     of_taken, best = of_class * taken[boxes], of_class.max(axis=1)
     tests = {  # in TIDE's order; the first that holds names the detection, and its box
-        _RIGHT: (matched >= 0, matched),
-        "Loc": ((best >= BACKGROUND) & (best <= FOREGROUND), of_class.argmax(axis=1)),
-        "Cls": (of_others.max(axis=1) >= FOREGROUND, of_others.argmax(axis=1)),
-        "Dupe": (of_taken.max(axis=1) >= FOREGROUND, of_taken.argmax(axis=1)),
-        "Bkg": (iou.max(axis=1) <= BACKGROUND, iou.argmax(axis=1)),
+        RIGHT: (matched >= 0, matched),
+        "Loc": ((best >= _BACKGROUND) & (best <= _FOREGROUND), of_class.argmax(axis=1)),
+        "Cls": (of_others.max(axis=1) >= _FOREGROUND, of_others.argmax(axis=1)),
+        "Dupe": (of_taken.max(axis=1) >= _FOREGROUND, of_taken.argmax(axis=1)),
+        "Bkg": (iou.max(axis=1) <= _BACKGROUND, iou.argmax(axis=1)),
     }
     holds, places = zip(*tests.values(), strict=True)
     kinds = np.select(holds, list(tests), "Both").astype("U7")
@@ -95,10 +92,10 @@ def _judge(truth, found, rows, boxes, taken):
     return kinds, about, iou[np.arange(len(rows)), place]
 
 
-def _ignore_in_crowds(truth, found, rows, crowds, kinds):
+def _lie_in_crowds(truth, found, rows, crowds):
     share = ltwh_iou_with_crowds(found.ltwh[rows, np.newaxis], truth.ltwh[crowds], True)
-    inside = (share > FOREGROUND) & (found.labels[rows, np.newaxis] == truth.labels[crowds])
-    kinds[inside.any(axis=1) & (kinds != _RIGHT)] = _IGNORED
+    same = found.labels[rows, np.newaxis] == truth.labels[crowds]
+    return ((share > _FOREGROUND) & same).any(axis=1)
 
 
 def _best_repairs(scores, kinds, boxes, taken):
@@ -111,32 +108,33 @@ def _best_repairs(scores, kinds, boxes, taken):
     return repairs
 
 
-def cost_errors(truth, found, errors: Errors) -> dict:
+def cost_errors(truth: Truth, found: Found, errors: Errors) -> dict:
     """Returns {kind: (how many, the average precision at IoU 0.5 that correcting them all gains)}.
 
     Corrected, a wrong class or place finds its box where nothing better does, any other wrong
     detection is gone, and a missed object isn't asked for.
     """
     positives = np.bincount(truth.labels[~truth.crowd], minlength=len(truth.names))
-    rows, right = errors.rows, errors.kinds == _RIGHT
-    counted = errors.kinds != _IGNORED
-    kept = rows[counted]
-    before = _mean_precision(found.labels[kept], found.scores[kept], right[counted], positives)
+    right = errors.kinds == RIGHT
+    counted = errors.kinds != IGNORED
+    kept = found.at(errors.rows[counted])
+    before = _mean_precision(kept.labels, kept.scores, right[counted], positives)
     # Of equal scores the right ones come last once something is corrected, as in tidecv.
     order = np.concatenate([np.flatnonzero(counted & ~right), np.flatnonzero(right)])
-    kinds, scores = errors.kinds[order], found.scores[rows[order]]
-    labels, correct = found.labels[rows[order]], kinds == _RIGHT
+    kinds, boxes, ordered = errors.kinds[order], errors.boxes[order], found.at(errors.rows[order])
     costs = {}
-    for kind in KINDS:
-        corrected, repairs = kinds == kind, errors.repairs[order]
-        kept, found_now = ~corrected | repairs, corrected & repairs
-        theirs = labels.copy()
-        theirs[found_now] = truth.labels[errors.boxes[order][found_now]]
-        missed = truth.labels[errors.missed] if kind == "Miss" else np.zeros(0, int)
-        wanted = positives - np.bincount(missed, minlength=len(positives))
-        now_right = correct | found_now
-        after = _mean_precision(theirs[kept], scores[kept], now_right[kept], wanted)
-        count = int(errors.missed.sum() if kind == "Miss" else corrected.sum())
+    for kind in MEANINGS:
+        of_kind = kinds == kind
+        now_found = of_kind & errors.repairs[order]
+        kept = ~of_kind | now_found
+        labels, wanted = ordered.labels.copy(), positives
+        labels[now_found] = truth.labels[boxes[now_found]]
+        if kind == "Miss":
+            missed = truth.labels[errors.missed]
+            wanted = positives - np.bincount(missed, minlength=len(positives))
+        correct = (kinds == RIGHT) | now_found
+        after = _mean_precision(labels[kept], ordered.scores[kept], correct[kept], wanted)
+        count = int(errors.missed.sum() if kind == "Miss" else of_kind.sum())
         costs[kind] = count, max(after - before, 0.0)
     return costs
 
@@ -161,9 +159,6 @@ def _average_precision(correct, wanted):
     return float(np.sum(precision[places[places < len(precision)]]) / len(_RECALLS))
 
 
-_IOU = 0.5
-
-
 class Confusion(NamedTuple):
     """Detections over a threshold, each beside the box that it stands on."""
 
@@ -173,63 +168,47 @@ class Confusion(NamedTuple):
     wrong: np.ndarray  # int [N], detections that are of no box, or of another class
     missed: np.ndarray  # int [N], boxes not found with their class
 
-    def f1(self):
+    def f1(self) -> np.ndarray:
         """Returns each image's F1, [N]; 1 where nothing is there and nothing was found."""
         total = 2 * self.correct + self.wrong + self.missed
         return np.where(total > 0, 2 * self.correct / np.maximum(total, 1), 1.0)
 
 
-def confuse(truth, found, threshold: float) -> Confusion:
-    """Pairs detections of a score with boxes at IoU 0.5, one to one, whatever their classes.
+def confuse(truth: Truth, found: Found, threshold: float) -> Confusion:
+    """Pairs detections of this score or more with boxes at IoU 0.5, whatever their classes.
 
-    Pairs of the same class come first, then those that overlap most. A detection that has only a
-    crowd of its class to stand on is left out.
-
-    Args:
-        truth: truth.Truth.
-        found: results.Found.
-        threshold: the least score that counts.
-
-    Returns:
-        Confusion.
+    It is one to one. Pairs of the same class come first, then those that overlap most. A detection
+    that has only a crowd of its class to stand on is left out.
     """
     found = found.at(found.scores >= threshold)
-    box_of, detection_of = _pair_off(truth, found)
-    counted = (box_of >= 0) | ~_in_crowds(truth, found)
-    real = ~truth.crowd
-    kinds = len(truth.names)
-    truths = np.where(box_of >= 0, _at(truth.labels, box_of), kinds)
-    matrix = np.zeros((kinds + 1, kinds + 1), int)
-    np.add.at(matrix, (truths[counted], found.labels[counted]), 1)
-    missed = real & (detection_of < 0)
-    np.add.at(matrix, (truth.labels[missed], kinds), 1)
-    right = (box_of >= 0) & (truths == found.labels)
-    count = len(truth.filenames)
-    correct = np.bincount(found.images[right], minlength=count)
-    wrong = np.bincount(found.images[counted & ~right], minlength=count)
-    boxes = np.bincount(truth.images[real], minlength=count)
-    return Confusion(threshold, matrix, correct, wrong, boxes - correct)
-
-
-def _at(values, places):
-    """Returns values at places, anything where a place is -1."""
-    return values[places] if len(values) else np.zeros(len(places), int)
-
-
-def _pair_off(truth, found):
-    """Returns (the box of each detection, the detection of each box), -1 for none."""
-    pairs = pair_boxes(truth, found.images, found.ltwh, least_iou=_IOU)
+    pairs = pair_boxes(truth, found, within_class=False)
     same = found.labels[pairs.detections] == truth.labels[pairs.boxes]
-    box_of, detection_of = np.full(len(found.images), -1), np.full(len(truth.images), -1)
+    in_crowd = np.zeros(len(found.images), bool)
+    in_crowd[pairs.detections[same & truth.crowd[pairs.boxes]]] = True
+    box_of = _pair_off(truth, found, pairs, same)
+    matched = box_of >= 0
+    counted = matched | ~in_crowd
+    missed = ~truth.crowd
+    missed[box_of[matched]] = False
+    background = len(truth.names)
+    truths = np.full(len(box_of), background)
+    truths[matched] = truth.labels[box_of[matched]]
+    matrix = np.zeros((background + 1, background + 1), int)
+    np.add.at(matrix, (truths[counted], found.labels[counted]), 1)
+    np.add.at(matrix, (truth.labels[missed], background), 1)
+    right = truths == found.labels
+    of_images = found.images[right], found.images[counted & ~right], truth.images[~truth.crowd]
+    correct, wrong, boxes = (
+        np.bincount(part, minlength=len(truth.filenames)) for part in of_images
+    )
+    return Confusion(threshold, matrix, correct=correct, wrong=wrong, missed=boxes - correct)
+
+
+def _pair_off(truth, found, pairs, same):
+    """Returns the box of each detection, -1 for none."""
+    box_of, taken = np.full(len(found.images), -1), truth.crowd.copy()
     for pair in np.lexsort((-pairs.ious, ~same)):
         detection, box = pairs.detections[pair], pairs.boxes[pair]
-        if box_of[detection] < 0 and detection_of[box] < 0 and not truth.crowd[box]:
-            box_of[detection], detection_of[box] = box, detection
-    return box_of, detection_of
-
-
-def _in_crowds(truth, found):
-    pairs = pair_boxes(truth, found.images, found.ltwh, found.labels, _IOU)
-    inside = np.zeros(len(found.images), bool)
-    inside[pairs.detections[truth.crowd[pairs.boxes]]] = True
-    return inside
+        if box_of[detection] < 0 and not taken[box]:
+            box_of[detection], taken[box] = box, True
+    return box_of

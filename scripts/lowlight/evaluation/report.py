@@ -1,29 +1,40 @@
-"""Writes report.html: a detector's score, and where and how it fails."""
+"""Writes report.html: a detector's score, and where and how it fails, with pictures."""
 
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from lowlight.core.files import write_text
 from lowlight.dataset.classes import CLASSES
 from lowlight.evaluation.metrics import BINS, COCO_METRICS, Calibration, Curve
-from lowlight.evaluation.mistakes import MEANINGS
-from lowlight.evaluation.report_pictures import COLOURS, confident_mistakes, show, worst_images
+from lowlight.evaluation.mistakes import IGNORED, MEANINGS, RIGHT
+from lowlight.evaluation.scoring import Score
 from lowlight.evaluation.slices import METRICS
+from lowlight.images.boxes import pixel_ltwh_to_pixel_xyxy
+from lowlight.images.drawing import brightened, draw_frame, encode_thumbnail
+from lowlight.images.reading import open_reduced
 from lowlight.pages.figures import SMALL, draw_lines
 from lowlight.pages.rendering import decimals, render
 
 _ORIGINAL_AP = 0.369  # of the project that this one rebuilds, on its own quarter of ExDark
 _MOST_POINTS = 150  # of a drawn curve
 _INTERVALS = dict(zip(COCO_METRICS, ("AP", "AP50", "AP75", *[""] * 5, "AR"), strict=False))
+_MOST_PICTURES = 12  # of the worst images, and of the most confident mistakes
+_SIDE = 360  # pixels of a picture's longer side
+_TRUE, _RIGHT, _WRONG = (255, 255, 255), (0, 200, 140), (255, 110, 70)
+COLOURS = {"what is there": _TRUE, "found, and right": _RIGHT, "found, and wrong": _WRONG}
 
 
-def write_report(path, score, title: str, about: dict, pictures: Callable) -> None:
+def write_report(path: Path, score: Score, title: str, about: dict, pictures: Callable) -> None:
     """Writes the page.
 
     Args:
         path: the HTML file.
-        score: scoring.Score.
+        score: Score.
         title: what was scored on what.
         about: {name: JSON value}; score_threshold, max_detections, bootstrap and seed are shown.
         pictures: called with filenames, returns {filename: bytes} of those it has.
@@ -105,8 +116,8 @@ def _summarize(score):
     costs = {kind: cost for kind, (count, cost) in score.costs.items() if count}
     if costs:
         worst = max(costs, key=costs.get)
-        remark = f" is {worst}: mending all of them would add {costs[worst]:.3f} to AP at IoU 0.50."
-        lines.append(("The costliest error", remark))
+        gain = f"correcting all of them would add {costs[worst]:.3f} to AP at IoU 0.50."
+        lines.append(("The costliest error", f" is {worst}: {gain}"))
     return lines
 
 
@@ -115,8 +126,8 @@ def draw_precision(curve: Curve) -> str:
     points = np.column_stack([curve.recall(), curve.precision()])
     if len(points) > _MOST_POINTS:
         points = points[np.unique(np.linspace(0, len(points) - 1, _MOST_POINTS).astype(int))]
-    _, _, precision, recall = curve.best()
-    marks = [] if np.isnan(recall) else [(recall, precision)]
+    best = curve.best()
+    marks = [] if np.isnan(best.recall) else [(best.recall, best.precision)]
     label = f"Precision against recall of {curve.name}"
     return draw_lines([(points, "line")], label, ("recall", "precision"), SMALL, marks)
 
@@ -131,13 +142,13 @@ def draw_f1(curve: Curve) -> dict:
         (np.column_stack([thresholds[known], values[counts[known] - 1]]), kind)
         for kind, values in parts.items()
     ]
-    threshold, f1, precision, recall = curve.best()
+    best = curve.best()
     marks, remark = [], "Nothing is right at any threshold."
-    if not np.isnan(threshold):
-        marks = [(threshold, f1)]
+    if not np.isnan(best.threshold):
+        marks = [(best.threshold, best.f1)]
         remark = (
-            f"F1 is highest, {f1:.3f}, at {threshold:.2f}: precision {precision:.3f}, recall "
-            f"{recall:.3f}."
+            f"F1 is highest, {best.f1:.3f}, at {best.threshold:.2f}: precision "
+            f"{best.precision:.3f}, recall {best.recall:.3f}."
         )
     drawing = draw_lines(lines, "F1 against the threshold", ("threshold", ""), marks=marks)
     return {"drawing": drawing, "remark": remark}
@@ -160,16 +171,24 @@ def draw_calibration(calibration: Calibration) -> dict:
     return {"drawing": drawing, "remark": remark}
 
 
+class _Chosen(NamedTuple):
+    """An image of the report."""
+
+    image: int  # its place
+    remark: str
+    rows: np.ndarray  # int, the detections to draw
+
+
 def _picture_groups(score, pictures):
     """Returns the groups of pictures; none where no image is there."""
     groups = {
         "The worst images": (
             "By F1 at the threshold that is best over all; of equals, those with more errors.",
-            worst_images(score),
+            _worst_images(score),
         ),
         "The most confident mistakes": (
             "The wrong detections with the highest scores, one an image.",
-            confident_mistakes(score),
+            _confident_mistakes(score),
         ),
     }
     names = {score.truth.filenames[one.image] for _, chosen in groups.values() for one in chosen}
@@ -178,6 +197,94 @@ def _picture_groups(score, pictures):
     for heading, (note, chosen) in groups.items():
         here = [one for one in chosen if score.truth.filenames[one.image] in sources]
         if here:
-            figures = [show(score, one, sources) for one in here]
+            figures = [_show(score, one, sources) for one in here]
             shown.append({"heading": heading, "note": note, "pictures": figures})
     return shown
+
+
+def _worst_images(score):
+    """Returns the images with the lowest F1 that are wrong about something."""
+    confusion = score.confusion
+    errors = confusion.wrong + confusion.missed
+    order = np.lexsort((-errors, confusion.f1()))
+    chosen = []
+    for image in order[errors[order] > 0][:_MOST_PICTURES]:
+        remark = (
+            f"{confusion.correct[image]} right, {confusion.wrong[image]} wrong, "
+            f"{confusion.missed[image]} missed"
+        )
+        chosen.append(_Chosen(int(image), remark, confident_rows(score, image)))
+    return chosen
+
+
+def confident_rows(score: Score, image: int) -> np.ndarray:
+    """Returns the detections of an image, by its place, whose score is the best threshold's."""
+    found = score.found
+    return np.flatnonzero((found.images == image) & (found.scores >= score.confusion.threshold))
+
+
+def _confident_mistakes(score):
+    """Returns the images of the wrong detections with the highest scores."""
+    errors, found, truth = score.errors, score.found, score.truth
+    wrong = np.flatnonzero(~np.isin(errors.kinds, (RIGHT, IGNORED)))
+    order = wrong[np.argsort(-found.scores[errors.rows[wrong]], kind="stable")]
+    _, first = np.unique(found.images[errors.rows[order]], return_index=True)
+    chosen = []
+    for place in order[np.sort(first)][:_MOST_PICTURES]:
+        row, kind, box = errors.rows[place], str(errors.kinds[place]), errors.boxes[place]
+        remark = f"{truth.names[found.labels[row]]} {found.scores[row]:.2f}: {MEANINGS[kind]}"
+        if box >= 0:
+            remark += f" ({truth.names[truth.labels[box]]}, IoU {errors.ious[place]:.2f})"
+        chosen.append(_Chosen(int(found.images[row]), remark, np.array([row])))
+    return chosen
+
+
+def draw_found(
+    score: Score, place: int, rows: np.ndarray, data: bytes
+) -> tuple[Image.Image, float]:
+    """Returns (an image brightened, with its boxes and some detections; its mean luma).
+
+    Args:
+        score: Score.
+        place: the image's.
+        rows: int, the detections to draw.
+        data: the image's bytes.
+    """
+    truth = score.truth
+    image = open_reduced(data, truth.filenames[place], "RGB", _SIDE)
+    image.thumbnail((_SIDE, _SIDE))
+    brightness = np.asarray(image.convert("L")).mean()
+    image = brightened(image, brightness)
+    scale = np.tile(np.divide(image.size, truth.sizes[place]), 2)
+    boxes = [(ltwh, _TRUE) for ltwh in truth.ltwh[truth.images == place]]
+    right = set(score.errors.rows[score.errors.kinds == RIGHT].tolist())
+    for row in rows[np.argsort(score.found.scores[rows])]:
+        boxes.append((score.found.ltwh[row], _RIGHT if int(row) in right else _WRONG))
+    for ltwh, colour in boxes:
+        corners = np.clip(pixel_ltwh_to_pixel_xyxy(ltwh) * scale, -_SIDE, 2 * _SIDE)
+        draw_frame(image, corners, colour, line=2)
+    return image, brightness
+
+
+def _show(score, chosen, sources):
+    """Returns what the report shows of an image, whose bytes are in {filename: bytes}."""
+    name = score.truth.filenames[chosen.image]
+    image, brightness = draw_found(score, chosen.image, chosen.rows, sources[name])
+    facts = [values[chosen.image] for values in score.facts.columns.values()]
+    return {
+        "name": name,
+        "jpeg": encode_thumbnail(image),
+        "facts": [*filter(None, facts), f"brightness {brightness:.0f}"],
+        "remark": chosen.remark,
+        "found": _list_found(score, chosen),
+    }
+
+
+def _list_found(score, chosen):
+    """Returns what is there and what the drawn detections say, as a line of text."""
+    truth, found = score.truth, score.found
+    counts = Counter(truth.names[label] for label in truth.labels[truth.images == chosen.image])
+    there = ", ".join(f"{count}\u00a0{name}" for name, count in counts.items()) or "nothing"
+    best = chosen.rows[np.argsort(-found.scores[chosen.rows])][:8]
+    names = (f"{truth.names[found.labels[row]]}\u00a0{found.scores[row]:.2f}" for row in best)
+    return f"There: {there}. Found: {', '.join(names) or 'nothing'}."

@@ -2,7 +2,8 @@
 
 import reprlib
 import unicodedata
-from pathlib import PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from lowlight.core.errors import DataError, join_errors
 from lowlight.core.files import existing_file
 from lowlight.core.json_texts import format_coco_results, parse_json
-from lowlight.evaluation.truth import stem
+from lowlight.evaluation.truth import Truth, stem
 
 _FORM = (
     'COCO\'s results are a list of {"image_id", "category_id", "bbox": [left, top, width, height], '
@@ -29,13 +30,21 @@ class Found(NamedTuple):
     labels: np.ndarray  # int [D]
     ltwh: np.ndarray  # float [D, 4], pixels
     scores: np.ndarray  # float [D], 0 to 1
+    brightness: np.ndarray | None = None  # float [D], mean luma; None where not measured
 
-    def at(self, rows):
+    @property
+    def areas(self) -> np.ndarray:
+        """Width by height, float [D], in square pixels."""
+        return self.ltwh[:, 2] * self.ltwh[:, 3]
+
+    def at(self, rows: np.ndarray) -> "Found":
         """Returns those in these rows."""
-        return Found(*(part[rows] for part in self))
+        return Found(*(None if part is None else part[rows] for part in self))
 
 
-def make_found(images, labels, ltwh, scores):
+def make_found(
+    images: Sequence = (), labels: Sequence = (), ltwh: Sequence = (), scores: Sequence = ()
+) -> Found:
     """Makes a Found from lists."""
     return Found(
         np.array(images, np.int64),
@@ -45,7 +54,7 @@ def make_found(images, labels, ltwh, scores):
     )
 
 
-def read_results(path, truth, ids_only: bool = False) -> tuple[Found, int]:
+def read_results(path: Path | str, truth: Truth, ids_only: bool = False) -> tuple[Found, int]:
     """Reads a detector's results for the images of a ground truth.
 
     An image is known by its id, or by its file name with or without extension, as image_id or as
@@ -53,7 +62,7 @@ def read_results(path, truth, ids_only: bool = False) -> tuple[Found, int]:
 
     Args:
         path: a JSON file in COCO's results form (https://cocodataset.org/#format-results).
-        truth: truth.Truth.
+        truth: whose images and classes the results are about.
         ids_only: a number is an id, never that of a file's name.
 
     Returns:
@@ -81,7 +90,7 @@ def read_results(path, truth, ids_only: bool = False) -> tuple[Found, int]:
             rows.append((place, labels[item["category_id"]], item["bbox"], item["score"]))
     if errors:
         raise join_errors(errors)
-    return make_found(*(zip(*rows, strict=True) if rows else ([], [], [], []))), left_out
+    return make_found(*zip(*rows, strict=True)), left_out
 
 
 def _load(path):
@@ -119,8 +128,8 @@ class _Images:
                 _note(self._numbers, int(stem(name)), place)
         for place, name in enumerate(truth.filenames):  # a whole name is that of one image
             self._names[_same(name)] = place
-        given = {item["image_id"] for item in items if _has_number(item)}
-        if ids_only or not given <= self._numbers.keys():
+        given = (item.get("image_id") for item in items if isinstance(item, dict))
+        if ids_only or not set(filter(_is_whole, given)) <= self._numbers.keys():
             self._numbers = {}
 
     def place_of(self, item):
@@ -151,7 +160,7 @@ class _Images:
 
     def _fits(self, image):
         """Returns the places of all images that an image_id may mean, a set."""
-        if isinstance(image, bool) or not isinstance(image, int | str):
+        if not (isinstance(image, str) or _is_whole(image)):
             return set()
         tables = [self._ids, self._numbers]
         if isinstance(image, str):
@@ -170,18 +179,13 @@ def _note(places, key, place):
     places[key] = place if places.setdefault(key, place) == place else _SEVERAL
 
 
-def _has_number(item):
-    image = item.get("image_id") if isinstance(item, dict) else None
-    return isinstance(image, int) and not isinstance(image, bool)
-
-
 def _check(item, labels, truth):
     """Raises DataError, without the place, unless this is a result for this truth."""
     missing = [key for key in _KEYS if key not in item] if isinstance(item, dict) else _KEYS
     if missing:
         raise DataError(f"no {missing[0]!r}.\n  {_FORM}")
     _, category, box, score = (item[key] for key in _KEYS)
-    if not _is_in(category, labels):
+    if not ((isinstance(category, str) or _is_whole(category)) and category in labels):
         raise DataError(
             f"category_id {reprlib.repr(category)} isn't among the classes "
             f"({truth.class_ids[0]} to {truth.class_ids[-1]}).\n"
@@ -201,16 +205,15 @@ def _check(item, labels, truth):
         )
 
 
-def _is_in(value, places):
-    return isinstance(value, int | str) and not isinstance(value, bool) and value in places
+def _is_whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value):
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) < _MOST
+    return (_is_whole(value) or isinstance(value, float)) and abs(value) < _MOST
 
 
-def format_results(found, truth):
+def format_results(found: Found, truth: Truth) -> str:
     """Returns detections in COCO's results form as text, one a line."""
     return format_coco_results(
         zip(
@@ -223,13 +226,12 @@ def format_results(found, truth):
     )
 
 
-def keep(found, score_threshold=0.0, max_detections=None):
-    """Returns the rows of the detections with this score at least, of each image the best at most.
+def keep(
+    found: Found, score_threshold: float = 0.0, max_detections: int | None = None
+) -> np.ndarray:
+    """Returns the rows of the detections with this score at least, of each image only the best.
 
-    Args:
-        found: Found.
-        score_threshold: 0 keeps all.
-        max_detections: of an image, over all classes; None keeps all.
+    Of an image, over all classes, `max_detections` are kept; None keeps all.
     """
     rows = np.flatnonzero(found.scores >= score_threshold)
     if max_detections is None:

@@ -1,15 +1,20 @@
 """Scores parts of the data: by class, image facts, box size, brightness and crowding."""
 
 import itertools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from lowlight.core.errors import format_count
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS
-from lowlight.evaluation.matching import AREAS, Matches, Ranked, match, pair_boxes
+from lowlight.evaluation.matching import AREAS, Matches, Ranked, match
 from lowlight.evaluation.metrics import accumulate, lie_in_areas, tally_classes
+from lowlight.evaluation.truth_source import Facts
 
+METRICS = "AP", "AP50", "AP75", "AR"
+_ENDS = 50 * (1 - 0.95), 50 * (1 + 0.95)  # of an interval, in per cent of the samples
+_LEAST = 10  # images and boxes that a slice needs for its numbers to mean something
 _MOST_VALUES = 24  # that a column may have and still be sliced by
 _OWN_HEADINGS = "All", "Class", "Image brightness", "Box brightness", "Crowding"
 # {name: the least boxes of an image}.
@@ -23,63 +28,59 @@ class Family(NamedTuple):
     names: list  # of its slices
     of_boxes: np.ndarray  # bool [G, slices]
     of_detections: np.ndarray  # bool [D, slices]
-    by_image: bool  # whether what is on one image is always in one slice
+    by_image: bool = False  # whether what is on one image is always in one slice
 
 
-def make_families(truth, ranked: Ranked, facts, found_brightness=None) -> tuple[list, list]:
-    """Returns the families that the facts allow.
+def make_families(ranked: Ranked, facts: Facts) -> tuple[list[Family], list[str]]:
+    """Returns the families that the facts allow, and sentences on what is left out."""
+    truth, found = ranked.truth, ranked.found
+    families, notes = _part_by_columns(ranked, facts.columns)
+    boxes, detections = lie_in_areas(ranked)
+    families.append(Family("Box size, COCO's", list(AREAS)[1:], boxes[:, 1:], detections[:, 1:]))
+    sides = np.sqrt(truth.areas), np.sqrt(found.areas)
+    if len(truth.images):
+        families.append(_part_boxes("Box size, quartiles", *sides, "px"))
+    if facts.brightness is None:
+        notes.append("The images aren't there to measure, so brightness is left out.")
+    else:
+        names, members = _part_numbers(facts.brightness)
+        families.append(_part_images("Image brightness", names, ranked, members))
+    lumas = facts.box_brightness, found.brightness
+    if len(truth.images) and all(luma is not None for luma in lumas):
+        families.append(_part_boxes("Box brightness", *lumas, "luma"))
+    counts = np.bincount(truth.images[~truth.crowd], minlength=len(truth.filenames))
+    members = np.searchsorted(list(_CROWDING.values()), counts, "right") - 1
+    families.append(_part_images("Crowding", list(_CROWDING), ranked, members))
+    return families, [*facts.notes, *notes]
 
-    Args:
-        truth: truth.Truth.
-        ranked: matching.Ranked.
-        facts: truth_source.Facts.
-        found_brightness: of each of the ranked detections, float [D]; None where not measured.
 
-    Returns:
-        ([Family], sentences on what is left out).
-    """
-    families, notes = [], list(facts.notes)
-
-    def part(heading, names, of_boxes, of_detections, by_image=False):
-        places = np.arange(len(names))
-        masks = (members[:, np.newaxis] == places for members in (of_boxes, of_detections))
-        families.append(Family(heading, names, *masks, by_image))
-
-    def part_images(heading, names, members):
-        part(heading, names, members[truth.images], members[ranked.images], by_image=True)
-
-    def part_boxes(heading, of_boxes, of_detections, unit):
-        edges, names = _quartiles(of_boxes, unit)
-        parts = (np.searchsorted(edges, values, "right") for values in (of_boxes, of_detections))
-        part(heading, names, *parts)
-
-    for column, values in facts.columns.items():
+def _part_by_columns(ranked, columns):
+    """Returns (a Family of each column that allows it, sentences on the others)."""
+    families, notes = [], []
+    for column, values in columns.items():
         names, members = _part_column(column, values)
         if names is None:
             notes.append(f"The column {column} has too many different values for slices.")
         else:
-            part_images(_heading(column), names, members)
-    masks = (inside[:, 1:] for inside in lie_in_areas(truth, ranked))
-    families.append(Family("Box size, COCO's", list(AREAS)[1:], *masks, by_image=False))
-    if len(truth.images):
-        areas = truth.areas, ranked.ltwh[:, 2] * ranked.ltwh[:, 3]
-        part_boxes("Box size, quartiles", *map(np.sqrt, areas), "px")
-    if facts.brightness is None:
-        notes.append("The images aren't there to measure, so brightness is left out.")
-    else:
-        part_images("Image brightness", *_part_numbers(facts.brightness))
-    if len(truth.images) and facts.box_brightness is not None and found_brightness is not None:
-        part_boxes("Box brightness", facts.box_brightness, found_brightness, "luma")
-    counts = np.bincount(truth.images[~truth.crowd], minlength=len(truth.filenames))
-    members = np.searchsorted(list(_CROWDING.values()), counts, "right") - 1
-    part_images("Crowding", list(_CROWDING), members)
+            heading = column[:1].upper() + column[1:]
+            if heading in _OWN_HEADINGS:
+                heading += " (column)"
+            families.append(_part_images(heading, names, ranked, members))
     return families, notes
 
 
-def _heading(column):
-    """Returns a column's name as a heading that no other family has."""
-    heading = column[:1].upper() + column[1:]
-    return f"{heading} (column)" if heading in _OWN_HEADINGS else heading
+def _part_images(heading, names, ranked, members):
+    """Returns the Family of slices by each image's place in the names, -1 for none."""
+    chosen = members[:, np.newaxis] == np.arange(len(names))
+    masks = chosen[ranked.truth.images], chosen[ranked.found.images]
+    return Family(heading, names, *masks, by_image=True)
+
+
+def _part_boxes(heading, of_boxes, of_detections, unit):
+    """Returns the Family of slices by the quartiles of a number that boxes have."""
+    edges, names = _quartiles(of_boxes, unit)
+    parts = (np.searchsorted(edges, values, "right") for values in (of_boxes, of_detections))
+    return Family(heading, names, *(p[:, np.newaxis] == np.arange(len(names)) for p in parts))
 
 
 def _part_column(column, values):
@@ -116,10 +117,6 @@ def _quartiles(values, unit=""):
     return edges, [f"under {texts[0]}{unit}", *between, f"{texts[-1]}{unit} and more"]
 
 
-METRICS = "AP", "AP50", "AP75", "AR"
-LEAST = 10  # images and boxes that a slice needs for its numbers to mean something
-
-
 class Slice(NamedTuple):
     """The score of one slice."""
 
@@ -127,19 +124,19 @@ class Slice(NamedTuple):
     name: str
     images: int  # with a box of the slice
     boxes: int
-    scores: np.ndarray  # float [4], AP, AP50, AP75 and AR; nan without boxes
+    scores: np.ndarray  # float [4], of METRICS; nan without boxes
     samples: np.ndarray  # float [4, B], the same of each bootstrap sample
 
     @property
-    def remark(self):
+    def remark(self) -> str:
         """Says why the numbers mean nothing, "" where they do."""
         if not self.boxes:
             return "no boxes"
         counts = (self.images, "image"), (self.boxes, "box")
-        few = [format_count(number, what) for number, what in counts if number < LEAST]
+        few = [format_count(number, what) for number, what in counts if number < _LEAST]
         return f"too little data: {' with '.join(few)}" if few else ""
 
-    def intervals(self):
+    def intervals(self) -> np.ndarray:
         """Returns the 95% intervals, [4, 2]; nan where there are no samples or too little data.
 
         Resampled images repeat, which lifts average precision; so the samples are moved until their
@@ -151,11 +148,10 @@ class Slice(NamedTuple):
         return np.clip(centred_intervals(self.samples, self.scores), 0, 1)
 
 
-def centred_intervals(samples: np.ndarray, values: np.ndarray, level: float = 0.95):
-    """Returns intervals [K, 2] of values [K] from their bootstrap samples [K, B], nan left out."""
+def centred_intervals(samples: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Returns 95% intervals [K, 2] of values [K] by bootstrap samples [K, B], nan left out."""
     centred = samples - np.nanmean(samples, axis=1, keepdims=True) + values[:, np.newaxis]
-    ends = 50 * (1 - level), 50 * (1 + level)
-    return np.nanpercentile(centred, ends, axis=1).T
+    return np.nanpercentile(centred, _ENDS, axis=1).T
 
 
 def draw_weights(images: int, samples: int, seed: int) -> np.ndarray:
@@ -164,28 +160,27 @@ def draw_weights(images: int, samples: int, seed: int) -> np.ndarray:
     return chance.multinomial(images, np.full(images, 1 / images), samples).T.astype(np.float32)
 
 
-def score_slices(truth, ranked: Ranked, matches: Matches, families, weights) -> list[Slice]:
-    """Scores everything, each class, and each slice of the families.
+def score_slices(
+    ranked: Ranked, matches: Matches, families: Iterable[Family], weights: np.ndarray
+) -> list[Slice]:
+    """Scores everything, each class, and each slice of the families; "All" comes first.
 
     Args:
-        truth: truth.Truth.
-        ranked: matching.Ranked.
-        matches: their Matches of COCO's areas.
+        ranked: Ranked.
+        matches: of COCO's areas.
         families: of `make_families`.
         weights: of `draw_weights`, [N, B]; B may be 0.
-
-    Returns:
-        [Slice], "All" first.
     """
-    everything = (np.ones((len(part), 1), bool) for part in (truth.images, ranked.images))
+    truth = ranked.truth
+    everything = (np.ones((len(part.images), 1), bool) for part in (truth, ranked.found))
     whole = Family("All", ["all images"], *everything, by_image=True)
-    pairs = pair_boxes(truth, ranked.images, ranked.ltwh, ranked.labels)
     once, classes = np.ones((len(truth.filenames), 1)), len(truth.names)
     slices = []
     for family in (whole, *families):
-        masks = family.of_boxes, family.of_detections
-        theirs = matches.parted(*masks) if family.by_image else match(truth, ranked, pairs, *masks)
-        tally = tally_classes(truth, ranked, theirs)
+        parted = family.of_boxes, family.of_detections
+        tally = tally_classes(
+            ranked, matches.parted(*parted) if family.by_image else match(ranked, *parted)
+        )
         numbers = [_numbers(accumulate(tally, each)) for each in (once, weights)]
         for place, name in enumerate(family.names):
             groups = range(place * classes, (place + 1) * classes)
@@ -200,11 +195,18 @@ def _slice(heading, name, tally, groups, numbers):
     """Returns the Slice of some groups of a Tally: the mean over those that have boxes."""
     inside = tally.box_image[np.isin(tally.box_group, groups)]
     scores, samples = (_mean(part[:, groups.start : groups.stop]) for part in numbers)
-    return Slice(heading, name, len(np.unique(inside)), len(inside), scores[:, 0], samples)
+    return Slice(
+        family=heading,
+        name=name,
+        images=len(np.unique(inside)),
+        boxes=len(inside),
+        scores=scores[:, 0],
+        samples=samples,
+    )
 
 
 def _numbers(scores):
-    """Returns AP, AP50, AP75 and AR of each group, [4, groups, B]."""
+    """Returns METRICS of each group, [4, groups, B]."""
     precision, recall = scores
     means = precision.mean(axis=1), precision[:, 0], precision[:, 5], recall.mean(axis=1)
     return np.stack(means)

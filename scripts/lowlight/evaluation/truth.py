@@ -1,5 +1,7 @@
 """The ground truth that detections are scored against, from csv tables, records or COCO's JSON."""
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -9,13 +11,15 @@ from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_dir, existing_file
 from lowlight.core.json_texts import coco_box, coco_image, format_coco
 from lowlight.dataset.classes import read_classes
-from lowlight.dataset.coco import parse_coco
+from lowlight.dataset.coco import CocoBox, parse_coco
+from lowlight.dataset.records import ImageNames, Record
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import read_tables
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh, unit_yxyx_to_whole_ltwh
 
 
-class Truth(NamedTuple):
+@dataclass(frozen=True)
+class Truth:
     """Images and their boxes; an image's or class's place in a list stands for it elsewhere."""
 
     class_ids: tuple  # ascending, from the label map or the categories
@@ -31,60 +35,71 @@ class Truth(NamedTuple):
     other_ids: frozenset  # ids of images of the data set that aren't scored
 
     @property
-    def boxes(self):
+    def boxes(self) -> int:
         """How many boxes are to be found."""
         return int(np.sum(~self.crowd))
 
-    def limited_to(self, count):
+    def limited_to(self, count: int | None) -> "Truth":
         """Returns the truth of the first images alone; None for all of them."""
         if count is None or count >= len(self.filenames):
             return self
-        boxes = self.images < count
-        parts = (getattr(self, name)[boxes] for name in _OF_BOXES)
-        return self._replace(
+        of_boxes = "images", "labels", "ltwh", "areas", "crowd"
+        chosen = self.images < count
+        return replace(
+            self,
             filenames=self.filenames[:count],
             image_ids=self.image_ids[:count],
             sizes=self.sizes[:count],
             other_ids=self.other_ids | set(self.image_ids[count:].tolist()),
-            **dict(zip(_OF_BOXES, parts, strict=True)),
+            **{name: getattr(self, name)[chosen] for name in of_boxes},
         )
 
 
-_OF_BOXES = "images", "labels", "ltwh", "areas", "crowd"
+class TrueBox(NamedTuple):
+    """A box to be found, as `make_truth` takes it."""
+
+    image_id: int
+    category_id: int
+    pixel_ltwh: Sequence
+    area: float | None = None  # square pixels; None for those of the box
+    crowd: bool = False
 
 
-def make_truth(classes, images, boxes, other_ids=()):
+def make_truth(
+    classes: Mapping,
+    images: Iterable[tuple],
+    boxes: Iterable[TrueBox | CocoBox],
+    other_ids: Iterable = (),
+) -> Truth:
     """Makes a Truth.
 
     Args:
         classes: {id: name}.
-        images: [(id, filename, width, height)]; equal scores are ranked in this order.
-        boxes: [(image id, class id, (left, top, width, height), area or None, crowd)].
+        images: (id, filename, width, height) of each; equal scores are ranked in this order.
+        boxes: of these images and classes.
         other_ids: of images that are known but not scored.
     """
-    class_ids = tuple(sorted(classes))
+    images, boxes, class_ids = list(images), list(boxes), tuple(sorted(classes))
     places = {image[0]: place for place, image in enumerate(images)}
     labels = {number: place for place, number in enumerate(class_ids)}
-    ltwh = np.array([box[2] for box in boxes], float).reshape(-1, 4)
-    areas = ltwh[:, 2] * ltwh[:, 3]
-    given = [place for place, box in enumerate(boxes) if box[3] is not None]
-    areas[given] = [boxes[place][3] for place in given]
+    ltwh = np.array([box.pixel_ltwh for box in boxes], float).reshape(-1, 4)
+    areas = np.array([np.nan if box.area is None else box.area for box in boxes], float)
     return Truth(
-        class_ids,
-        tuple(classes[number] for number in class_ids),
-        tuple(image[1] for image in images),
-        np.array([image[0] for image in images], np.int64),
-        np.array([image[2:] for image in images], np.int64).reshape(-1, 2),
-        np.array([places[box[0]] for box in boxes], np.int64),
-        np.array([labels[box[1]] for box in boxes], np.int64),
-        ltwh,
-        areas,
-        np.array([box[4] for box in boxes], bool),
-        frozenset(other_ids),
+        class_ids=class_ids,
+        names=tuple(classes[number] for number in class_ids),
+        filenames=tuple(image[1] for image in images),
+        image_ids=np.array([image[0] for image in images], np.int64),
+        sizes=np.array([image[2:] for image in images], np.int64).reshape(-1, 2),
+        images=np.array([places[box.image_id] for box in boxes], np.int64),
+        labels=np.array([labels[box.category_id] for box in boxes], np.int64),
+        ltwh=ltwh,
+        areas=np.where(np.isnan(areas), ltwh[:, 2] * ltwh[:, 3], areas),
+        crowd=np.array([box.crowd for box in boxes], bool),
+        other_ids=frozenset(other_ids),
     )
 
 
-def read_truth_of_tables(data_dir, split=None):
+def read_truth_of_tables(data_dir: Path | str, split: str | None = None) -> Truth:
     """Reads the ground truth of a part of a data set from its csv files.
 
     Args:
@@ -101,38 +116,36 @@ def read_truth_of_tables(data_dir, split=None):
     data_dir = existing_dir(data_dir, "data_dir")
     classes = dict(enumerate(read_classes(data_dir), 1))
     entries = read_tables(data_dir, classes.values())
-    chosen = {image.filename for image, _ in entries}
+    chosen = _names_in_split(data_dir, {image.filename for image, _ in entries}, split)
+    label_of = {name: number for number, name in classes.items()}
+    images, boxes, others = [], [], []
+    for number, (image, its_boxes) in enumerate(entries, 1):
+        if image.filename not in chosen:
+            others.append(number)
+            continue
+        images.append((number, image.filename, image.width, image.height))
+        for box in its_boxes:
+            ltwh = pixel_xyxy_to_pixel_ltwh(box.pixel_xyxy)
+            boxes.append(TrueBox(number, label_of[box.class_name], ltwh))
+    return make_truth(classes, images, boxes, others)
+
+
+def _names_in_split(data_dir, filenames, split):
     if split is not None:
-        rows = split_by_file(chosen, data_dir / "split.csv")
-        chosen = {row.filename for row in rows if row.split == split}
-        if not chosen:
+        rows = split_by_file(filenames, data_dir / "split.csv")
+        filenames = {row.filename for row in rows if row.split == split}
+        if not filenames:
             parts = name_some(sorted({row.split for row in rows}))
             raise DataError(
                 f"{data_dir / 'split.csv'}: no image is in {split!r}; there are: {parts}.\n"
                 "  Choose another --split; --split=all takes all images."
             )
-    if not chosen:
+    if not filenames:
         raise DataError(f"{data_dir / 'images.csv'}: holds no image.\n  Check --data_dir.")
-    ids = {image.filename: number for number, (image, _) in enumerate(entries, 1)}
-    label_of = {name: number for number, name in classes.items()}
-    here = [entry for entry in entries if entry[0].filename in chosen]
-    images = [(ids[i.filename], i.filename, i.width, i.height) for i, _ in here]
-    boxes = [
-        (
-            ids[b.filename],
-            label_of[b.class_name],
-            pixel_xyxy_to_pixel_ltwh(b.pixel_xyxy),
-            None,
-            False,
-        )
-        for _, bs in here
-        for b in bs
-    ]
-    others = set(ids.values()) - {image[0] for image in images}
-    return make_truth(classes, images, boxes, others)
+    return filenames
 
 
-def read_truth_of_coco(path):
+def read_truth_of_coco(path: Path | str) -> Truth:
     """Reads the ground truth from a COCO file of object detection, crowds and areas included.
 
     Raises:
@@ -152,19 +165,22 @@ def read_truth_of_coco(path):
             "the file, or score against what import_coco.py makes of it: --data_dir."
         )
     images = [(n, i.file_name, i.width, i.height) for n, i in sorted(coco.images.items())]
-    boxes = [(b.image_id, b.category_id, b.pixel_ltwh, b.area, b.crowd) for b in coco.boxes]
-    return make_truth(coco.categories, images, boxes)
+    return make_truth(coco.categories, images, coco.boxes)
 
 
-def truth_of_records(records, images, names, place, ids=None):
+def truth_of_records(
+    records: Collection[Record],
+    images: ImageNames,
+    names: Mapping,
+    place: Path | str,
+    ids: Mapping | None = None,
+) -> Truth:
     """Makes the ground truth from records, sorted by name as TFOD's evaluator sorts.
 
-    Box edges that float32 fractions moved off their whole pixels are put back.
-
     Args:
-        records: Records; their images aren't needed.
-        images: ImageNames of them.
-        names: {class id: name}.
+        records: whose images may be left out.
+        images: of these records.
+        names: LabelMap.
         place: how a message names the records.
         ids: {filename: id} of the tables. Where they lack an image, and the records give no
             numbers, ids count from 1.
@@ -174,13 +190,6 @@ def truth_of_records(records, images, names, place, ids=None):
     """
     if not records:
         raise DataError(f"{place}: holds no image.\n  make_tfrecords.py writes records.")
-    unknown = [(r, n) for r in records for n in r.classes.tolist() if n not in names]
-    if unknown:
-        record, number = unknown[0]
-        raise DataError(
-            f"{record.place} ({record.filename}) has class {number}, which the label map lacks.\n"
-            "  Give the label map that the records were written with."
-        )
     if images.numbers:
         ids = dict(zip(images.names, images.numbers, strict=True))
     elif ids is None or not set(images.names) <= set(ids):
@@ -188,46 +197,59 @@ def truth_of_records(records, images, names, place, ids=None):
     rows, boxes = [], []
     for name, record in sorted(zip(images.names, records, strict=True), key=lambda pair: pair[0]):
         rows.append((ids[name], name, record.width, record.height))
-        ltwh = unit_yxyx_to_whole_ltwh(record.unit_yxyx, record.width, record.height)
-        areas = [None] * len(ltwh) if record.areas is None else record.areas.tolist()
-        parts = ltwh, record.classes.tolist(), areas, record.crowd.tolist()
-        for box, number, area, crowd in zip(*parts, strict=True):
-            boxes.append((ids[name], number, box, area, crowd))
+        boxes += _boxes_of_record(record, ids[name], names)
     others = set(ids.values()) - {row[0] for row in rows}
     return make_truth(names, rows, boxes, others)
 
 
-def format_truth(truth, facts=None):
+def _boxes_of_record(record, image_id, names):
+    ltwh = unit_yxyx_to_whole_ltwh(record.unit_yxyx, record.width, record.height)
+    areas = [None] * len(ltwh) if record.areas is None else record.areas.tolist()
+    parts = record.classes.tolist(), ltwh, areas, record.crowd.tolist()
+    for number, box, area, crowd in zip(*parts, strict=True):
+        if number not in names:
+            raise DataError(
+                f"{record.place} ({record.filename}) has class {number}, which the label map "
+                "lacks.\n  Give the label map that the records were written with."
+            )
+        yield TrueBox(image_id, number, box, area, crowd)
+
+
+def format_truth(truth: Truth, facts: Sequence = ()) -> str:
     """Returns the ground truth as the text of a COCO file that `read_truth_of_coco` reads.
 
     Args:
         truth: Truth.
-        facts: a JSON value for each image, kept with it under "facts"; None for none.
+        facts: a JSON value for each image, kept with it under "facts"; none for none.
     """
+    image_ids = truth.image_ids.tolist()
     sizes = truth.sizes.tolist()
     images = [
         coco_image(number, name, *size)
-        for number, name, size in zip(truth.image_ids.tolist(), truth.filenames, sizes, strict=True)
+        for number, name, size in zip(image_ids, truth.filenames, sizes, strict=True)
     ]
-    for image, values in zip(images, facts or (), strict=False):
+    for image, values in zip(images, facts, strict=False):
         image["facts"] = values
-    columns = (
-        truth.image_ids[truth.images].tolist(),
-        [truth.class_ids[label] for label in truth.labels],
-        truth.ltwh.tolist(),
-        truth.areas.tolist(),
-        truth.crowd.tolist(),
-    )
-    boxes = [coco_box(number, *box) for number, box in enumerate(zip(*columns, strict=True), 1)]
+    boxes = [
+        coco_box(
+            box + 1,
+            image_ids[truth.images[box]],
+            truth.class_ids[truth.labels[box]],
+            truth.ltwh[box].tolist(),
+            area=float(truth.areas[box]),
+            crowd=truth.crowd[box],
+        )
+        for box in range(len(truth.images))
+    ]
     return format_coco(images, boxes, dict(zip(truth.class_ids, truth.names, strict=True)))
 
 
-def stem(filename):
+def stem(filename: str) -> str:
     """Returns an image's name without folder and extension, which other tools call it by."""
     return PurePosixPath(filename).stem
 
 
-def ids_of_tables(data_dir):
+def ids_of_tables(data_dir: Path | str) -> dict | None:
     """Returns {filename: id} as in `read_truth_of_tables`, None where there is no images.csv."""
     if not (Path(data_dir) / "images.csv").is_file():
         return None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from lowlight.dataset.classes import LabelMap, read_label_map
 from lowlight.dataset.records import name_images, read_encoded, read_records
 from lowlight.dataset.tables import ImageRow, read_table
 from lowlight.evaluation.matching import rows_by_image
+from lowlight.evaluation.results import Found
 from lowlight.evaluation.truth import (
+    Truth,
     ids_of_tables,
     read_truth_of_coco,
     read_truth_of_tables,
@@ -25,11 +28,9 @@ from lowlight.images.boxes import clip_corners, ltwh_to_xyxy
 from lowlight.images.reading import open_reduced, read_image
 
 _SIDE = 256  # pixels at least of the picture that brightness is measured in
+_BRIGHTNESS = "measured brightness"
 # What every images.csv has and no slice is made of; the rest of its columns are facts.
 _NO_FACTS = {"filename", "source", "width", "height", "folder_class", "official_split", "boxes"}
-
-
-_BRIGHTNESS = "measured brightness"
 
 
 class Facts(NamedTuple):
@@ -41,15 +42,12 @@ class Facts(NamedTuple):
     notes: tuple = ()  # sentences on what isn't known
 
 
-def read_columns(path, filenames):
+def read_columns(path: Path, filenames: Sequence[str]) -> Facts:
     """Reads the facts that images.csv holds: lighting, location, and any column of the user's own.
 
     Args:
         path: of images.csv, which may be missing.
         filenames: the images that are scored.
-
-    Returns:
-        Facts without brightness.
 
     Raises:
         DataError: the file isn't an images.csv, or lacks some of the images.
@@ -78,7 +76,7 @@ def read_columns(path, filenames):
     return Facts(columns, notes=tuple(notes))
 
 
-def list_facts(facts):
+def list_facts(facts: Facts) -> list[dict]:
     """Returns a {fact: value} for each image, [] where nothing is known; see `gather_facts`."""
     columns = dict(facts.columns)
     if facts.brightness is not None:
@@ -87,7 +85,7 @@ def list_facts(facts):
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def gather_facts(rows):
+def gather_facts(rows: Sequence) -> Facts:
     """Returns the Facts of what `list_facts` gave, an empty one where an image has none."""
     if not all(isinstance(row, dict) for row in rows):
         return Facts({})
@@ -97,27 +95,32 @@ def gather_facts(rows):
     return Facts(columns, None if values is None else np.array(values, float))
 
 
-def measure_brightness(source, place, boxes):
-    """Returns (the image's mean luma, that of each box), 0 to 255; nan for a box outside.
+def measure_brightness(
+    source: bytes | np.ndarray, place: Path | str, ltwh: np.ndarray, size: Sequence
+) -> tuple[float, np.ndarray]:
+    """Returns (the image's mean luma, that of each box [M]), 0 to 255; nan for a box outside.
 
     Args:
         source: the image's bytes, or its pixels, uint8 [H, W, 3].
         place: how a message names it.
-        boxes: (ltwh [M, 4] in pixels, the image's width, its height).
+        ltwh: boxes in pixels, [M, 4].
+        size: the image's width and height, which the boxes refer to.
 
     Raises:
         DataError: not an image, or a damaged one.
     """
     grey = _read_grey(source, place)
-    sums = np.zeros((grey.shape[0] + 1, grey.shape[1] + 1))
-    sums[1:, 1:] = grey.cumsum(axis=0).cumsum(axis=1)
-    ltwh, width, height = boxes
-    scale = np.array([grey.shape[1] / width, grey.shape[0] / height])
-    corners = clip_corners(ltwh_to_xyxy(ltwh) * np.tile(scale, 2), grey.shape[::-1])
-    first, last = corners[:, :2], corners[:, 2:]
-    areas = np.prod(last - first, axis=1)
-    corners = [(last, last, 1), (first, last, -1), (last, first, -1), (first, first, 1)]
-    inside = sum(sign * _between(sums, xs[:, 0], ys[:, 1]) for xs, ys, sign in corners)
+    extent = grey.shape[::-1]
+    sums = np.pad(grey.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    scale = np.tile(np.divide(extent, size), 2)
+    left, top, right, bottom = clip_corners(ltwh_to_xyxy(ltwh) * scale, extent).T
+    areas = (right - left) * (bottom - top)
+    inside = (
+        _sum_before(sums, right, bottom)
+        - _sum_before(sums, left, bottom)
+        - _sum_before(sums, right, top)
+        + _sum_before(sums, left, top)
+    )
     means = np.divide(inside, areas, out=np.full(len(areas), np.nan), where=areas > 1e-6)
     return float(grey.mean()), np.clip(means, 0, 255)
 
@@ -131,9 +134,10 @@ def _read_grey(source, place):
     return np.asarray(open_reduced(source, place, "L", _SIDE), float)
 
 
-def _between(sums, xs, ys):
+def _sum_before(sums, xs, ys):
     """Returns the summed luma left of and above points between pixels, by straight lines."""
-    x, y = (np.minimum(v.astype(int), n - 2) for v, n in ((xs, sums.shape[1]), (ys, sums.shape[0])))
+    x = np.minimum(xs.astype(int), sums.shape[1] - 2)
+    y = np.minimum(ys.astype(int), sums.shape[0] - 2)
     right, below = xs - x, ys - y
     above = sums[y, x] * (1 - right) + sums[y, x + 1] * right
     return above * (1 - below) + (sums[y + 1, x] * (1 - right) + sums[y + 1, x + 1] * right) * below
@@ -147,7 +151,7 @@ def _find_images(folder, names):
     return {name: folder / name for name in inside if (folder / name).is_file()}
 
 
-def read_pictures(records: list, folder, names: list) -> dict:
+def read_pictures(records: Sequence, folder: Path | str | None, names: Iterable[str]) -> dict:
     """Returns {filename: bytes} of the images in a folder; without one ("", None) in records."""
     if folder:
         paths = _find_images(Path(folder), names)
@@ -155,60 +159,53 @@ def read_pictures(records: list, folder, names: list) -> dict:
     return read_encoded(records, names) if records else {}
 
 
-def measure_images(images_dir, truth, found):
-    """Measures the images of a folder, their boxes and what was found in them.
-
-    Args:
-        images_dir: the folder with the images.
-        truth, found: Truth and results.Found.
+def measure_images(
+    images_dir: Path, truth: Truth, found: Found
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Measures the mean luma, 0 to 255, of the images of a folder, their boxes and detections.
 
     Returns:
-        (brightness [N], of the boxes [G], of the detections [D]), None where an image is missing.
+        Floats, [N], [G] and [D]; None where an image is missing.
     """
-    there = _find_images(images_dir, truth.filenames)
-    if len(there) < len(set(truth.filenames)):
+    paths = _find_images(images_dir, truth.filenames)
+    count = len(truth.filenames)
+    if len(paths) < len(set(truth.filenames)):
         return None
-    paths = [there[name] for name in truth.filenames]
-    of_boxes, of_found = (rows_by_image(part.images, len(paths)) for part in (truth, found))
-    brightness = np.zeros(len(paths))
-    box_brightness, found_brightness = np.zeros(len(truth.images)), np.zeros(len(found.images))
+    of_boxes, of_found = (rows_by_image(part.images, count) for part in (truth, found))
+    lumas, of_box, of_detection = map(np.zeros, (count, len(truth.images), len(found.images)))
 
     def measure(place):
+        path, size = paths[truth.filenames[place]], truth.sizes[place].tolist()
         ltwh = np.concatenate([truth.ltwh[of_boxes[place]], found.ltwh[of_found[place]]])
-        data = read_image(paths[place], *truth.sizes[place].tolist())
-        return measure_brightness(data, paths[place], (ltwh, *truth.sizes[place]))
+        return measure_brightness(read_image(path, *size), path, ltwh, size)
 
-    with Progress(len(paths), "brightness of image") as progress:
-        for place, (mean, means) in enumerate(map_in_threads(measure, range(len(paths)))):
-            count = len(of_boxes[place])
-            brightness[place] = mean
-            box_brightness[of_boxes[place]] = means[:count]
-            found_brightness[of_found[place]] = means[count:]
+    with Progress(count, "brightness of image") as progress:
+        for place, (mean, means) in enumerate(map_in_threads(measure, range(count))):
+            box_count = len(of_boxes[place])
+            lumas[place] = mean
+            of_box[of_boxes[place]], of_detection[of_found[place]] = np.split(means, [box_count])
             progress.update()
-    return brightness, box_brightness, found_brightness
+    return lumas, of_box, of_detection
 
 
-class TruthSource(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class TruthSource:
     """Where the ground truth of a file of results comes from: one of the first three."""
 
-    data_dir: str | None = None
-    coco: str | None = None
-    records: tuple = ()
+    data_dir: Path | str | None = None
+    coco: Path | str | None = None
+    records: Sequence = ()
     split: str | None = "test"
     label_names: LabelMap | None = None  # for the records
-    images_dir: str | None = None
+    images_dir: Path | str | None = None
 
     @property
-    def place(self):
+    def place(self) -> str:
         """How a title names it."""
-        return self.coco or ", ".join(map(str, self.records)) or f"{self.data_dir} ({self.part})"
+        part = f"split {self.split}" if self.split else "all images"
+        return self.coco or ", ".join(map(str, self.records)) or f"{self.data_dir} ({part})"
 
-    @property
-    def part(self):
-        """The name of the part of the tables."""
-        return f"split {self.split}" if self.split else "all images"
-
-    def names(self):
+    def names(self) -> dict:
         """Returns what metrics.json says of it."""
         folder = self._images_dir()
         return {
@@ -217,7 +214,7 @@ class TruthSource(NamedTuple):
             "images_dir": str(folder) if folder else None,
         }
 
-    def read(self):
+    def read(self) -> Truth:
         """Returns the Truth."""
         if self.coco:
             return read_truth_of_coco(self.coco)
@@ -229,17 +226,17 @@ class TruthSource(NamedTuple):
             return truth_of_records(records, images, self.label_names, self.records[0], ids)
         return read_truth_of_tables(self.data_dir, self.split)
 
-    def facts(self, truth, found):
-        """Returns (Facts, brightness of each detection or None) by images.csv and the images."""
+    def facts(self, truth: Truth, found: Found) -> tuple[Facts, Found]:
+        """Returns (Facts, Found with brightness) by images.csv and the images that are there."""
         table = Path(self.data_dir or Path(self.coco or self.records[0]).parent) / "images.csv"
         facts = read_columns(table, truth.filenames)
         folder = self._images_dir()
         measured = measure_images(folder, truth, found) if folder else None
         if measured is None:
-            return facts, None
-        brightness, box_brightness, found_brightness = measured
-        facts = facts._replace(brightness=brightness, box_brightness=box_brightness)
-        return facts, found_brightness
+            return facts, found
+        of_images, of_boxes, of_found = measured
+        facts = facts._replace(brightness=of_images, box_brightness=of_boxes)
+        return facts, found._replace(brightness=of_found)
 
     def _images_dir(self):
         if self.images_dir:
@@ -247,16 +244,24 @@ class TruthSource(NamedTuple):
         folder = Path(self.data_dir) / "images" if self.data_dir else None
         return folder if folder and folder.is_dir() else None
 
-    def pictures(self, filenames):
+    def pictures(self, filenames: Iterable[str]) -> dict:
         """Returns {filename: bytes} of the images that are there."""
         return read_pictures(self.records, self._images_dir(), filenames)
 
 
-def find_truth(data_dir, coco, records, label_map_path, split, images_dir):
+def find_truth(
+    data_dir: str | None,
+    coco: str | None,
+    records: Sequence[str] | None,
+    label_map_path: str | None,
+    split: str | None,
+    images_dir: str | None,
+) -> TruthSource:
     """Returns the TruthSource that flags name.
 
     Args:
-        data_dir, coco, records, images_dir: None where not given; records may be globs.
+        data_dir, coco, images_dir: None where not given.
+        records: paths or globs, or None.
         label_map_path: of the records; by default label_map.txt beside them.
         split: None for all images of the tables.
 
@@ -273,7 +278,12 @@ def find_truth(data_dir, coco, records, label_map_path, split, images_dir):
     paths = sorted({path for pattern in records or () for path in glob.glob(pattern)})
     if records and not paths:
         raise DataError(f"{', '.join(records)}: no such record file.\n  Check --records.")
-    names = None
-    if paths:
-        names = read_label_map(label_map_path or Path(paths[0]).parent / "label_map.txt")
-    return TruthSource(data_dir, coco, tuple(paths), split, names, images_dir)
+    beside = Path(paths[0]).parent / "label_map.txt" if paths else None
+    return TruthSource(
+        data_dir=data_dir,
+        coco=coco,
+        records=tuple(paths),
+        split=split,
+        label_names=read_label_map(label_map_path or beside) if paths else None,
+        images_dir=images_dir,
+    )
