@@ -29,7 +29,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("seed", 0, "What the samples come from.", 0)
 
 
-def main(folders):
+def main(folders: list[str]) -> None:
     """Compares, prints a table for each pair and writes the page."""
     first, *others = read_evaluations(folders, FLAGS.bootstrap, FLAGS.seed)
     differences = [compare(first.score, other.score) for other in others]

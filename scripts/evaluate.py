@@ -53,7 +53,7 @@ flags.DEFINE_integer(
 )
 
 
-def main():
+def main() -> None:
     """Evaluates, prints the table and says where everything is kept."""
     if not (FLAGS.model_dir or FLAGS.detections):
         raise DataError(
@@ -73,7 +73,11 @@ def main():
     )
     if FLAGS.detections:
         score_file(FLAGS.detections, _truth_source(), FLAGS.output_dir, options)
-        return
+    else:
+        _score_model(options)
+
+
+def _score_model(options):
     from lowlight.evaluation.evaluation import evaluate_model
     from lowlight.evaluation.watching import watch_run
 

@@ -54,14 +54,13 @@ def evaluate_model(
 
     Args:
         model_dir: as `runs.find_model` takes it.
-        records: TFRecord files or globs; None for those of the config.
-        label_map_path: None for the config's.
+        records, label_map_path: TFRecord files or globs; None for what the config names.
         eval_dir: the output folder; None for one in `run_dir`: eval/ for the config's test
             records, eval_<name>/ for other records, and with what `variant_of` says at the end
             where it says something, so that numbers that can't be compared don't mix.
         run_dir: None for the model's.
         on_train_data: take the config's training records instead of its test records.
-        config_path: the config that names records and label map; None for the model's own.
+        config_path: None for the model's own.
         on_image: called with each image that is run, uint8 [H, W, 3], its Detections, and its true
             boxes, pixel xyxy [M, 4], and class ids [M].
         options: None for the twelve numbers without intervals and report.
@@ -75,18 +74,14 @@ def evaluate_model(
             model's, or no pipeline.config where one is needed; a variant that would be written
             where the plain score belongs.
     """
-    options, model, are_others = options or Options(), find_model(model_dir), bool(records)
+    options, model = options or Options(), find_model(model_dir)
+    patterns = records
     if not (records and label_map_path):
         theirs = _inputs_of_config(config_path or model.config_path, on_train_data)
-        records, label_map_path = records or theirs[0], label_map_path or theirs[1]
-    paths = sorted({path for pattern in records for path in glob.glob(pattern)})
-    if not paths:
-        raise DataError(
-            f"{', '.join(records)}: no such record file (relative to {Path.cwd()}).\n"
-            "  Give --records, or run the command from the project's folder."
-        )
+        patterns, label_map_path = records or theirs[0], label_map_path or theirs[1]
+    paths = _find_files(patterns)
     plain = Path(run_dir or model.run_dir) / "eval"
-    if on_train_data or are_others:
+    if on_train_data or records:
         plain = plain.with_name(f"eval_{Path(paths[0]).stem}")
     variant = variant_of(options, sample_1_of_n, detector)
     evaluation = _Evaluation(
@@ -116,11 +111,21 @@ def _choose_eval_dir(eval_dir, plain, variant):
     return Path(eval_dir)
 
 
+def _find_files(patterns):
+    paths = sorted({path for pattern in patterns for path in glob.glob(pattern)})
+    if not paths:
+        raise DataError(
+            f"{', '.join(patterns)}: no such record file (relative to {Path.cwd()}).\n"
+            "  Give --records, or run the command from the project's folder."
+        )
+    return paths
+
+
 def _inputs_of_config(config_path, on_train_data):
     """Returns (globs of records, path of the label map) that a pipeline config names."""
-    from lowlight.tfod import model as tfod
+    from lowlight.tfod.model import read_config
 
-    config = tfod.read_config(config_path)
+    config = read_config(config_path)
     if not (on_train_data or config.eval_input_reader):
         raise DataError(
             f"{config_path}: no eval_input_reader.\n"
@@ -145,7 +150,7 @@ class _Evaluation:
     detector: dict
     options: Options
 
-    def run(self, on_image) -> Score:
+    def run(self, on_image: Callable | None) -> Score:
         check_classes(self.model, self.names, self.label_map_path)
         count_and_check(self.records, self.names)
         images = name_images(self.records)
@@ -218,8 +223,8 @@ class _Evaluation:
             "detector": self.detector,
             "seconds": seconds,
         }
-        place = ", ".join(self.records)
-        title = name_score(f"{self.model.path} (step {step})", truth, place)
+        what, place = f"{self.model.path} (step {step})", ", ".join(self.records)
+        title = name_score(what, truth, place)
         pictures = functools.partial(read_encoded, self.records)
         finish_score(score, self.eval_dir, about, title, self.options, pictures)
         self._write_events(score, step)
@@ -283,7 +288,7 @@ def _detect_record(detector, record, image, names, on_image):
 
 
 def _shortest(values):
-    """Returns float32 numbers as floats with the fewest digits that tell them from each other."""
+    """Returns float32 numbers as floats with the fewest digits that tell them apart."""
     return [float(str(value)) for value in values]
 
 

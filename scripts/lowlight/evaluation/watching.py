@@ -15,13 +15,10 @@ _POLL = 5.0  # seconds between two looks
 _SAY_SO = 60.0  # seconds of waiting after which that is said, again and again
 
 
-def watch_run(model_dir, timeout: float, **options) -> None:
+def watch_run(model_dir: Path | str, timeout: float, **options) -> None:
     """Scores a run's newest checkpoint, and then each new one until the training ends.
 
-    Args:
-        model_dir: the folder that the checkpoints come to.
-        timeout: as `watch_checkpoints` takes it; 0 scores the newest alone.
-        options: as `evaluation.evaluate_model` takes them.
+    The options are those of `evaluate_model`; with a timeout of 0 the newest alone is scored.
 
     Raises:
         DataError: no such folder, no checkpoint in it in time, or as `evaluate_model`.
@@ -38,7 +35,7 @@ def watch_checkpoints(run_dir: Path, timeout: float, poll: float = _POLL) -> Ite
     skipped but for the newest.
 
     Args:
-        run_dir: the run's folder, whose first checkpoint may be still to come.
+        run_dir: whose first checkpoint may be still to come.
         timeout: seconds without a new checkpoint after which it ends all the same.
         poll: seconds between two looks.
 

@@ -2,7 +2,8 @@
 
 import io
 import re
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from xml.etree import ElementTree
 
 import numpy as np
@@ -47,7 +48,8 @@ _STYLE = {
 }
 
 
-class Size(NamedTuple):
+@dataclass(frozen=True)
+class Size:
     """A figure's size and margins in pixels; it is shown as wide as there is room."""
 
     width: int = 360
@@ -59,11 +61,17 @@ class Size(NamedTuple):
 
 
 WIDE = Size()
-SMALL = Size(240, 170, 38, 12, 10, 36)
+SMALL = Size(width=240, height=170, left=38, right=12, top=10, bottom=36)
 
 
 def draw_histogram(
-    values, edges, ticks: list, label: str, axis: str, band: tuple | None = None, marks=()
+    values: Sequence,
+    edges: Sequence,
+    ticks: Sequence[tuple],
+    label: str,
+    axis: str,
+    band: tuple | None = None,
+    marks: Sequence = (),
 ) -> str:
     """Returns a histogram as an SVG.
 
@@ -89,29 +97,33 @@ def draw_histogram(
             axes.axvspan(low, high, color=_GREEN, alpha=0.14, linewidth=0, zorder=0)
         lefts = edges[:-1] + pixel / 2
         widths = np.maximum(np.diff(edges) - pixel, pixel)
-        for count, left, width in zip(counts, lefts, widths, strict=True):
-            if count:
-                (bar,) = axes.bar(left, count, width, align="edge", color=_BLUE)
-                bar.set_gid(f"{_TITLE}{count:,}")
-        axes.set_xlim(edges[0], edges[-1])
-        axes.set_ylim(0, steps[-1])
+        full = counts > 0
+        bars = axes.bar(lefts[full], counts[full], widths[full], align="edge", color=_BLUE)
+        for bar, count in zip(bars, counts[full], strict=True):
+            bar.set_gid(f"{_TITLE}{count:,}")
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(0, steps[-1]), xlabel=axis)
         axes.set_xticks(*zip(*ticks, strict=True))
         axes.xaxis.remove_overlapping_locs = False  # a mark may stand where a text does
         axes.set_xticks(marks, minor=True)
         axes.set_yticks(steps[1:], [f"{step:,.0f}" for step in steps[1:]])
-        axes.set_xlabel(axis)
 
     return _draw(paint, label, WIDE)
 
 
-def draw_lines(lines: list, label: str, axis_names: tuple, size: Size = WIDE, marks=()) -> str:
+def draw_lines(
+    lines: Sequence[tuple],
+    label: str,
+    axis_names: tuple[str, str],
+    size: Size = WIDE,
+    marks: Sequence = (),
+) -> str:
     """Returns lines on axes from 0 to 1 as an SVG.
 
     Args:
         lines: [(points [N, 2] in 0 to 1, "line", "second" or "guide")].
         label: what the figure shows, for those who don't see it.
         axis_names: of the axis across and the axis down.
-        size: Size.
+        size: the figure's.
         marks: points [N, 2] to be marked.
     """
     steps = np.linspace(0, 1, 5)
@@ -130,7 +142,7 @@ def draw_lines(lines: list, label: str, axis_names: tuple, size: Size = WIDE, ma
     return _draw(paint, label, size)
 
 
-def _draw(paint, label, size):
+def _draw(paint: Callable, label: str, size: Size) -> str:
     """Returns the SVG of a figure whose one Axes `paint` is called with."""
     from matplotlib import style
     from matplotlib.figure import Figure
