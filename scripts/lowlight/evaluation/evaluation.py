@@ -265,9 +265,8 @@ def _detect_record(detector, record, image, names, on_image):
     try:
         found = detector.detect(image)
     except ValueError as error:
-        raise DataError(
-            f"{record.filename}: {error}.\n  Leave the image out of the records."
-        ) from error
+        remedy = "Leave the image out of the records."
+        raise DataError(f"{record.filename}: {error}.\n  {remedy}") from error
     size = record.width, record.height
     boxes = unit_yxyx_to_pixel_xyxy(record.unit_yxyx, *size)
     if on_image is not None:
