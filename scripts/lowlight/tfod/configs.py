@@ -63,9 +63,8 @@ class Change(NamedTuple):
 def read_base(name: str) -> tuple[PipelineConfig, str, str]:
     """Reads the config to start from.
 
-    Args:
-        name: a pipeline config's path, or an archive of the zoo: its path, or its name where it is
-            in checkpoint/, unpacked or not. The D1's config is built in.
+    It is given by its path, or as an archive of the zoo: its path, or its name where it is in
+    checkpoint/, unpacked or not. The D1's config is built in.
 
     Returns:
         (the config, the path or name that a diff shows, the prefix of the checkpoint that belongs
@@ -111,10 +110,7 @@ def _config_at(name):
 def choose_start(given: str | None, start: str, base_name: str) -> str:
     """Returns the prefix of the checkpoint to start from, "" for random weights.
 
-    Args:
-        given: a prefix, "none" for random weights, or None.
-        start: as `read_base` returns it, taken where none is given.
-        base_name: what messages call the config.
+    That is the one given, "none" for random weights, or else the base's own, of `read_base`.
 
     Raises:
         DataError: there is neither.
@@ -169,14 +165,7 @@ def _records(data_dir, part):
 
 
 def adapt(config: PipelineConfig, data: Data, change: Change, base_name: str) -> list[str]:
-    """Changes a config so that it trains a detector on a data set.
-
-    Args:
-        config: the base, which is changed.
-        base_name: what messages call it.
-
-    Returns:
-        Lines that say what was done.
+    """Changes a base config so that it trains a detector on a data set; says what was done.
 
     Raises:
         DataError: as `check_model`; no learning-rate schedule or no batch size to scale.

@@ -83,16 +83,11 @@ def build_model(config: PipelineConfig, is_training: bool = False) -> DetectionM
 
 
 def detection_module(config: PipelineConfig, checkpoint: Path | str) -> tf.Module:
-    """Returns TFOD's inference module with the weights of a checkpoint.
+    """Returns TFOD's inference module with the weights of a checkpoint, given by its prefix.
 
-    Args:
-        config: the model's.
-        checkpoint: prefix of a training checkpoint (".../ckpt-7").
-
-    Returns:
-        A tf.Module whose `__call__` has one signature, uint8 [1, H, W, 3] RGB, and returns a dict
-        of float32 tensors: detection_boxes [1, N, 4] unit yxyx, detection_classes [1, N] from 1,
-        detection_scores [1, N], num_detections [1] and the raw ones.
+    Its `__call__` has one signature, uint8 [1, H, W, 3] RGB, and returns a dict of float32 tensors:
+    detection_boxes [1, N, 4] unit yxyx, detection_classes [1, N] from 1, detection_scores [1, N],
+    num_detections [1] and the raw ones.
 
     Raises:
         DataError: the checkpoint is damaged, or of another model than the config's.
@@ -139,13 +134,9 @@ def save_export(
 ) -> None:
     """Writes what TFOD's exporter_main_v2 writes: saved_model/, checkpoint/ and pipeline.config.
 
-    The SavedModel has the signature of `detection_module`. It is saved without the Keras layers
-    inside, only the traced function and its variables: TFOD's exporter traces each layer again.
-
-    Args:
-        module: of `detection_module`; config: what it was made of.
-        step: the training steps behind it, which the exported checkpoint keeps.
-        output_dir: an existing folder.
+    The SavedModel has the signature of `detection_module`, whose module and config are given. It
+    is saved without the Keras layers inside, only the traced function and its variables: TFOD's
+    exporter traces each layer again. The exported checkpoint keeps the training steps behind it.
     """
     exported = tf.Module()
     exported.variables_ = list(module._model.variables)
@@ -163,14 +154,9 @@ def save_export(
 def trace_network(module: tf.Module, height: int, width: int):
     """Returns an SSD's network alone, with what is faster in place of some of its operations.
 
-    Args:
-        module: of `detection_module`.
-        height, width: of its input, in pixels.
-
-    Returns:
-        A ConcreteFunction of float32 [B, height, width, 3], as `preprocess` gives them, for any B.
-        It returns a dict: encodings [B, N, 4], scores [B, N, C] without the background's, and
-        anchors [N, 4], unit yxyx.
+    It is a ConcreteFunction of float32 [B, height, width, 3], any B, as `preprocess` gives them. It
+    returns a dict: encodings [B, N, 4], scores [B, N, C] without the background's, and anchors
+    [N, 4], unit yxyx.
     """
     model = module._model
 

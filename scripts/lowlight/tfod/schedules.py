@@ -50,12 +50,8 @@ def length_of(train_config: Message) -> int:
 def rescale(kind: str, schedule: Message, factor: float, old_steps: int, new_steps: int) -> None:
     """Makes a schedule's rates `factor` times as high and its course as long as another training.
 
-    Warm-up, hold and every change keep their share of the steps; a cosine ends at the last step.
-
-    Args:
-        kind, schedule: as `schedule_of` returns them; the message is changed.
-        factor: what each rate is multiplied by.
-        old_steps, new_steps: the steps it was made for, and is to be for; > 0.
+    Warm-up, hold and every change keep their share of the steps, each over 0; a cosine ends at the
+    last step. The message is changed.
     """
     for name in _RATES[kind]:
         if getattr(schedule, name):

@@ -45,10 +45,7 @@ def make_variables(model: DetectionModel) -> None:
 
 
 def bytes_per_pixel(model: DetectionModel) -> float:
-    """Returns roughly what training keeps of each pixel of an image: all maps of a forward pass.
-
-    The model is one of `build_trial`.
-    """
+    """Returns roughly what training keeps of each pixel of an image: all maps of a forward pass."""
     shape = tf.constant([[_TRIAL_SIDE, _TRIAL_SIDE, 3]])
     predict = tf.function(lambda image: model.predict(image, shape))
     graph = predict.get_concrete_function(tf.TensorSpec([1, _TRIAL_SIDE, _TRIAL_SIDE, 3])).graph
@@ -74,10 +71,7 @@ def named_variables(root: tf.train.Checkpoint) -> dict[str, tf.Variable]:
 def check_start(model: DetectionModel, train_config: Message, path: Path | str) -> str:
     """Holds a fine-tune checkpoint against the part of a model that TFOD restores from it.
 
-    Args:
-        model: with its variables.
-        train_config: the config's train_config, with a fine_tune_checkpoint.
-        path: the config's, for messages.
+    The model has its variables, and the train_config a fine_tune_checkpoint.
 
     Returns:
         A line that says how many variables are restored and how many begin untrained.
@@ -96,7 +90,7 @@ def check_start(model: DetectionModel, train_config: Message, path: Path | str) 
 def restored_names(model: DetectionModel, train_config: Message, path: Path | str) -> list[str]:
     """Returns the names in a fine-tune checkpoint of the variables that a model takes from it.
 
-    Arguments as `check_start`; the checkpoint's index is enough.
+    The checkpoint's index is enough.
 
     Raises:
         DataError: no checkpoint; an index that is damaged, or of another architecture; a

@@ -32,10 +32,9 @@ def make_start(
     base_label_map: str | None = None,
     allow_no_match: bool = False,
 ) -> list[str]:
-    """Makes a run of a trained detector's weights.
+    """Makes a run of a trained detector's weights: an archive's of the zoo, or another run's.
 
     Args:
-        base: an archive of the zoo, packed or unpacked, or a run.
         names: {id: name} of the classes to be.
         folder: the run to write, which appears when it is whole.
         given: as `match_classes` takes it.
@@ -47,8 +46,7 @@ def make_start(
 
     Raises:
         DataError: no such detector, or a checkpoint that isn't its config's; as `zoo.unpack`,
-            `match_classes` and `check_model`; no class that has a source; a folder that isn't
-            empty.
+            `match_classes` and `check_model`; no class has a source; the folder isn't empty.
     """
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder}: isn't empty.\n  Choose another --output_dir.")
@@ -75,13 +73,10 @@ def make_start(
 def match_classes(
     names: dict[int, str], base_names: dict[int, str], given: dict[str, str] | None = None
 ) -> dict[int, int | None]:
-    """Finds for each class the one of a trained detector that it begins as.
+    """Finds for each class, {id: name}, the one of a trained detector that it begins as.
 
-    Args:
-        names: {id: name} of the classes to be.
-        base_names: {id: name} of the detector's.
-        given: {name: base name, "" to begin untrained} of what the user says; the others meet by
-            name, without regard to case, or by `zoo.COCO_ALIASES`.
+    The user says it in `given`, {name: base name, "" to begin untrained}; the other classes meet by
+    name, without regard to case, or by `zoo.COCO_ALIASES`.
 
     Returns:
         {id: base id, None to begin untrained}.

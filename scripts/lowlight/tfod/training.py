@@ -41,10 +41,8 @@ def build_optimizer(
 ) -> tuple[tf.keras.optimizers.Optimizer, Callable]:
     """Returns TFOD's optimizer of a config, and a function that returns the learning rate.
 
-    Args:
-        step: int64, the steps made, which the learning-rate schedule reads.
-        mixed_precision: with "float16" the optimizer scales losses and leaves out steps whose
-            gradients overflow.
+    The schedule reads `step`, int64, the steps made. For "float16" the optimizer scales losses and
+    leaves out steps whose gradients overflow.
 
     Raises:
         DataError: float16 together with use_moving_average.
@@ -64,14 +62,9 @@ def build_optimizer(
 def example_reader(config: PipelineConfig, preprocess: Callable) -> Callable:
     """Returns a function that reads a serialized tf.train.Example as TFOD's `inputs` do.
 
-    Args:
-        config: its train_config's augmentations are applied.
-        preprocess: the detection model's `preprocess`, or what does the same.
-
-    Returns:
-        A function of (serialized, seed), strings and int64 [2] tensors, that gives the (features,
-        labels) of one image in the form of TFOD's `inputs.train_input`. Every random number of an
-        augmentation follows from the seed.
+    It takes (serialized, seed), string and int64 [2] tensors, and gives the (features, labels) of
+    one image in the form of TFOD's `inputs.train_input`, augmented as the config says. Every random
+    number of an augmentation follows from the seed. `preprocess` is the detection model's.
     """
     reader = config.train_input_reader
     decode = decoder_builder.build(reader).decode
@@ -145,14 +138,10 @@ def losses(
     labels: dict[str, tf.Tensor],
     training_step: tf.Tensor | tf.Variable,
 ) -> dict[str, tf.Tensor]:
-    """Returns TFOD's losses of a batch, {"Loss/total_loss": float32 scalar, ...}.
+    """Returns TFOD's losses of a batch of `example_reader`'s, {name: float32 scalar}.
 
-    Predictions in half precision become float32 before the losses.
-
-    Args:
-        model: built for training.
-        features, labels: a batch of `example_reader`'s.
-        training_step: the steps made, for models whose losses are annealed.
+    Predictions in half precision become float32 before the losses. Some models anneal their losses
+    by the steps made.
     """
     train = config.train_config
     model._is_training = True

@@ -82,12 +82,7 @@ def folder_of(archive: str, folder="checkpoint") -> Path:
 
 
 def how_to_fetch(archive: str, folder="checkpoint") -> str:
-    """Returns the commands that fetch and unpack an archive, each on a line of its own.
-
-    Args:
-        archive: one of ARCHIVES.
-        folder: where its folder is to lie.
-    """
+    """Returns the commands that fetch and unpack an archive in a folder, each on its own line."""
     url = f"{_SERVER}/{_LATER.get(archive, _DATE)}/{archive}.tar.gz"
     folder, file = shlex.quote(str(folder)), shlex.quote(f"{folder}/{archive}.tar.gz")
     return (

@@ -167,12 +167,9 @@ def _with_fast_focal_loss(compute):
 def with_fast_images(preprocess: Callable) -> Callable:
     """Returns an SSD's `preprocess` that gives the same, bit by bit, in fewer passes over memory.
 
-    An EfficientDet's normalization and padding are done on whole rows; TFOD does them channel by
-    channel. Other models, and batches of several images, keep TFOD's own.
-
-    Args:
-        preprocess: `SSDMetaArch.preprocess`, which takes float32 [B, H, W, 3], 0 to 255, and
-            returns ([B, H', W', 3] float32, [B, 3] int32, the shapes without padding).
+    It takes float32 [B, H, W, 3], 0 to 255, and returns (float32 [B, H', W', 3], int32 [B, 3], the
+    shapes without padding). An EfficientDet's normalization and padding are done on whole rows;
+    TFOD does them channel by channel. Other models, and batches of several images, keep TFOD's.
     """
 
     def call(self, inputs):

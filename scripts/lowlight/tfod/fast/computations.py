@@ -57,9 +57,8 @@ def filter_gradient(
 ) -> tf.Tensor:
     """Returns the gradient of a depthwise convolution with padding SAME by its filter.
 
-    Args:
-        x: [N, H, W, C]; shape: the filter's, [R, S, C, M]; dy: [N, H', W', C * M].
-        strides: [1, s, s, 1].
+    Its input is [N, H, W, C], the filter [R, S, C, M], the strides [1, s, s, 1]; `dy` is the
+    gradient by its output, [N, H', W', C * M].
     """
     rows, columns, *channels = shape
     padding = (_same_padding(x.shape[axis], shape[axis - 1], strides[axis]) for axis in (1, 2))
@@ -82,14 +81,10 @@ def _same_padding(size, taps, stride):
 
 
 def fast_attention(inputs: Sequence[tf.Tensor], weights: tf.Tensor) -> tf.Tensor:
-    """Adds up feature maps by normalized weights, as EfficientDet's fast attention does.
+    """Adds up feature maps of one shape by normalized weights, [n, 1], as EfficientDet does.
 
     Source: EfficientDet (arxiv.org/abs/1911.09070), section 3.3. TFOD stacks the maps and
     multiplies matrices of a single column.
-
-    Args:
-        inputs: n tensors of one shape.
-        weights: [n, 1].
     """
     weights = tf.nn.relu(tf.convert_to_tensor(weights))
     weights = tf.unstack(tf.squeeze(weights / (tf.reduce_sum(weights) + 1e-4), -1))
@@ -170,16 +165,13 @@ def _spatial_mean(x):
 def focal_loss(
     logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, gamma: float, alpha: float | None
 ) -> tf.Tensor:
-    """Returns the sigmoid focal loss of each logit, of the logits' shape.
+    """Returns the sigmoid focal loss of each logit, of the logits' shape, [B, N, C].
 
     Source: RetinaNet (arxiv.org/abs/1708.02002), equation 5. TFOD takes general powers, and their
     gradient again: with m for 1 - p_t, this shares m ** (gamma - 1) between loss and gradient.
 
-    Args:
-        logits, targets: [B, N, C]; targets from 0 to 1.
-        weights: [B, N, C] or [B, N, 1]. Targets and weights get no gradient.
-        gamma: 1 or more.
-        alpha: the weight of positives; None weighs both alike.
+    Targets, [B, N, C], are from 0 to 1; weights are [B, N, C] or [B, N, 1]; they get no gradient.
+    Gamma is 1 or more; alpha is the weight of positives, and None weighs both alike.
     """
 
     @tf.custom_gradient
