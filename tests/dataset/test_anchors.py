@@ -68,7 +68,9 @@ def test_anchors_of_no_use_are_refused(tmp_path, fields, message):
     assert "\n  --config is " in str(caught.value)
 
 
-def test_a_config_of_another_kind_is_refused(tmp_path):
+def test_a_config_of_another_kind_or_a_missing_one_is_refused(tmp_path):
     (tmp_path / "a.config").write_text("model { faster_rcnn {} }")
     with pytest.raises(DataError, match=r"a\.config: no multiscale_anchor_generator\."):
         read_anchors(tmp_path / "a.config")
+    with pytest.raises(DataError, match=r"b\.config: no such file\."):
+        read_anchors(tmp_path / "b.config")
