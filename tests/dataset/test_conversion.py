@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import io
-import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -31,6 +31,27 @@ def turned():
     tags = Image.Exif()
     tags[ORIENTATION] = 6
     return jpeg(exif=tags)
+
+
+def damaged():
+    """Returns a JPEG whose header and end are whole, and its Huffman table isn't."""
+    data = bytearray(jpeg())
+    place = data.index(b"\xff\xc4") + 5  # how many codes the table has of each length
+    data[place : place + 16] = b"\xff" * 16
+    return bytes(data)
+
+
+def write_source(folder, files):
+    """Writes {name: bytes} into a folder, made where it is missing, and returns it."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def table_of(folder):
+    """Returns the rows of problems.csv but its header."""
+    return (folder / "problems.csv").read_text().splitlines()[1:]
 
 
 @pytest.fixture
@@ -75,23 +96,12 @@ def test_a_rotated_jpeg_keeps_its_bytes_and_the_rotation_is_told():
     assert to_rgb_jpeg(data[:-2], "a.jpg") == (data, "completed", 6)
 
 
-def test_a_jpeg_with_a_damaged_middle_is_found_where_it_is_verified():
-    data = bytearray(jpeg())
-    place = data.index(b"\xff\xc4") + 5  # how many codes a Huffman table has of each length
-    data[place : place + 16] = b"\xff" * 16
-    assert to_rgb_jpeg(bytes(data), "a.jpg").how == "kept"
-    with pytest.raises(DataError, match=r"^a\.jpg: damaged or cut short"):
-        to_rgb_jpeg(bytes(data), "a.jpg", verify=True)
-
-
-def test_an_image_with_a_damaged_middle_has_no_hash(tmp_path):
-    data = bytearray(jpeg())
-    place = data.index(b"\xff\xc4") + 5
-    data[place : place + 16] = b"\xff" * 16
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.jpg").write_bytes(data)
-    (row,) = convert_images(tmp_path / "in", tmp_path / "out").rows
+def test_a_jpeg_with_a_damaged_middle_is_found_where_it_is_verified_and_has_no_hash(tmp_path):
+    source = write_source(tmp_path / "in", {"a.jpg": damaged()})
+    (row,) = convert_images(source, tmp_path / "out").rows
     assert (row.how, row.phash) == ("kept", "")
+    with pytest.raises(DataError, match=r"^a\.jpg: damaged or cut short"):
+        to_rgb_jpeg(damaged(), "a.jpg", verify=True)
 
 
 def many_images(folder, count=80):
@@ -107,10 +117,7 @@ def test_processes_write_the_bytes_that_threads_write(tmp_path, monkeypatch, pac
     source = tmp_path / "in"
     many_images(source)
     if packed:
-        with zipfile.ZipFile(tmp_path / "in.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-            for file in source.rglob("*.*"):
-                archive.write(file, file.relative_to(source))
-        source = tmp_path / "in.zip"
+        source = shutil.make_archive(source, "zip", source)
     contents = []
     for is_safe in (False, True):
         monkeypatch.setattr(parallel, "_can_fork", lambda is_safe=is_safe: is_safe)
@@ -153,12 +160,6 @@ def test_jobs_and_verify_change_no_byte(tiny_exdark, tmp_path, options):
     assert results[0] == results[1]
 
 
-def test_the_kinds_add_up_to_the_files_that_were_found(tiny_exdark, tmp_path):
-    done = convert_images(tiny_exdark / "ExDark", tmp_path / "images")
-    found = sum(len(names) for _, _, names in os.walk(tiny_exdark / "ExDark"))
-    assert len(done.rows) + len(done.strays) == found == 11
-
-
 def test_an_archive_nested_one_deeper_with_a_macs_strays_gives_the_same_images(
     tiny_exdark, tmp_path
 ):
@@ -187,18 +188,11 @@ def test_a_disk_that_is_full_ends_it_and_keeps_the_old_image(tiny_exdark, tmp_pa
     assert [path.name for path in tmp_path.glob("*2015*")] == ["2015_00001.jpg"]
 
 
-def table_of(folder):
-    """Returns the rows of problems.csv but its header."""
-    return (folder / "problems.csv").read_text().splitlines()[1:]
-
-
 def test_photographs_are_turned_upright_where_that_is_asked_for(tmp_path):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.jpg").write_bytes(turned())
-    (tmp_path / "in/b.jpg").write_bytes(jpeg())
+    source = write_source(tmp_path / "in", {"a.jpg": turned(), "b.jpg": jpeg()})
     found, hows = [], []
     for upright in (False, True, True, False):
-        done = convert_images(tmp_path / "in", tmp_path, options=Options(upright=upright))
+        done = convert_images(source, tmp_path, options=Options(upright=upright))
         found.append(done.found)
         hows.append([row.how for row in done.rows])
         with Image.open(tmp_path / "a.jpg") as image:
@@ -229,33 +223,28 @@ def test_every_form_keeps_its_stored_pixels_or_is_turned(tmp_path, form, orienta
 
 
 def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
-    for number, folder in enumerate(("cam1", "cam2/night")):
-        (tmp_path / "in" / folder).mkdir(parents=True)
-        (tmp_path / "in" / folder / "0001.jpg").write_bytes(jpeg(size=(40 + number, 30)))
+    files = {"cam1/0001.jpg": jpeg(size=(40, 30)), "cam2/night/0001.jpg": jpeg(size=(41, 30))}
+    source = write_source(tmp_path / "in", files)
     with pytest.raises(DataError, match=r"give --flatten \(cam2__night__0001\.jpg\)"):
-        convert_images(tmp_path / "in", tmp_path / "out")
+        convert_images(source, tmp_path / "out")
     for found in (0, 2):
-        assert convert_images(tmp_path / "in", tmp_path / "out", options=FLAT).found == found
+        assert convert_images(source, tmp_path / "out", options=FLAT).found == found
     names = sorted(path.name for path in (tmp_path / "out").glob("*.jpg"))
     assert names == ["cam1__0001.jpg", "cam2__night__0001.jpg"]
 
 
 def test_a_flat_name_that_is_too_long_is_that_images_error(tmp_path):
-    (tmp_path / "in" / ("a" * 200)).mkdir(parents=True)
-    (tmp_path / "in" / ("a" * 200) / f"{'b' * 200}.jpg").write_bytes(jpeg())
-    (tmp_path / "in" / f"{'c' * 251}.jpg").write_bytes(jpeg())
+    names = f"{'a' * 200}/{'b' * 200}.jpg", f"{'c' * 251}.jpg"
+    source = write_source(tmp_path / "in", dict.fromkeys(names, jpeg()))
     with pytest.raises(DataError, match=r"too long a name\.\n  Rename it\.\nThe other 1 images"):
-        convert_images(tmp_path / "in", tmp_path / "out", options=FLAT)
+        convert_images(source, tmp_path / "out", options=FLAT)
 
 
 def test_images_of_any_form_are_read_whatever_their_extension(tmp_path, run_script):
-    (tmp_path / "in").mkdir()
     kinds = "jpe", "JFIF", "mpo", "avif", "HEIC", "webp", "tiff"
-    for kind in kinds:
-        (tmp_path / f"in/{kind}.{kind}").write_bytes(jpeg())
-    for name in ("a.arw", "b.ARW", "c.txt"):
-        (tmp_path / "in" / name).touch()
-    run = run_script("convert_images.py", f"--input_dir={tmp_path}/in", f"--output_dir={tmp_path}")
+    files = {f"{kind}.{kind}": jpeg() for kind in kinds}
+    source = write_source(tmp_path / "in", {**files, "a.arw": b"", "b.ARW": b"", "c.txt": b""})
+    run = run_script("convert_images.py", f"--input_dir={source}", f"--output_dir={tmp_path}")
     assert run.stdout.startswith(f"7 images in {tmp_path}\n")
     assert "  files that are no images by their extension: 2 .arw, 1 .txt\n" in run.stdout
     assert table_of(tmp_path)[0] == "a.arw,not an image's extension,left alone"
@@ -277,29 +266,25 @@ def test_two_conversions_into_one_folder_do_not_run_at_a_time(tiny_exdark, tmp_p
 
 
 def test_more_pixels_than_allowed_are_refused_by_name(tmp_path, run_script):
-    (tmp_path / "in").mkdir()
-    for name, size in (("a", (41, 30)), ("b", (40, 30))):
-        (tmp_path / f"in/{name}.jpg").write_bytes(jpeg(size=size))
-    flags = f"--input_dir={tmp_path}/in", f"--output_dir={tmp_path}", "--max_pixels=1200"
+    files = {"a.jpg": jpeg(size=(41, 30)), "b.jpg": jpeg(size=(40, 30))}
+    source = write_source(tmp_path / "in", files)
+    flags = f"--input_dir={source}", f"--output_dir={tmp_path}", "--max_pixels=1200"
     run = run_script("convert_images.py", *flags)
     assert (run.returncode, (tmp_path / "b.jpg").exists()) == (1, True)
-    assert f"error: {tmp_path}/in/a.jpg: more than 1,200 pixels.\n  Make it smaller, or raise " in (
-        run.stderr
-    )
+    message = f"error: {source}/a.jpg: more than 1,200 pixels.\n  Make it smaller, or raise "
+    assert message in run.stderr
 
 
 def test_all_refused_images_are_in_problems_however_many(tmp_path):
-    (tmp_path / "in").mkdir()
-    for number in range(30):
-        (tmp_path / "in" / f"{number:02}.jpg").write_bytes(b"text")
+    files = {f"{number:02}.jpg": b"text" for number in range(30)}
     with pytest.raises(DataError, match=r"\.\.\. and 10 more like these"):
-        convert_images(tmp_path / "in", tmp_path / "out")
-    lines = (tmp_path / "out/problems.csv").read_text().splitlines()
-    assert len(lines) == 31
+        convert_images(write_source(tmp_path / "in", files), tmp_path / "out")
+    lines = table_of(tmp_path / "out")
+    assert len(lines) == 30
     assert lines[-1] == '29.jpg,not converted,"not an image, whatever its name says."'
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "two"])
+@pytest.mark.parametrize("jobs", ["0", "two"])
 def test_a_number_of_jobs_that_makes_no_sense_is_a_flag_error(run_script, tmp_path, jobs):
     run = run_script(
         "convert_images.py", f"--input_dir={tmp_path}", f"--output_dir={tmp_path}", f"--jobs={jobs}"

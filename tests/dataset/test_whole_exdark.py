@@ -14,16 +14,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lowlight.dataset.classes import read_label_map
+from lowlight.dataset.classes import CLASSES, read_label_map
 from lowlight.dataset.records import read_records
-from lowlight.dataset.tables import (
-    AnnotationRow,
-    ImageRow,
-    ProblemRow,
-    SplitRow,
-    read_table,
-    rows_of,
-)
+from lowlight.dataset.split import labels_of, split_randomly
+from lowlight.dataset.tables import ProblemRow, read_table, read_tables
 
 TURNED = "Dog/2015_05337.jpeg"
 ENDLESS = "2015_01610", "2015_03362", "2015_05339"  # three of the nine are known by name
@@ -95,6 +89,12 @@ def gathered(whole, converted, exdark_root, run_script):
 
 
 @pytest.fixture(scope="module")
+def entries(whole, gathered):
+    """(ImageRow, [AnnotationRow]) of every image."""
+    return read_tables(whole, CLASSES)
+
+
+@pytest.fixture(scope="module")
 def split_officially(whole, gathered, run_script):
     return run_script(
         "make_tfrecords.py",
@@ -127,8 +127,11 @@ def test_the_tables_hold_every_box_and_image_with_the_known_counts(whole, gather
     )
     assert "  images without a box of their folder's class: 10 (" in gathered.stdout
     assert "  files found: 7363, of them 7363 used\n" in gathered.stdout
-    images = rows_of(read_table(whole / "images.csv", ImageRow, ""), ImageRow)
-    boxes = rows_of(read_table(whole / "annotations.csv", AnnotationRow, ""), AnnotationRow)
+
+
+def test_classes_lightings_and_locations_have_the_known_counts(entries):
+    images = [image for image, _ in entries]
+    boxes = [box for _, found in entries for box in found]
     assert Counter(box.class_name for box in boxes) == {
         **{"Bicycle": 1120, "Boat": 1389, "Bottle": 1593, "Bus": 706, "Car": 2927, "Cat": 909},
         **{"Chair": 2377, "Cup": 1656, "Dog": 1018, "Motorbike": 1072, "People": 7460},
@@ -139,21 +142,23 @@ def test_the_tables_hold_every_box_and_image_with_the_known_counts(whole, gather
         **{"Strong": 2059, "Screen": 165, "Window": 363, "Shadow": 56, "Twilight": 416},
     }
     assert Counter(image.location for image in images) == {"Indoor": 2822, "Outdoor": 4541}
+    most = max(images, key=lambda image: image.boxes)
+    assert (most.filename, most.boxes) == ("2015_01659.jpg", 58)
     assert all(0 <= b.xmin < b.xmax <= b.width and 0 <= b.ymin < b.ymax <= b.height for b in boxes)
 
 
 def test_the_problems_are_the_known_irregularities(whole, gathered):
-    problems = rows_of(read_table(whole / "problems.csv", ProblemRow, ""), ProblemRow)
-    assert Counter(row.problem for row in problems) == {
+    problems = read_table(whole / "problems.csv", ProblemRow, "")
+    assert problems.problem.value_counts().to_dict() == {
         "boxes clipped": 48,
         "no boxes": 1,
         "no box of its folder's class": 10,
     }
-    details = {
-        Path(row.file).name: row.detail for row in problems if row.problem == "boxes clipped"
-    }
-    assert details["2015_06933.jpg.txt"].startswith("1, by ")
-    assert max(int(text.split(" by ")[1].split()[0]) for text in details.values()) == 15
+    problems["stem"] = [Path(name).name.split(".")[0] for name in problems.file]
+    of = {problem: rows.set_index("stem").detail for problem, rows in problems.groupby("problem")}
+    assert {"2015_03168", "2015_06569"} <= set(of["no box of its folder's class"].index)
+    assert of["boxes clipped"]["2015_06933"].startswith("1, by ")
+    assert max(int(text.split()[2]) for text in of["boxes clipped"]) == 15
 
 
 def test_the_official_records_hold_every_image_and_box(whole, split_officially):
@@ -171,12 +176,13 @@ def test_the_official_records_hold_every_image_and_box(whole, split_officially):
     assert (len(records), sum(len(record.classes) for record in records)) == (2563, 7117)
 
 
-def test_a_random_split_puts_three_quarters_into_train(whole, gathered, run_script):
-    run = run_script(
-        "make_tfrecords.py",
-        *(f"--data_dir={whole}", f"--images_dir={whole}/images", f"--output_dir={whole}/random"),
-        "--nokeep_duplicates_together",
-    )
-    assert run.returncode == 0
-    rows = rows_of(read_table(whole / "random/split.csv", SplitRow, ""), SplitRow)
-    assert Counter(row.split for row in rows) == {"train": 5522, "test": 1841}
+@pytest.mark.parametrize(("fraction", "seed"), [(0.75, 0), (0.75, 1), (0.9, 0)])
+def test_a_random_split_shares_out_each_class_and_lighting_within_a_point(entries, fraction, seed):
+    labels = {image.filename: labels_of(image, rows) for image, rows in entries}
+    rows = split_randomly(labels, fraction, seed, labels=labels)
+    train = Counter(x for row in rows if row.split == "train" for x in labels[row.filename])
+    totals = Counter(label for found in labels.values() for label in found)
+    assert len(totals) == 12 + 10 + 2 + 12  # folders, lightings, locations, boxes
+    worst = max(abs(train[label] / total - fraction) for label, total in totals.items())
+    assert worst < 0.01
+    assert [row.split for row in rows].count("train") == round(7363 * fraction)
