@@ -5,11 +5,11 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 import pytest
-from lowlight.dataset.duplicates import find_duplicates
 from PIL import Image
 
 from lowlight.core.sources import is_stray
 from lowlight.dataset.conversion import convert_images
+from lowlight.dataset.split import find_duplicates
 from lowlight.dataset.tables import AnnotationRow, ImageRow, read_table, rows_of
 from lowlight.images.reading import is_image_name, list_jpegs
 
