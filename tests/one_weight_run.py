@@ -21,7 +21,7 @@ class Run:
         self.weight, self.losses, self.run_dir = tf.Variable([0.0] * 100), losses or {}, run_dir
         self.trainee = Trainee(tf.Module(), tf.Module(), counter(), counter())
         self.trainee.model.weight = self.weight
-        self.signals, self.saves, self.evaluations = Signals(), [], []
+        self.signals, self.saves = Signals(), []
         prefix = newest_whole_checkpoint(run_dir)
         self.checkpoints = Checkpoints(run_dir, self.trainee.checkpoint(), run_dir)
         if prefix:

@@ -8,26 +8,21 @@ from PIL import Image
 NAMES = {1: "Fox", 2: "Owl", 3: "Hedgehog"}
 
 
-def example(label):
-    """Returns a record of an image of 8x6 pixels with one box."""
+def write_records(path, *labels):
+    """Writes records of an image of 8x6 pixels, each with one box of a label."""
+    import tensorflow as tf
+
     from lowlight.dataset.tables import AnnotationRow, ImageRow
     from lowlight.dataset.writing import make_example
 
-    stream = io.BytesIO()
+    stream, image = io.BytesIO(), ImageRow("a.jpg", "a.jpg", 8, 6, "", "", "", "", 1)
     Image.new("RGB", (8, 6)).save(stream, "JPEG")
-    image = ImageRow("a.jpg", "a.jpg", 8, 6, "", "", "", "", 1)
-    row = AnnotationRow("a.jpg", 8, 6, NAMES[label], 1, 1, 5, 4)
-    return make_example(image, [row], stream.getvalue(), {NAMES[label]: label})
-
-
-def write(path, *examples):
-    """Writes records to one file."""
-    import tensorflow as tf
-
+    ids = {name: number for number, name in NAMES.items()}
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for one in examples:
-            writer.write(one.SerializeToString())
-    return path
+        for label in labels:
+            row = AnnotationRow("a.jpg", 8, 6, NAMES[label], 1, 1, 5, 4)
+            example = make_example(image, [row], stream.getvalue(), ids)
+            writer.write(example.SerializeToString())
 
 
 def small_config(data_dir, **changes):

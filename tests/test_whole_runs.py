@@ -42,8 +42,8 @@ def train(config, run_dir, steps, **options):
 def run_dir(tmp_path_factory, run_script):
     """A run of 103 steps, with averages of its weights.
 
-    100 are made by TFOD's own program, two by this loop, with the schedule begun again, in two
-    goes of the same command, of which the first is scored, and the last one by TFOD's loop.
+    TFOD's own program makes 100 and this loop two, with the schedule begun again, by the same
+    command given twice; the first time scores them. TFOD's loop makes the last one.
     """
     folder = tmp_path_factory.mktemp("whole")
     config, run_dir = write_tiny_data(folder), folder / "run"

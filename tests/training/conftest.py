@@ -2,7 +2,7 @@
 
 import families
 import pytest
-from small_ssd import NAMES, example, write
+from small_ssd import NAMES, write_records
 
 from lowlight.dataset.classes import format_label_map
 
@@ -13,8 +13,8 @@ def data_dir(tmp_path):
     folder = tmp_path / "my data"
     folder.mkdir()
     (folder / "label_map.txt").write_text(format_label_map(NAMES.values()))
-    write(folder / "train.tfrecord", example(1), example(3))
-    write(folder / "test.tfrecord", example(2))
+    write_records(folder / "train.tfrecord", 1, 3)
+    write_records(folder / "test.tfrecord", 2)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint to start from is held against the model before a training."""
+"""A checkpoint to start from is compared to the model before a training."""
 
 import os
 import shutil

@@ -97,7 +97,7 @@ class TrainStep:
 
 
 class TrainingInput:
-    """A run's training records, of which each epoch takes all in an order of its own.
+    """A run's training records: each epoch takes all of them, in an order of its own.
 
     Order and augmentations follow from seed, step and an image's place in its batch alone: not from
     how many workers read or calls run in parallel, nor from where training began. Every worker
