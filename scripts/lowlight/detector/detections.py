@@ -20,7 +20,9 @@ class Detections(NamedTuple):
     scores: np.ndarray  # float32 [N], 0 to 1
 
     @classmethod
-    def from_unit_yxyx(cls, boxes, classes, scores, size: tuple) -> "Detections":
+    def from_unit_yxyx(
+        cls, boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, size: tuple
+    ) -> "Detections":
         """Takes boxes as fractions, float32 [N, 4], of an image of (width, height)."""
         return cls(unit_yxyx_to_pixel_xyxy(boxes, *size), classes, scores)
 

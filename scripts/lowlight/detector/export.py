@@ -32,12 +32,11 @@ def export_run(
     Args:
         model: of `runs.find_checkpoint`.
         export_dir: the folder to write, made where it is missing; other files in it stay.
-        with_onnx: write model.onnx, too, as `onnx_export.whole_model` makes it.
-        with_nms: write model_nms.onnx, too, which chooses among the boxes itself.
+        with_onnx, with_nms: write model.onnx and model_nms.onnx, as `onnx_export.whole_model`
+            makes them without and with the choice of boxes.
         names: {class id: name}, for the ONNX files.
 
-    Returns:
-        The paths of the models that were written.
+    Returns the paths of the models that were written.
 
     Raises:
         DataError: the folder holds files, but no export; or the model can't be written as ONNX.
