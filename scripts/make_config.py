@@ -40,7 +40,7 @@ flags.DEFINE_float(
 )
 
 
-def main():
+def main() -> None:
     """Reads the base, adapts it, prints the changes and writes the config."""
     data_dir = existing_dir(FLAGS.data_dir, "data_dir")
     from lowlight.tfod import configs, zoo

@@ -35,7 +35,7 @@ flags.DEFINE_string(
 flags.DEFINE_boolean("allow_no_match", False, "Go ahead where no class is one of the detector's.")
 
 
-def main():
+def main() -> None:
     """Adapts the detector, writes the run and prints what each class came from."""
     names = read_label_map(FLAGS.label_map_path)
     given = {}

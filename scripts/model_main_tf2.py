@@ -17,7 +17,7 @@ import sys
 from lowlight.core.errors import DataError
 
 
-def main():
+def main() -> None:
     """Runs the program with an option of its loop that its command line lacks."""
     try:
         importlib.import_module("lowlight.tfod")  # which repairs TFOD

@@ -249,7 +249,7 @@ def report(outcomes, expected):
         for test in sorted(tests):
             print(f"{difference}: {test}")
     if any(differences.values()):
-        print(f"Mend the cause, or bring {EXPECTED_FAILURES} up to date.\n")
+        print(f"Correct the cause, or bring {EXPECTED_FAILURES} up to date.\n")
     unlisted = f"{len(failed - listed)} failed, " if failed - listed else ""
     numbers = Counter(outcome.status for outcome in there.values())
     print(

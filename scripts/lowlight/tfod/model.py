@@ -7,6 +7,7 @@ package imports `object_detection`.
 import difflib
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ def save_export(
     config_util.save_pipeline_config(config, str(output_dir))
 
 
-def trace_network(module: tf.Module, height: int, width: int):
+def trace_network(module: tf.Module, height: int, width: int) -> Callable:
     """Returns an SSD's network alone, with what is faster in place of some of its operations.
 
     It is a ConcreteFunction of float32 [B, height, width, 3], any B, as `preprocess` gives them. It

@@ -4,7 +4,7 @@ import collections
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ from tensorflow.compat import v2  # what Keras calls tf
 
 
 @contextlib.contextmanager
-def replaced(members: Iterable[tuple]):
+def replaced(members: Iterable[tuple]) -> Iterator[None]:
     """Sets attributes for the time of the block: [(owner, name, value)]."""
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in members]
     for owner, name, value in members:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
 from object_detection.core.model import DetectionModel
@@ -24,6 +25,15 @@ _UNSET = "PATH_TO_BE_CONFIGURED"
 _BOX = 4  # numbers of a box
 
 
+class _Base(NamedTuple):
+    """A trained detector."""
+
+    config: PipelineConfig
+    path: Path  # the config's
+    checkpoint: Path  # its prefix
+    names: dict[int, str]  # of its classes
+
+
 def make_start(
     base: Path,
     names: dict[int, str],
@@ -32,17 +42,15 @@ def make_start(
     base_label_map: str | None = None,
     allow_no_match: bool = False,
 ) -> list[str]:
-    """Makes a run of a trained detector's weights: an archive's of the zoo, or another run's.
+    """Makes a run of a trained detector's weights; returns lines that say what came from where.
 
     Args:
+        base: an archive of the zoo, packed or unpacked, or a run.
         names: {id: name} of the classes to be.
         folder: the run to write, which appears when it is whole.
         given: as `match_classes` takes it.
         base_label_map: the detector's; None for COCO's, or the one that its config names.
         allow_no_match: go ahead where no class has a source.
-
-    Returns:
-        Lines that say what each class came from.
 
     Raises:
         DataError: no such detector, or a checkpoint that isn't its config's; as `zoo.unpack`,
@@ -51,23 +59,15 @@ def make_start(
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder}: isn't empty.\n  Choose another --output_dir.")
     base = zoo.unpack(base) if base.is_file() else existing_dir(base, "base")
-    config, checkpoint = read_config(base / "pipeline.config"), _checkpoint_in(base)
-    base_names = _names_of(config, base, base_label_map)
-    sources = match_classes(names, base_names, given)
+    trained = _read_base(base, base_label_map)
+    sources = match_classes(names, trained.names, given)
     if not any(sources.values()) and not allow_no_match:
         raise DataError(
             f"{base}: none of {name_some(names.values(), 20)} is a class of this detector.\n"
             "  Say which are by --classes=NAME=BASE, or begin them untrained by --allow_no_match."
         )
-    adapted = _adapt(config, checkpoint, sources, base / "pipeline.config")
-    came = {name: base_names.get(sources[number]) for number, name in names.items()}
-    counts = {"taken": adapted.taken, "heads": adapted.heads}
-    about = {"base": str(checkpoint), "classes": came, "variables": counts}
-    _write(adapted, names, about, folder)
-    return [
-        f"{folder}: {adapted.taken} variables of {checkpoint} whole, {adapted.heads} by class",
-        *(f"  {name:<20} <- {source or 'begins untrained'}" for name, source in came.items()),
-    ]
+    came = {name: trained.names.get(sources[number]) for number, name in names.items()}
+    return _write(_adapt(trained, sources), names, came, trained.checkpoint, folder)
 
 
 def match_classes(
@@ -111,36 +111,37 @@ class _Adapted(NamedTuple):
     heads: int  # variables that got some of their rows
 
 
-def _adapt(config, checkpoint, sources, path):
-    """Makes a detector for other classes, with a trained one's weights.
+def _adapt(base, sources):
+    """Returns the _Adapted of a _Base.
 
     All that doesn't depend on the number of classes is taken over; of the heads' last layers the
     rows of each class that has a source. The other rows keep what TFOD begins them with.
     """
-    check_model(config, path)
-    own_config = type(config)()
-    own_config.CopyFrom(config)
-    model_of(own_config, path).num_classes = max(sources)
-    base, own = build_model(config), build_model(own_config)
-    for model in (base, own):
+    check_model(base.config, base.path)
+    config = type(base.config)()
+    config.CopyFrom(base.config)
+    model_of(config, base.path).num_classes = max(sources)
+    trained, own = build_model(base.config), build_model(config)
+    for model in (trained, own):
         make_variables(model)
-    _restore(base, checkpoint)
-    before, after = (named_variables(tf.train.Checkpoint(model=model)) for model in (base, own))
-    heads = _Heads(model_of(config, path).num_classes, max(sources), _background_slots(config))
-    number = 0
+    _restore(trained, base.checkpoint)
+    before, after = (named_variables(tf.train.Checkpoint(model=model)) for model in (trained, own))
+    heads = _Heads(
+        model_of(base.config, base.path).num_classes, max(sources), _background_slots(config)
+    )
+    by_class = 0
     for name, variable in after.items():
-        value = before[name].numpy()
-        if value.shape != variable.shape:
-            own_value = variable.numpy()
+        value, own_value = before[name].numpy(), variable.numpy()
+        if value.shape != own_value.shape:
             if not heads.take(value, own_value, sources):
                 raise DataError(
-                    f"{path}: this architecture's heads aren't known here ({name} has "
+                    f"{base.path}: this architecture's heads aren't known here ({name} has "
                     f"{list(value.shape)}).\n  Train it from the checkpoint: "
                     'fine_tune_checkpoint_type: "detection".'
                 )
-            value, number = own_value, number + 1
+            value, by_class = own_value, by_class + 1
         variable.assign(value)
-    return _Adapted(own_config, own, len(after) - number, number)
+    return _Adapted(config, own, len(after) - by_class, by_class)
 
 
 def _restore(model, checkpoint):
@@ -168,7 +169,7 @@ class _Heads(NamedTuple):
     classes: int
     background: int  # slots of it
 
-    def take(self, base, own, sources):
+    def take(self, base: np.ndarray, own: np.ndarray, sources: dict[int, int | None]) -> bool:
         """Writes the rows of a trained head into those of a new one, for classes with a source.
 
         A class head gives its outputs, the last axis, anchor by anchor, and of each anchor one a
@@ -198,14 +199,14 @@ class _Heads(NamedTuple):
         return True
 
 
-def _checkpoint_in(base):
-    """Returns the prefix of an unpacked archive's checkpoint, or of a run's newest."""
-    if (base / "checkpoint").is_dir():
-        return zoo.checkpoint_in(base)
-    prefix = latest_checkpoint(base)
-    if prefix is None:
-        raise DataError(f"{base}: no checkpoint.\n  Name a zoo archive's folder or a run.")
-    return prefix
+def _read_base(folder, label_map):
+    """Returns the _Base of an unpacked archive, or of a run with its newest checkpoint."""
+    path = folder / "pipeline.config"
+    config, is_archive = read_config(path), (folder / "checkpoint").is_dir()
+    checkpoint = zoo.checkpoint_in(folder) if is_archive else latest_checkpoint(folder)
+    if checkpoint is None:
+        raise DataError(f"{folder}: no checkpoint.\n  Name a zoo archive's folder or a run.")
+    return _Base(config, path, checkpoint, _names_of(config, folder, label_map))
 
 
 def _names_of(config, base, label_map):
@@ -230,21 +231,27 @@ def _names_of(config, base, label_map):
     return names
 
 
-def _write(adapted, names, about, folder):
-    """Writes the run's files beside their place, and then moves them there."""
+def _write(adapted, names, came, checkpoint, folder):
+    """Writes the run's files beside their place, moves them there, and says what they hold."""
     config, step = adapted.config, tf.Variable(0, dtype=tf.int64, trainable=False)
     config.train_config.ClearField("fine_tune_checkpoint")
     for reader in (config.train_input_reader, *config.eval_input_reader):
         reader.label_map_path = str(folder / "label_map.txt")
         reader.tf_record_input_reader.input_path[:] = [_UNSET]
+    counts = {"taken": adapted.taken, "heads": adapted.heads}
+    about = {"base": str(checkpoint), "classes": came, "variables": counts}
     output_dir(folder.parent)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
         partial = Path(beside) / "run"
-        checkpoint = tf.train.Checkpoint(model=adapted.model, step=step)
-        tf.train.CheckpointManager(checkpoint, str(partial), 1).save(checkpoint_number=0)
+        whole = tf.train.Checkpoint(model=adapted.model, step=step)
+        tf.train.CheckpointManager(whole, str(partial), 1).save(checkpoint_number=0)
         write_text(partial / "pipeline.config", text_format.MessageToString(config))
         write_text(partial / "label_map.txt", format_label_map(list(names.values())))
         write_text(partial / "start.json", json.dumps(about, indent=2) + "\n")
         if folder.is_dir():
             folder.rmdir()  # an empty one
         os.replace(partial, folder)
+    return [
+        f"{folder}: {adapted.taken} variables of {checkpoint} whole, {adapted.heads} by class",
+        *(f"  {name:<20} <- {source or 'begins untrained'}" for name, source in came.items()),
+    ]

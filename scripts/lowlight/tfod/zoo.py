@@ -76,12 +76,12 @@ COCO_ALIASES = {
 }
 
 
-def folder_of(archive: str, folder="checkpoint") -> Path:
+def folder_of(archive: str, folder: Path | str = "checkpoint") -> Path:
     """Returns where an archive's files lie once it is unpacked in a folder."""
     return Path(folder) / _FOLDERS.get(archive, archive)
 
 
-def how_to_fetch(archive: str, folder="checkpoint") -> str:
+def how_to_fetch(archive: str, folder: Path | str = "checkpoint") -> str:
     """Returns the commands that fetch and unpack an archive in a folder, each on its own line."""
     url = f"{_SERVER}/{_LATER.get(archive, _DATE)}/{archive}.tar.gz"
     folder, file = shlex.quote(str(folder)), shlex.quote(f"{folder}/{archive}.tar.gz")
@@ -93,7 +93,7 @@ def how_to_fetch(archive: str, folder="checkpoint") -> str:
     )
 
 
-def how_to_get_checkpoint(prefix) -> str:
+def how_to_get_checkpoint(prefix: Path | str) -> str:
     """Returns the remedy for a checkpoint that isn't there: `<archive>/checkpoint/ckpt-0`."""
     folder = Path(prefix).parent.parent
     for archive in ARCHIVES if Path(prefix).parent.name == "checkpoint" else ():
@@ -102,7 +102,7 @@ def how_to_get_checkpoint(prefix) -> str:
     return "Correct the path, or remove the line to start from random weights."
 
 
-def checkpoint_in(folder) -> Path:
+def checkpoint_in(folder: Path | str) -> Path:
     """Returns the prefix of an unpacked archive's checkpoint; that of a missing one is ckpt-0.
 
     The archives hold one each: ckpt-0 in all but a few.
@@ -111,27 +111,18 @@ def checkpoint_in(folder) -> Path:
     return found[0].with_suffix("") if found else Path(folder) / "checkpoint" / "ckpt-0"
 
 
-def unpack(archive, folder=None) -> Path:
-    """Unpacks an archive beside itself, or into another folder.
-
-    Returns:
-        The folder that it held, which appears when it is whole.
+def unpack(archive: Path) -> Path:
+    """Unpacks an archive beside itself; returns the folder in it, which appears when it is whole.
 
     Raises:
         DataError: not such an archive, or cut short; links in it, or paths that climb out of its
             folder; a folder of that name is there already.
     """
-    archive = Path(archive)
-    folder = Path(folder or archive.parent)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as partial:
+    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".unpacked-") as partial:
         try:
             with tarfile.open(archive) as file:
                 for member in file:
-                    if not (member.isfile() or member.isdir()):
-                        raise DataError(
-                            f"{archive}: holds {member.name}, a link or device, which the model "
-                            "zoo's archives don't.\n  Fetch it from the zoo."
-                        )
+                    _check_plain(member, archive)
                     file.extract(member, partial, filter="data")
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             raise DataError(
@@ -140,8 +131,16 @@ def unpack(archive, folder=None) -> Path:
         found = sorted(Path(partial).iterdir())
         if len(found) != 1 or not (found[0] / "pipeline.config").is_file():
             raise DataError(f"{archive}: not one folder with a pipeline.config.\n  Check the path.")
-        target = folder / found[0].name
+        target = archive.parent / found[0].name
         if target.exists():
             raise DataError(f"{target}: is there already.\n  Remove it, or name it instead.")
         os.replace(found[0], target)
     return target
+
+
+def _check_plain(member, archive):
+    if not (member.isfile() or member.isdir()):
+        raise DataError(
+            f"{archive}: holds {member.name}, a link or device, which the model zoo's archives "
+            "don't.\n  Fetch it from the zoo."
+        )
