@@ -62,12 +62,16 @@ def test_results_are_scored_and_everything_is_written_beside_them(data_dir, resu
     assert float(rows[0]["AP"]) == pytest.approx(theirs[0], abs=1e-6)
 
 
+def make_records(data_dir):
+    ids = {name: number for number, name in enumerate(CLASSES, 1)}
+    entries = read_tables(data_dir, CLASSES)
+    write_records(data_dir / "x.tfrecord", entries, data_dir / "images", ids, lambda: None)
+
+
 def test_tables_records_and_coco_score_alike_and_what_is_written_scores_the_same_again(
     data_dir, results, run_script
 ):
-    entries = read_tables(data_dir, CLASSES)
-    ids = {name: number for number, name in enumerate(CLASSES, 1)}
-    write_records(data_dir / "x.tfrecord", entries, data_dir / "images", ids, lambda: None)
+    make_records(data_dir)
     (data_dir / "truth.json").write_text(format_truth(read_truth_of_tables(data_dir)))
     sources = (
         [f"--data_dir={data_dir}", "--split=all"],
@@ -187,9 +191,7 @@ def empty_split(data_dir):
 
 
 def other_label_map(data_dir):
-    ids = {name: number for number, name in enumerate(CLASSES, 1)}
-    entries = read_tables(data_dir, CLASSES)
-    write_records(data_dir / "x.tfrecord", entries, data_dir / "images", ids, lambda: None)
+    make_records(data_dir)
     (data_dir / "label_map.txt").write_text(format_label_map(["Cat"]))
     return [f"--records={data_dir / 'x.tfrecord'}"]
 

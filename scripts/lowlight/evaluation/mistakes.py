@@ -28,7 +28,7 @@ RIGHT, IGNORED = "", "ignored"
 
 
 class Errors(NamedTuple):
-    """What is right and wrong; detections are those of the _MOST best of each image."""
+    """What is right and wrong; detections are those of the 100 best of each image."""
 
     rows: np.ndarray  # int [D], places in Found, image by image, best score first
     kinds: np.ndarray  # str [D], of MEANINGS, RIGHT or IGNORED
