@@ -31,23 +31,10 @@ ALL = {"a.jpg", "b.jpg", "c.jpg"}
 def test_a_box_is_left_top_width_height_with_its_area():
     whole = json.loads(tables_to_coco(ENTRIES, CLASSES, {"a.jpg"}))
     assert whole["images"] == [{"id": 1, "file_name": "a.jpg", "width": 80, "height": 40}]
+    more = {"image_id": 1, "iscrowd": 0}
     assert whole["annotations"] == [
-        {
-            "id": 1,
-            "image_id": 1,
-            "category_id": 6,
-            "bbox": [8, 10, 32, 10],
-            "area": 320,
-            "iscrowd": 0,
-        },
-        {
-            "id": 2,
-            "image_id": 1,
-            "category_id": 12,
-            "bbox": [0, 0, 80, 40],
-            "area": 3200,
-            "iscrowd": 0,
-        },
+        {**more, "id": 1, "category_id": 6, "bbox": [8, 10, 32, 10], "area": 320},
+        {**more, "id": 2, "category_id": 12, "bbox": [0, 0, 80, 40], "area": 3200},
     ]
     assert whole["categories"][5] == {"id": 6, "name": "Cat"}
     assert len(whole["categories"]) == 12
