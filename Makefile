@@ -44,7 +44,7 @@ UV := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--custom-compile-command "make requirements"
 UV_FEWEST := $(UV) --fork-strategy fewest  # one version for all Pythons, where there is one
 
-requirements: venv  ## Compiles requirements.in and requirements/*.in anew.
+requirements: venv  ## Compiles requirements.in and requirements/*.in again.
 	$(PY) -m pip install --quiet uv
 	$(UV_FEWEST) requirements.in -o requirements.txt
 	$(UV) --no-deps requirements/tfod.in -o requirements/tfod.txt

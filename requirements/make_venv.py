@@ -4,7 +4,7 @@
     python3 requirements/make_venv.py requirements/dev.txt  # what the tests need, into the same
 
 The lists are installed with their hashes: pip takes these very files and no others. An interrupted
-install is begun anew. This needs Python's own modules only, and runs on older Pythons, too, to say
+install begins again. This needs Python's own modules only, and runs on older Pythons, too, to say
 which one is needed.
 """
 
@@ -63,7 +63,7 @@ def check_venv(venv, pythons):
         return
     version = version_of(venv)
     if (venv / MARK).exists() or (version is None and (venv / "pyvenv.cfg").exists()):
-        print(f"{venv}: its install was interrupted, or its Python is gone. It is made anew.")
+        print(f"{venv}: its install was interrupted, or its Python is gone. It is made again.")
         shutil.rmtree(venv)
     elif version is None:
         fail(f"{venv} is no environment of Python. Move it away, or choose another: make VENV=name")

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from lowlight.core import command
-from lowlight.core.errors import name_some
+from lowlight.core.errors import format_count, name_some
 from lowlight.dataset.conversion import PROBLEMS, Options, convert_images, count_extensions
 from lowlight.images.reading import MAX_PIXELS, set_max_pixels
 
@@ -60,7 +60,7 @@ def main():
     set_max_pixels(FLAGS.max_pixels)
     options = Options(FLAGS.verify, FLAGS.upright, FLAGS.flatten)
     done = convert_images(FLAGS.input_dir, FLAGS.output_dir, FLAGS.jobs, options)
-    print(f"{len(done.rows)} images in {FLAGS.output_dir}")
+    print(f"{format_count(len(done.rows), 'image')} in {FLAGS.output_dir}")
     if done.found:
         print(f"  there already, from an earlier conversion: {done.found}")
     kinds = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from lowlight.core import command
+from lowlight.core.errors import format_count
 from lowlight.core.files import CONFIGS, locked, output_dir, write_text
 from lowlight.dataset.overview import read_anchors, read_data_set
 from lowlight.dataset.overview_page import format_page
@@ -39,7 +40,8 @@ def main():
     page = format_page(data_dir.resolve().name, data_set, anchors, images_dir, FLAGS.seed)
     with locked(output_dir(output.parent), "written", "output"):
         write_text(output, page)
-    print(f"{output}: {len(data_set.entries)} images with {data_set.boxes} boxes")
+    images = format_count(len(data_set.entries), "image")
+    print(f"{output}: {images} with {format_count(data_set.boxes, 'box')}")
 
 
 if __name__ == "__main__":

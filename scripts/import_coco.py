@@ -13,7 +13,7 @@ names what was out of the ordinary: file,problem,detail.
 from absl import flags
 
 from lowlight.core import command
-from lowlight.core.errors import name_some
+from lowlight.core.errors import format_count, name_some
 from lowlight.dataset.coco_import import import_coco
 
 FLAGS = flags.FLAGS
@@ -39,8 +39,9 @@ def main():
         FLAGS.coco, FLAGS.images_dir, FLAGS.allow_missing, FLAGS.flatten, FLAGS.keep_crowds
     )
     folder, problems = found.write(FLAGS.output_dir), found.notes.problems()
-    print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
-    print(f"{len(found.classes)} classes in {folder}/classes.txt: {name_some(found.classes, 12)}")
+    print(f"{found.count()} in {folder}/annotations.csv")
+    classes = format_count(len(found.classes), "class")
+    print(f"{classes} in {folder}/classes.txt: {name_some(found.classes, 12)}")
     command.print_notes(found.notes.summaries())
     if problems:
         print(f"  named in {folder}/problems.csv: {len(problems)}")

@@ -34,7 +34,7 @@ def main():
         FLAGS.annotations, FLAGS.images_dir, FLAGS.image_list, FLAGS.allow_missing
     )
     folder, problems = found.write(FLAGS.output_dir), found.notes.problems()
-    print(f"{len(found.images)} images with {len(found.boxes)} boxes in {folder}/annotations.csv")
+    print(f"{found.count()} in {folder}/annotations.csv")
     command.print_notes(found.notes.summaries())
     left = sum(len(found.notes[oddity]) for oddity in (Oddity.WITHOUT_IMAGE, Oddity.STRAY))
     print(f"  files found: {len(found.images) + left}, of them {len(found.images)} used")

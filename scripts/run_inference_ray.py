@@ -20,7 +20,7 @@ import zipfile
 from absl import flags
 
 from lowlight.core import command
-from lowlight.core.errors import DataError, join_errors
+from lowlight.core.errors import DataError, join_errors, say_others
 from lowlight.core.files import is_inside, locked, output_dir
 from lowlight.core.log import fingerprint
 from lowlight.core.parallel import Progress
@@ -62,7 +62,7 @@ def main() -> None:
     earlier = by_earlier_run(len(files) - len(rest))
     if errors:
         others = len(parts.done())
-        raise join_errors(errors, f"The other {others} images are done{earlier}." if others else "")
+        raise join_errors(errors, say_others(others, f"done{earlier}"))
     print(f"{parts.count()} objects in {len(files)} images{earlier}: {folder}")
 
 

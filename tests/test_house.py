@@ -57,5 +57,32 @@ def test_a_module_has_at_most_300_lines(path):
     assert len(path.read_text().splitlines()) <= 300
 
 
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_a_function_has_at_most_40_lines_beside_its_docstring(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[1:2] if ast.get_docstring(node) else node.body
+            lines = node.end_lineno - first[0].lineno + 1 if first else 0
+            assert lines <= 40, f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_public_functions_have_type_hints(path):
+    tree = ast.parse(path.read_text())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    owners = [tree] + [node for node in classes if not node.name.startswith("_")]
+    functions = [
+        node
+        for owner in owners
+        for node in owner.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    ]
+    for node in functions:
+        given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+        lacking = [one.arg for one in given if one.annotation is None]
+        assert node.returns is not None, f"{path}:{node.lineno} {node.name}"
+        assert set(lacking) <= {"self", "cls"}, f"{path}:{node.lineno} {node.name}"
+
+
 def test_the_packages_are_the_nine_of_the_table():
     assert {path.parent.name for path in LOWLIGHT.glob("*/__init__.py")} == set(MAY_IMPORT)

@@ -48,7 +48,8 @@ def test_annotations_and_classes_come_back_from_coco_byte_for_byte(data_dir, exp
 )
 def test_a_part_is_written(data_dir, export, split, counts):
     path = data_dir / "out.json"
-    assert export(split).stdout == f"{path}: {counts[0]} images, {counts[1]} boxes, 12 classes\n"
+    boxes = "1 box" if counts[1] == 1 else f"{counts[1]} boxes"
+    assert export(split).stdout == f"{path}: {counts[0]} images, {boxes}, 12 classes\n"
     whole = json.loads(path.read_text())
     assert (len(whole["images"]), len(whole["annotations"])) == counts
 
@@ -56,7 +57,11 @@ def test_a_part_is_written(data_dir, export, split, counts):
 @pytest.mark.parametrize(
     ("missing", "split", "message"),
     [
-        (None, "val", "split.csv: no image is in val.\n  Choose another --split."),
+        (
+            None,
+            "val",
+            "split.csv: no image is in 'val'; there are: test, train.\n  Choose another --split",
+        ),
         ("split.csv", "test", "split.csv: no such file.\n  make_tfrecords.py writes"),
         ("images.csv", "all", "images.csv: no such file.\n  "),
     ],

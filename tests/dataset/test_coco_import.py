@@ -253,7 +253,7 @@ def test_an_import_says_what_it_made_and_writes_nothing_where_it_fails(
     done = run()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        f"2 images with 1 boxes in {tmp_path}/data/annotations.csv\n"
+        f"2 images with 1 box in {tmp_path}/data/annotations.csv\n"
         f"3 classes in {tmp_path}/data/classes.txt: Cat, owl, street lamp\n"
         "  boxes clipped to the image: 1 (a.jpg)\n"
         "  boxes moved to whole pixels: 1 (a.jpg)\n"

@@ -42,6 +42,14 @@ def format_count(number: int, what: str) -> str:
     return f"{number} {what}{'es' if what.endswith(('x', 's')) else 's'}"
 
 
+def say_others(number: int, where: str) -> str:
+    """Returns a sentence on the images that nothing was wrong with, "" where there are none."""
+    if not number:
+        return ""
+    others = "other image is" if number == 1 else f"other {number} images are"
+    return f"The {others} {where}."
+
+
 class Interrupted(BaseException):  # noqa: N818 - as KeyboardInterrupt, it is no error
     """A step that was told to stop, and has kept what it had made.
 

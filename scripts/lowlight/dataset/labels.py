@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from lowlight.core.errors import DataError, name_some
+from lowlight.core.errors import DataError, format_count, name_some
 from lowlight.core.files import existing_dir, locked, output_dir, write_texts
 from lowlight.core.sources import name_key
 from lowlight.dataset.tables import (
@@ -107,6 +107,12 @@ class Labels(NamedTuple):
     boxes: list  # of AnnotationRow, in the order of images and of the source
     notes: Notes
     classes: tuple = ()  # names in the order of their ids from 1; none where they are ExDark's
+
+    def count(self) -> str:
+        """Returns how many images and boxes there are, as text."""
+        return (
+            f"{format_count(len(self.images), 'image')} with {format_count(len(self.boxes), 'box')}"
+        )
 
     def write(self, folder: str | Path) -> Path:
         """Writes images.csv, annotations.csv, problems.csv and classes.txt; returns the folder."""

@@ -116,7 +116,7 @@ def read_truth_of_tables(data_dir: Path | str, split: str | None = None) -> Trut
     data_dir = existing_dir(data_dir, "data_dir")
     classes = dict(enumerate(read_classes(data_dir), 1))
     entries = read_tables(data_dir, classes.values())
-    chosen = _names_in_split(data_dir, {image.filename for image, _ in entries}, split)
+    chosen = names_in_split(data_dir, {image.filename for image, _ in entries}, split)
     label_of = {name: number for number, name in classes.items()}
     images, boxes, others = [], [], []
     for number, (image, its_boxes) in enumerate(entries, 1):
@@ -130,7 +130,12 @@ def read_truth_of_tables(data_dir: Path | str, split: str | None = None) -> Trut
     return make_truth(classes, images, boxes, others)
 
 
-def _names_in_split(data_dir, filenames, split):
+def names_in_split(data_dir: Path, filenames: set[str], split: str | None) -> set[str]:
+    """Returns the images that split.csv has in a split, all of them without a split.
+
+    Raises:
+        DataError: there is none; as `split.split_by_file`.
+    """
     if split is not None:
         rows = split_by_file(filenames, data_dir / "split.csv")
         filenames = {row.filename for row in rows if row.split == split}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lowlight.core.errors import DataError, join_errors
+from lowlight.core.errors import DataError, join_errors, say_others
 from lowlight.core.files import locked
 from lowlight.core.log import DetectionLog, fingerprint, fingerprint_of
 from lowlight.core.parallel import Progress, cores, map_in_threads
@@ -94,9 +94,7 @@ def detect_files(files: list[SourceFile], job: Job, source: str = "") -> tuple[i
     else:
         before, entries, errors = _run_and_keep(files, job, source)
     if errors:
-        others = len(entries)
-        rest = "The other image is done." if others == 1 else f"The other {others} images are done."
-        raise join_errors(errors, rest if others else "")
+        raise join_errors(errors, say_others(len(entries), "done"))
     return sum(len(entry[PARTS]) for entry in entries), before
 
 

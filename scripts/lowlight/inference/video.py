@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from lowlight.core.errors import DataError
+from lowlight.core.errors import DataError, format_count
 
 _EXTENSIONS = frozenset(
     (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
@@ -163,8 +163,7 @@ class Video:
         length = self._length if self._length and says_length else 0
         if length - self._reached > max(_MISSING_SECONDS, _MISSING_PART * length):
             return f"cut short: it ends at {self._reached:.1f} of {self._length:.1f} s"
-        places = "one place" if self._broken == 1 else f"{self._broken} places"
-        return f"damaged in {places}" if self._broken else ""
+        return f"damaged in {format_count(self._broken, 'place')}" if self._broken else ""
 
     def _packets(self):
         """Yields the packets of pictures and sound, their times from the video's beginning.

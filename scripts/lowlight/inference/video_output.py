@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def prepare_video_path(save_path: Path | str, source: Path | str) -> Path:
     return output_dir(save_path)
 
 
-def to_picture(pixels: np.ndarray):
+def to_picture(pixels: np.ndarray) -> Any:
     """Returns RGB pixels, uint8 [H, W, 3], as the encoder takes them: an av.VideoFrame.
 
     It is yuv420p, whose sides are even: an odd one gets its last row or column twice.
@@ -129,7 +129,7 @@ class VideoFiles:
         self._csv.write(format_csv([entry]))
         self._between = ",\n"
 
-    def draw(self, picture, frame: Frame) -> None:
+    def draw(self, picture: Any, frame: Frame) -> None:
         """Adds a drawn frame, an av.VideoFrame of `to_picture`, to the video."""
         with _plain_errors(self._video.source):
             if self._film is None:

@@ -14,6 +14,7 @@ from lowlight.core.tensorflow import plain_message
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.record_checks import RecordCounts, count_and_check, record_files
 from lowlight.tfod.architectures import image_sides, model_of
+from lowlight.tfod.model import DetectionModel
 from lowlight.tfod.schedules import base_rate, schedule_of
 from lowlight.tfod.start import build_trial, bytes_per_pixel, check_start
 from lowlight.tfod.training import example_reader
@@ -130,7 +131,7 @@ def data_warnings(config: Message, counts: RecordCounts) -> list[str]:
     return warnings
 
 
-def checkpoint_size(model, train: Message) -> int:
+def checkpoint_size(model: DetectionModel, train: Message) -> int:
     """Returns the bytes that a checkpoint takes: a model's variables and the optimizer's copies."""
 
     def size(variables):
@@ -161,7 +162,9 @@ def _check_disk(size, run_dir, options):
     return f"{number} checkpoints of {_format_bytes(size)} in {run_dir}, {_format_bytes(free)} free"
 
 
-def check_memory(model, settings: Message, train: Message, path: Path | str) -> list[str]:
+def check_memory(
+    model: DetectionModel, settings: Message, train: Message, path: Path | str
+) -> list[str]:
     """Compares what a training on a CPU needs to the machine's memory.
 
     The settings are the message of the model's architecture.

@@ -13,6 +13,7 @@ from lowlight.core.tfrecords import find_frames
 from lowlight.dataset.record_checks import record_files
 from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
+from lowlight.tfod.model import DetectionModel
 from lowlight.tfod.randomness import seeded_dropout
 
 _BUFFER = 256 << 10  # bytes read at a time; a record of ExDark has about 100 KiB
@@ -39,7 +40,7 @@ class TrainStep:
     by their number and added up, and each replica's gradients are clipped before they are added.
     """
 
-    model: object  # TFOD's DetectionModel
+    model: DetectionModel
     config: Message  # TrainEvalPipelineConfig
     optimizer: object  # of `tfod_training.build_optimizer`; with float16 it scales losses
     strategy: tf.distribute.Strategy  # under which model and optimizer were made
@@ -117,7 +118,7 @@ class TrainingInput:
         self._batch_size, self._shuffle = config.train_config.batch_size, reader.shuffle
 
     def batches(
-        self, strategy: tf.distribute.Strategy, start_step: int, model
+        self, strategy: tf.distribute.Strategy, start_step: int, model: DetectionModel
     ) -> tf.distribute.DistributedDataset:
         """Returns a distributed dataset without end, one global batch a step.
 
@@ -142,7 +143,7 @@ class TrainingInput:
         with fast.switched_on():
             return strategy.distribute_datasets_from_function(make_dataset)
 
-    def failure(self, step: int, error: Exception, model) -> str:
+    def failure(self, step: int, error: Exception, model: DetectionModel) -> str:
         """Says with what, and at which record, the batch failed of a step (from 0) not made."""
         order = self._order(step).take(self._batch_size)
         examples = iter(self._examples(order, model, parallel=None))

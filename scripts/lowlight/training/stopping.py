@@ -27,7 +27,7 @@ class TrainingSignals(Signals):
         super().__init__()
         self.at_end = lambda reason: None  # called before the process ends at once
 
-    def on_signal(self, number: int, frame) -> None:
+    def on_signal(self, number: int, frame: object) -> None:
         """Notes a signal, or ends the process; for signal.signal."""
         if number == signal.SIGHUP:
             _leave_terminal()
