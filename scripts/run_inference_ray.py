@@ -15,7 +15,6 @@ and does images again that have changed since.
 """
 
 import os
-import zipfile
 
 from absl import flags
 
@@ -27,7 +26,7 @@ from lowlight.core.parallel import Progress
 from lowlight.core.sources import SourceFile
 from lowlight.inference import flags as inference_flags
 from lowlight.inference import ray_inference, video
-from lowlight.inference.folder import by_earlier_run, identity_of
+from lowlight.inference.folder import by_earlier_run, identity_of, is_archive
 from lowlight.inference.inputs import find_images
 
 FLAGS = flags.FLAGS
@@ -48,7 +47,7 @@ def main() -> None:
     options = inference_flags.inference_options(thresholds)
     folder = output_dir(FLAGS.output_dir)
     model = inference_flags.find_flags_model(names)
-    archive = os.path.abspath(FLAGS.input_dir) if zipfile.is_zipfile(FLAGS.input_dir) else None
+    archive = os.path.abspath(FLAGS.input_dir) if is_archive(FLAGS.input_dir) else None
     task = ray_inference.Task(
         model.absolute(), options, names, thresholds, archive, FLAGS.max_pixels
     )

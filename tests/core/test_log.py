@@ -23,7 +23,14 @@ def test_what_was_added_is_there_again(path):
         assert list(log.images.values()) == LINES
 
 
-def test_another_model_begins_anew(path):
+def test_the_order_of_a_dicts_keys_says_nothing(tmp_path):
+    with DetectionLog(tmp_path / "log", {"a": 1, "b": 2}) as log:
+        log.add(LINES[0])
+    with DetectionLog(tmp_path / "log", {"b": 2, "a": 1}) as log:
+        assert list(log.images.values()) == LINES[:1]
+
+
+def test_another_model_begins_from_the_start(path):
     with DetectionLog(path, "model 2") as log:
         assert log.images == {}
     assert path.read_text() == '{"identity": "model 2"}\n'

@@ -74,7 +74,7 @@ def test_what_is_no_text_is_refused(parse):
 
 
 def test_the_numbers_of_the_image_list_become_words():
-    data = (LIST_HEADER + "2015_00001.png 1 2 1 1\n2015_00391.JPG 12 10 2 3\n").encode()
+    data = (LIST_HEADER + "2015_00001.png 01 2 1 1\n2015_00391.JPG 12 10 2 3\n").encode()
     assert parse_image_list(data, "list.txt") == {
         "2015_00001.png": ImageFacts("Bicycle", "Ambient", "Indoor", "train"),
         "2015_00391.JPG": ImageFacts("Table", "Twilight", "Outdoor", "test"),

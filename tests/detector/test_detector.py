@@ -24,7 +24,13 @@ SHAPES = [(96, 128, 3), (200, 90, 3), (128, 128, 3), (300, 450, 3)]
 ROUNDING = 1000 * np.finfo(np.float32).eps
 BARE = shutil.ignore_patterns("assets.extra")
 # What an environment for detection alone lacks.
-HIDDEN = "tensorflow", "tf_keras", "object_detection", "openvino", "onnx", "tf2onnx", "pandas"
+HIDDEN = ("tensorflow", "tf_keras", "object_detection", "openvino", "onnx", "tf2onnx") + (
+    "pandas",
+    "scipy",
+    "pyarrow",
+    "matplotlib",
+    "google_crc32c",
+)
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,22 @@ def test_evaluations_are_read_from_runs_and_named_by_what_tells_them_apart(tmp_p
     assert [first.name, second.name] == ["run", "eval"]
 
 
+def test_evaluations_may_number_the_same_images_and_classes_otherwise(tmp_path):
+    folders = [write(tmp_path / "a"), write(tmp_path / "b")]
+    for name in ("ground_truth", "detections"):
+        path = folders[1] / f"{name}.json"
+        whole = json.loads(path.read_text())
+        rows = whole if name == "detections" else whole["annotations"]
+        for row in rows:
+            row["image_id"] += 1000
+            row["category_id"] += 1000
+        for row in [] if name == "detections" else whole["images"] + whole["categories"]:
+            row["id"] += 1000
+        path.write_text(json.dumps(whole))
+    first, second = read_evaluations(folders, 9, 0)
+    assert first.score.metrics == second.score.metrics
+
+
 REFUSED = {
     "one alone": (["a"], "two evaluations at least"),
     "no such folder": (["a", "nowhere"], "nowhere: no such folder"),

@@ -150,6 +150,12 @@ def test_a_broken_image_is_named_and_the_others_are_done(folder, out):
     assert len(images_of(out)) == 5
 
 
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, out):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(DataError, match=r"pipe\.jpg: no plain file, but a pipe"):
+        run(tmp_path / "pipe.jpg", out)
+
+
 def test_ctrl_c_leaves_what_is_done_and_the_next_run_goes_on(folder, out):
     run_until_ctrl_c(folder, out)
     assert len(images_of(out)) == 4

@@ -18,7 +18,7 @@ pytest.importorskip("av", reason="needs requirements/video.txt")
 
 
 VIDEOS = ["street.MP4", "my film.webm", "/dev/zero"]
-VIDEOS += ["rtsp://10.0.0.2:554/live", "https://example.org/a"]
+VIDEOS += ["rtsp://10.0.0.2:554/live", f"https://example.org/{300 * 't'}.mp4"]
 OTHERS = ["a.jpg", "frames.mp4", "missing.mp4", "*.MP4", "-", os.devnull]
 
 

@@ -23,7 +23,7 @@ class DetectionLog:
 
         The identity is a JSON value that says what is run on what, such as `fingerprint` gives.
         """
-        self._head = json.dumps({"identity": identity}) + "\n"
+        self._head = json.dumps({"identity": identity}, sort_keys=True) + "\n"
         self.images, whole = self._read(Path(path))  # {filename: its line's value}
         self._file = open(path, "r+b" if whole else "wb", opener=no_links)  # noqa: SIM115 - closed by __exit__
         self._file.truncate(whole)

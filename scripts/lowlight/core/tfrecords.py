@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from lowlight.core.errors import DataError
@@ -73,6 +72,8 @@ def frame_record(serialized: bytes) -> bytes:
 
 def _masked_crc(data):
     """Returns the CRC-32C, turned and shifted (tensorflow/core/lib/hash/crc32c.h: Mask)."""
+    import google_crc32c  # here, since detection alone does without it
+
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 

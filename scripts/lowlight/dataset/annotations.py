@@ -1,6 +1,7 @@
 """Gathers ExDark's annotations (bbGt) and its list of images into the rows of the tables."""
 
 import posixpath
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +25,8 @@ from lowlight.images.reading import image_size
 MOST_BYTES = 2**20  # of an annotation, some 15,000 boxes
 _HEADER = "% bbGt"
 _LIST_COLUMNS = "name class light in/out train/val/test"
-_WORDS = [  # {number as text: word} of each of its numbers
-    {str(number): word for number, word in enumerate(words, 1)}
-    for words in (CLASSES, LIGHTINGS, LOCATIONS, SPLITS)
+_WORDS = [  # {number: word} of each of its numbers
+    dict(enumerate(words, 1)) for words in (CLASSES, LIGHTINGS, LOCATIONS, SPLITS)
 ]
 
 
@@ -118,9 +118,9 @@ def parse_image_list(data: bytes, place: object) -> dict[str, ImageFacts]:
 
 def _facts_of(numbers):
     """Returns the ImageFacts of a line's numbers, None where they aren't four in range."""
-    if len(numbers) != len(_WORDS):
+    if len(numbers) != len(_WORDS) or not all(re.fullmatch("[0-9]{1,3}", n) for n in numbers):
         return None
-    words = [table.get(text) for table, text in zip(_WORDS, numbers, strict=True)]
+    words = [table.get(int(text)) for table, text in zip(_WORDS, numbers, strict=True)]
     return None if None in words else ImageFacts(*words)
 
 

@@ -87,12 +87,10 @@ def convert_images(
     images, strays, others = _list_images(source, folder, options.flatten)
     folder = output_dir(folder)
     with locked(folder, "written", "output_dir"):
-        results = _convert_all(images, folder, jobs, options)
+        results, problems = _convert_all(images, folder, jobs, options)
         rows = [row for row, _ in results if isinstance(row, ConvertedRow)]
-        problems = [ProblemRow(name, "stray file", "left alone") for name in strays]
+        problems += [ProblemRow(name, "stray file", "left alone") for name in strays]
         problems += [ProblemRow(name, "not an image's extension", "left alone") for name in others]
-        for file, (result, _) in zip(images, results, strict=True):
-            problems.extend(_problems_of(file, result, folder, options))
         problems.sort()
         write_texts(
             {
@@ -108,13 +106,14 @@ def convert_images(
 
 
 def _convert_all(images, folder, jobs, options):
-    """Returns what `_convert` gives of each image; an interruption leaves it in converted.csv.
+    """Returns (what `_convert` gives of each image, ProblemRows).
 
-    A process that was killed without a warning loses what it did in the last seconds.
+    An interruption leaves what was done in converted.csv; a process that was killed without a
+    warning loses what it did in the last seconds.
     """
     known = {} if options.verify else read_converted(folder)
     convert = functools.partial(_convert, folder=folder, known=known, options=options)
-    results, rows, written = [], dict(known), time.monotonic()
+    results, problems, rows, written = [], [], dict(known), time.monotonic()
 
     def write_rows():
         table = format_table([rows[name] for name in sorted(rows)], ConvertedRow)
@@ -122,10 +121,12 @@ def _convert_all(images, folder, jobs, options):
 
     try:
         with Progress(len(images), "image") as progress:
-            for result, was_there in map_in_processes(convert, images, jobs, _CHUNK):
+            converted = map_in_processes(convert, images, jobs, _CHUNK)
+            for file, (result, was_there) in zip(images, converted, strict=True):
                 results.append((result, was_there))
                 if isinstance(result, ConvertedRow):
                     rows[result.file] = result
+                problems.extend(_problems_of(file, result, folder, options))
                 if time.monotonic() - written > _WRITTEN_EACH:
                     write_rows()
                     written = time.monotonic()
@@ -134,7 +135,7 @@ def _convert_all(images, folder, jobs, options):
         with contextlib.suppress(OSError):
             write_rows()
         raise
-    return results
+    return results, problems
 
 
 def _convert(file, folder, known, options):
@@ -164,7 +165,7 @@ def _convert(file, folder, known, options):
         how=jpeg.how,
         orientation=jpeg.orientation,
         source_sha256=sha256,
-        sha256=_sha256(jpeg.data),
+        sha256=sha256 if jpeg.data == data else _sha256(jpeg.data),
         phash=phash,
     )
     return row, False

@@ -54,7 +54,8 @@ def write_sample(folder: Path | str, count: int, seed: int, width: int, height: 
         # The list, which says that the sample is whole, goes first and comes last.
         (folder / _PARTS[-1]).unlink(missing_ok=True)
         for part in _PARTS[:-1]:
-            shutil.rmtree(folder / part, ignore_errors=True)
+            if (folder / part).exists():
+                shutil.rmtree(folder / part)
         for part in _PARTS:
             (partial / part).rename(folder / part)
     finally:

@@ -110,15 +110,17 @@ class OpenVinoEngine:
         """Loads a network; auto is the CPU."""
         ov = _import_openvino()
         self.batch = setup.batch or 1
+        core = ov.Core()
+        device, options = _openvino_options(core, setup)
         try:
-            self._compiled = _compile_openvino(network, setup)
+            self._compiled = _compile_openvino(core, network, setup, device, options)
         except RuntimeError:
             if setup.folder is None:
                 raise
-            for path in Path(setup.folder).iterdir():  # what is kept is damaged: make it again
-                if path.suffix in (".xml", ".bin", ".blob"):
+            for kind in ("network-*.xml", "network-*.bin", "*.blob"):
+                for path in Path(setup.folder).glob(kind):  # kept, and damaged: make it again
                     path.unlink(missing_ok=True)
-            self._compiled = _compile_openvino(network, setup)
+            self._compiled = _compile_openvino(core, network, setup, device, options)
         self.parallel = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._free = queue.SimpleQueue()  # all made here, by one thread
         for _ in range(self.parallel):
@@ -149,9 +151,8 @@ def _import_openvino():
     return openvino
 
 
-def _compile_openvino(network, setup):
-    """Compiles a network; the converted and the compiled one are kept in the folder."""
-    core = _import_openvino().Core()
+def _openvino_options(core, setup):
+    """Returns (a device's name, what it is to be set to)."""
     device = "CPU" if setup.device == "auto" else setup.device.upper()
     if device.split(":")[0].split(".")[0] not in core.available_devices:
         there = map(str.lower, core.available_devices)
@@ -168,6 +169,11 @@ def _compile_openvino(network, setup):
         options["INFERENCE_NUM_THREADS"] = thread_limit()
     if setup.folder is not None:
         options["CACHE_DIR"] = str(setup.folder)
+    return device, options
+
+
+def _compile_openvino(core, network, setup, device, options):
+    """Compiles a network; the converted and the compiled one are kept in the folder."""
     model = _openvino_of(core, network, setup.folder)
     model.reshape([setup.batch or 1, network.preprocess.height, network.preprocess.width, 3])
     return core.compile_model(model, device, options)

@@ -1,5 +1,6 @@
 """Loads a model as three stages: what it takes of an image, its network, and what that found."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -146,6 +147,7 @@ def _network_beside(model, function):
     """
     if model.checkpoint is None or not model.config_path.is_file():
         return None
+    importlib.import_module("lowlight.tfod")  # says so where TFOD isn't installed
     try:
         module, config = _build_module(model, model.checkpoint)
     except DataError:

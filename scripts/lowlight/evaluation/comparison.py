@@ -85,7 +85,7 @@ def read_evaluations(folders: Sequence, samples: int, seed: int) -> list[Evaluat
     first, facts = truths[0]
     for place, name, (truth, _) in zip(places, _names(folders), truths, strict=True):
         _check_same(truth, first, place, places[0])
-        found, _ = read_results(place / "detections.json", first, ids_only=True)
+        found, _ = read_results(place / "detections.json", truth, ids_only=True)
         score = score_detections(first, found, facts, options)
         evaluated.append(Evaluated(name, score, _read_about(place / "metrics.json")))
     return evaluated

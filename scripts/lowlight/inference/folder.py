@@ -90,16 +90,16 @@ def detect_files(files: list[SourceFile], job: Job, source: str = "") -> tuple[i
             process writes the folder.
     """
     if job.save_dir is None:
-        before, (entries, errors) = 0, _run(files, job, print_entry)
+        before, (counts, errors) = 0, _run(files, job, print_entry)
     else:
-        before, entries, errors = _run_and_keep(files, job, source)
+        before, counts, errors = _run_and_keep(files, job, source)
     if errors:
-        raise join_errors(errors, say_others(len(entries), "done"))
-    return sum(len(entry[PARTS]) for entry in entries), before
+        raise join_errors(errors, say_others(len(counts), "done"))
+    return sum(counts), before
 
 
 def _run_and_keep(files, job, source):
-    """Returns (number of images that were done before, all entries, errors)."""
+    """Returns (images that were done before, the detections in each that is done, errors)."""
     identity = identity_of(job.facts, job.model_files, job.names, job.thresholds, source)
     members = [[file.name, file.crc] for file in files if file.crc is not None]
     identity |= {"pictures": asdict(job.pictures), "members": fingerprint_of(members)}
@@ -115,7 +115,7 @@ def _run_and_keep(files, job, source):
         path.unlink()
         if job.pictures.gif:
             write_gif(job.save_dir, files)
-    return before, entries, errors
+    return before, [len(entry[PARTS]) for entry in entries], errors
 
 
 def identity_of(facts: dict, model_files: str, names: dict, thresholds: dict, source: str) -> dict:
@@ -126,8 +126,13 @@ def identity_of(facts: dict, model_files: str, names: dict, thresholds: dict, so
         "label map": names,
         "thresholds": thresholds,
         "input folder": os.path.abspath(source),
-        "archive": fingerprint([source]) if zipfile.is_zipfile(source) else None,
+        "archive": fingerprint([source]) if is_archive(source) else None,
     }
+
+
+def is_archive(source: str) -> bool:
+    """Says whether a command's input is a zip archive; what is no plain file isn't opened."""
+    return os.path.isfile(source) and zipfile.is_zipfile(source)
 
 
 def _is_done(file, entries, save_dir):
@@ -145,18 +150,21 @@ def seen(file: SourceFile) -> list[int] | None:
 
 
 def _run(files, job, add, before=0):
-    """Runs all steps on all files, hands each entry to `add`, and returns (entries, errors)."""
-    entries, errors = [], []
+    """Runs all steps on all files, hands each entry to `add`.
+
+    Returns (the number of detections in each image, errors).
+    """
+    counts, errors = [], []
     progress = Progress(before + len(files), "image", before, quiet=job.quiet)
     with progress, contextlib.closing(detect_each(files, job)) as items:
         for item in items:
             if item.error is None:
                 add(item.entry)
-                entries.append(item.entry)
+                counts.append(len(item.entry[PARTS]))
             else:
                 errors.append(item.error)
             progress.update()
-    return entries, errors
+    return counts, errors
 
 
 class Item:

@@ -35,8 +35,9 @@ _WITH_LENGTH = "mp4", "matroska", "avi"  # of other formats FFmpeg guesses it
 
 def is_video(source: Path | str) -> bool:
     """Says whether what a command is given is a video file, a camera or a stream."""
-    is_file = is_video_name(source) and Path(source).is_file()
-    return is_file or _is_url(source) or _is_device(source)
+    if _is_url(source) or _is_device(source):
+        return True
+    return is_video_name(source) and Path(source).is_file()
 
 
 def is_video_name(name: Path | str) -> bool:
