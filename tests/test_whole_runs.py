@@ -210,16 +210,25 @@ def test_a_training_told_to_stop_while_it_traces_its_first_step_ends_at_once(tmp
     assert "interrupted by SIGINT." in log.read_text()
 
 
-def test_a_run_continues_without_its_damaged_newest_checkpoint_and_ends_well_when_told_to(
+def test_a_killed_run_continues_without_its_damaged_newest_checkpoint_and_ends_well_when_told_to(
     run_dir, tmp_path
 ):
     config, log = run_dir.parent / "tiny.config", tmp_path / "log"
     run_dir = shutil.copytree(run_dir, tmp_path / "run")
+    flags = "--num_train_steps=100000", "--checkpoint_every_n=20"
+    begun = latest_checkpoint(run_dir)
+    process = start_training(config, run_dir, log, *flags)
+    try:
+        wait_for(lambda: latest_checkpoint(run_dir) != begun, process, log)
+    finally:
+        process.kill()
+        process.wait()
     newest = latest_checkpoint(run_dir)
+    step = checkpoint_step(newest) - 20  # of the one before
     with open(f"{newest}.data-00000-of-00001", "r+b") as file:
         file.seek(1000)
         file.write(b"damage")
-    process = start_training(config, run_dir, log, "--num_train_steps=100000")
+    process = start_training(config, run_dir, log, *flags)
     try:
         wait_for(lambda: ", lr " in log.read_text(), process, log)
         with pytest.raises(DataError) as second:
@@ -231,10 +240,10 @@ def test_a_run_continues_without_its_damaged_newest_checkpoint_and_ends_well_whe
         process.wait()
     printed, reached = log.read_text(), checkpoint_step(latest_checkpoint(run_dir))
     assert f"warning: {newest}: " in printed
-    assert "step 102 to 100000" in printed
+    assert f"step {step} to 100000" in printed
     assert f"(step {reached}). Run the same command again to continue." in printed
     being = f"{run_dir}: is being trained already, by process {process.pid}"
     assert str(second.value).startswith(being)
     session = json.loads((run_dir / "run.json").read_text())["sessions"][-1]
-    assert (session["from_step"], session["to_step"]) == (102, reached)
+    assert (session["from_step"], session["to_step"]) == (step, reached)
     assert session["ended"].startswith("interrupted by SIGTERM")
