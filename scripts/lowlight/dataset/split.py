@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from lowlight.core.errors import DataError, format_count
 from lowlight.core.parallel import Progress, map_in_processes
@@ -87,6 +85,9 @@ def close_pairs(hashes: np.ndarray, most_bits: int = MOST_BITS) -> Iterator[tupl
 
 def _join(names, pairs):
     """Returns the names that pairs connect, directly or by way of others, as sorted groups."""
+    from scipy.sparse import coo_array  # here, since every step that knows splits starts sooner
+    from scipy.sparse.csgraph import connected_components
+
     ends = np.array(list(pairs), int).reshape(-1, 2).T
     if not ends.size:
         return []
