@@ -111,8 +111,8 @@ def test_three_steps_asked_for_are_three_steps_made(trained):
     assert "step 0 to 3, batch 2, 1 device" in first.stdout
     lines = [line for line in first.stderr.splitlines() if line.startswith("step ")]
     assert lines[0].startswith("step 1/3  loss ")
-    assert lines[-1].startswith("step 3/3  ")
-    assert "s/step  left 00:00  loss " in lines[-1]
+    # Slow machines print seconds per step, fast ones steps per second.
+    assert re.match(r"step 3/3  [\d.]+( s/step|/s)  left 00:00  loss ", lines[-1])
     assert "trained to step 3 in " in first.stdout
     assert f"{run_dir}/ckpt-2" in first.stdout
 
