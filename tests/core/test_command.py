@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 TAKES_ARGUMENTS = "compare_runs.py"
 TFODS_OWN = "exporter_main_v2.py", "model_main_tf2.py"  # whose flags and messages are TFOD's
 SCRIPTS = [path.name for path in sorted((ROOT / "scripts").glob("*.py"))] + ["run_inference.py"]
-SCRIPTS = [name for name in SCRIPTS if name not in TFODS_OWN]
+MOVED = "export_coco.py", "import_coco.py"  # which only say the new command
+SCRIPTS = [name for name in SCRIPTS if name not in TFODS_OWN + MOVED]
 
 
 def docstring_of(name):
@@ -93,6 +94,22 @@ def test_an_unknown_flag_is_named(name, run_script):
     message = message_of(run_script(name, "--unheard_of=1"))
     assert message.startswith("error: Unknown command line flag 'unheard_of'")
     assert message.endswith(" --help\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "new"),
+    [
+        ("import_coco.py", "--coco='my a.json' --coco x", "--labels='my a.json' --labels x"),
+        ("export_coco.py", "--output=coco", "--output=coco"),
+    ],
+)
+def test_a_script_that_has_another_name_now_says_the_command_to_type(name, given, new, run_script):
+    run, now = run_script(name, *shlex.split(given)), name.replace("coco", "labels")
+    assert (run.returncode, run.stdout) == (1, "")
+    message, typed = run.stderr.splitlines()
+    assert message == f"error: {name} is {now} now."
+    assert shlex.split(typed)[1:4] == ["python", f"scripts/{now}", "--format=coco"]
+    assert shlex.split(typed)[4:] == shlex.split(new)
 
 
 # How the run of a main ends. ----------------------------------------------------------------------

@@ -25,7 +25,7 @@ def export(data_dir, run_script):
 
     def run(split):
         flags = f"--split={split}", f"--output={data_dir}/out.json"
-        return run_script("export_coco.py", f"--data_dir={data_dir}", *flags)
+        return run_script("export_labels.py", "--format=coco", f"--data_dir={data_dir}", *flags)
 
     return run
 
@@ -84,8 +84,14 @@ def test_a_folder_that_another_step_writes_is_left_alone(data_dir, export, run_s
     export("all")
     images = f"--images_dir={data_dir}/images"
     commands = (
-        ("export_coco.py", f"--data_dir={data_dir}", f"--output={back}/a.json"),
-        ("import_coco.py", f"--coco={data_dir}/out.json", images, f"--output_dir={back}"),
+        ("export_labels.py", "--format=coco", f"--data_dir={data_dir}", f"--output={back}/a.json"),
+        (
+            "import_labels.py",
+            "--format=coco",
+            f"--labels={data_dir}/out.json",
+            images,
+            f"--output_dir={back}",
+        ),
         ("describe_data.py", f"--data_dir={data_dir}", f"--output={back}/a.html"),
         (
             "make_annotations_csv.py",

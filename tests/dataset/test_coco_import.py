@@ -242,7 +242,9 @@ def test_an_import_says_what_it_made_and_writes_nothing_where_it_fails(
 ):
     def run():
         folders = f"--images_dir={images_dir}", f"--output_dir={tmp_path}/data"
-        return run_script("import_coco.py", f"--coco={tmp_path}/a.json", *folders)
+        return run_script(
+            "import_labels.py", "--format=coco", f"--labels={tmp_path}/a.json", *folders
+        )
 
     write_coco(tmp_path, box(9, 0, 0, 5, 5))
     done = run()

@@ -156,7 +156,7 @@ def test_a_coco_file_that_can_be_imported_but_not_scored_says_so(
     whole = {"images": [{**image, "file_name": "a.jpg"}], "annotations": []}
     path = tmp_path / "truth.json"
     path.write_text(json.dumps({**whole, "categories": categories}))
-    with pytest.raises(DataError, match=f"{message}.*\n.*import_coco"):
+    with pytest.raises(DataError, match=f"{message}.*\n.*import_labels"):
         read_truth_of_coco(path)
 
 

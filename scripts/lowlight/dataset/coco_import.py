@@ -37,7 +37,7 @@ def import_coco(
         DataError: as `parse_coco`; items without image or of another size than it, two items of
             one image, a box wholly outside its image, crowd boxes alone.
     """
-    path = existing_file(coco_path, "Check --coco.")
+    path = existing_file(coco_path, "Check --labels.")
     coco = _read(path, keep_crowds)
     paths, items = images_by_stem(images_dir), _by_stem(coco, flatten)
     classes, notes = _choose_classes(coco)

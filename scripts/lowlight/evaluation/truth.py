@@ -167,7 +167,7 @@ def read_truth_of_coco(path: Path | str) -> Truth:
         lacks = f"{unsized[0]}: no 'width'" if unsized else f"{path}: the id {texts[0]!r} is a text"
         raise DataError(
             f"{lacks}.\n  Detections are scored against numbered images of known sizes. Complete "
-            "the file, or score against what import_coco.py makes of it: --data_dir."
+            "the file, or score against what import_labels.py makes of it: --data_dir."
         )
     images = [(n, i.file_name, i.width, i.height) for n, i in sorted(coco.images.items())]
     return make_truth(coco.categories, images, coco.boxes)
