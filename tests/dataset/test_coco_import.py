@@ -135,7 +135,7 @@ def write_converted(folder, orientation, how="kept"):
         (
             None,
             "Boxes must be in the pixels as stored, to which no EXIF rotation is applied; "
-            "convert_images.py --upright applies it. Or correct the COCO file.",
+            "convert_images.py --upright applies it. Or correct the labels.",
         ),
         ("encoded", "The labels are .* with --upright, and this.*"),
         ("turned", "The labels are .* without --upright, and this.*"),

@@ -21,6 +21,7 @@ LIGHTINGS = (
 )  # fmt: skip
 LOCATIONS = ("Indoor", "Outdoor")
 SPLITS = ("train", "val", "test")
+_NAMES = "A class's name stands on each line, in the order of the ids."
 
 # TFOD's protos/string_int_label_map.proto, whose module would import TensorFlow.
 _LABEL_MAP = """
@@ -70,22 +71,26 @@ def read_classes(data_dir: str | Path) -> tuple[str, ...]:
     path = Path(data_dir) / "classes.txt"
     if not path.exists():
         return CLASSES
-    remedy = "A class's name stands on each line, in the order of the ids."
+    return tuple(parse_classes(existing_file(path, _NAMES).read_bytes(), path))
+
+
+def parse_classes(data: bytes, place: object) -> dict[str, int]:
+    """Returns {name: its line, from 1} of a classes.txt; raises DataError as `read_classes`."""
     try:
-        lines = existing_file(path, remedy).read_text(encoding="utf-8-sig").splitlines()
+        lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file in UTF-8 ({error}).\n  {remedy}") from error
+        raise DataError(f"{place}: not a text file in UTF-8 ({error}).\n  {_NAMES}") from error
     names = {}
     for number, line in enumerate(lines, 1):
-        name, place = line.strip(), f"{path}:{number}"
+        name, where = line.strip(), f"{place}:{number}"
         if name in names:
-            raise DataError(f"{place}: class {name!r} stands here twice.\n  Remove one line.")
+            raise DataError(f"{where}: class {name!r} stands here twice.\n  Remove one line.")
         if name:
-            check_class_name(name, place)
+            check_class_name(name, where)
             names[name] = number
     if not names:
-        raise DataError(f"{path}: names no class.\n  {remedy}")
-    return tuple(names)
+        raise DataError(f"{place}: names no class.\n  {_NAMES}")
+    return names
 
 
 def check_class_name(name: str, place: object) -> None:

@@ -23,6 +23,7 @@ class CocoImage(NamedTuple):
     file_name: str
     width: int | None  # pixels; None where the file says no size
     height: int | None
+    split: str = ""  # "train", "val" or "test"; "" where nothing says
 
 
 class CocoBox(NamedTuple):
@@ -37,7 +38,7 @@ class CocoBox(NamedTuple):
 
 
 class Coco(NamedTuple):
-    """What a COCO file says."""
+    """What a COCO file says, or labels of another form in COCO's terms."""
 
     images: dict  # {id: CocoImage}
     categories: dict  # {id: name}

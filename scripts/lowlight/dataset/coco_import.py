@@ -1,4 +1,4 @@
-"""Fits the boxes of a COCO file to the images they belong to, as table rows."""
+"""Fits the boxes of a COCO file, or of other labels, to their images, as table rows."""
 
 from collections import Counter
 from pathlib import Path
@@ -38,11 +38,24 @@ def import_coco(
             one image, a box wholly outside its image, crowd boxes alone.
     """
     path = existing_file(coco_path, "Check --labels.")
-    coco = _read(path, keep_crowds)
+    return fit_labels(_read(path, keep_crowds), path, images_dir, allow_missing, flatten)
+
+
+def fit_labels(
+    coco: Coco,
+    source: object,
+    images_dir: str | Path,
+    allow_missing: bool = False,
+    flatten: bool = False,
+) -> Labels:
+    """Fits labels in COCO's terms to converted images; arguments and errors as `import_coco`.
+
+    `source` is the file or folder that the labels are from, for messages.
+    """
     paths, items = images_by_stem(images_dir), _by_stem(coco, flatten)
     classes, notes = _choose_classes(coco)
     missing = [coco.images[number].file_name for stem, number in items.items() if stem not in paths]
-    notes.add_missing(Oddity.WITHOUT_FILE, missing, allow_missing, path, images_dir)
+    notes.add_missing(Oddity.WITHOUT_FILE, missing, allow_missing, source, images_dir)
     for stem, image in paths.items():
         if stem not in items:
             notes.add(Oddity.UNNAMED, image.name)
@@ -122,7 +135,8 @@ def _fit(coco: Coco, paths: dict, notes: Notes):
             errors.append(error)
             continue
         boxes.extend(rows)
-        images.append(ImageRow(path.name, item.file_name, *size, boxes=len(rows)))
+        row = ImageRow(path.name, item.file_name, *size, boxes=len(rows))
+        images.append(row._replace(official_split=item.split))
     if errors:
         raise join_errors(errors)
     return images, boxes
@@ -139,7 +153,7 @@ def _check_turn(item, path, size, row, notes):
     if given != size:
         remedy = (
             "Boxes must be in the pixels as stored, to which no EXIF rotation is applied; "
-            "convert_images.py --upright applies it. Or correct the COCO file."
+            "convert_images.py --upright applies it. Or correct the labels."
         )
         if orientation > 4 and given == size[::-1]:
             kind, flag = (

@@ -1,8 +1,9 @@
 """Box arithmetic: one function a conversion, with both conventions in its name.
 
 ltwh: left, top, width, height. xyxy: xmin, ymin, xmax, ymax, the last two exclusive, so that a
-width is xmax - xmin. yxyx: the same four in TFOD's order. pixel: in pixels of the stored image;
-unit: as fractions of the image's width and height. An Edges is one box; other boxes are [N, 4].
+width is xmax - xmin. yxyx: the same four in TFOD's order. cxcywh: the centre, width and height.
+pixel: in pixels of the stored image; unit: as fractions of the image's width and height. An Edges
+is one box; other boxes are [N, 4].
 """
 
 import math
@@ -67,6 +68,46 @@ def round_pixel_xyxy(box: Edges) -> tuple[int, int, int, int]:
 def _round_edges(low, high):
     rounded = math.floor(low + 0.5), math.floor(high + 0.5)
     return rounded if rounded[0] < rounded[1] else (math.floor(low), math.ceil(high))
+
+
+def unit_cxcywh_to_unit_xyxy(box: Edges) -> Edges:
+    """Returns a box of YOLO's form by its corners."""
+    x, y, width, height = box
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def unit_xyxy_to_pixel_xyxy(box: Edges, width: int, height: int) -> Edges:
+    """Returns the box in pixels of an image of this size, each edge to a hundredth of a pixel.
+
+    Six decimals of a fraction hold no more of it, so an edge that was whole is whole again.
+    """
+    xmin, ymin, xmax, ymax = box
+    return tuple(
+        round(edge, 2) for edge in (xmin * width, ymin * height, xmax * width, ymax * height)
+    )
+
+
+def pixel_xyxy_to_unit_cxcywh(box: Edges, width: int, height: int) -> Edges:
+    """Returns the box in YOLO's form, floats in [0, 1] for a box inside the image."""
+    xmin, ymin, xmax, ymax = box
+    return (
+        (xmin + xmax) / 2 / width,
+        (ymin + ymax) / 2 / height,
+        (xmax - xmin) / width,
+        (ymax - ymin) / height,
+    )
+
+
+def voc_xyxy_to_pixel_xyxy(box: Edges) -> Edges:
+    """Returns a box of Pascal VOC's, whose pixels count from 1 and whose last is in the box."""
+    xmin, ymin, xmax, ymax = box
+    return xmin - 1, ymin - 1, xmax, ymax
+
+
+def pixel_xyxy_to_voc_xyxy(box: Edges) -> Edges:
+    """Returns a box as Pascal VOC has it, by its first and last pixel, counted from 1."""
+    xmin, ymin, xmax, ymax = box
+    return xmin + 1, ymin + 1, xmax, ymax
 
 
 def pixel_xyxy_to_unit_yxyx(box: Edges, width: int, height: int) -> Edges:
