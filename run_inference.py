@@ -5,7 +5,9 @@ r"""Finds objects in images, draws them, and writes what was found.
 
 --images_folder_dir is a folder, an image, a zip archive, a pattern ('photos/*.jpg'), "-" for a
 list of paths on standard input, or a video: a file, a camera (/dev/video0), a stream's URL.
---model_dir is an exported model, a training run, or a folder of runs, of which the newest is taken.
+--model_dir is an exported model, a training run, a folder of runs, of which the newest is taken, or
+an ONNX file of export_model.py. Without --label_map_path the label_map.txt beside it is taken, or
+the names that the ONNX file holds.
 With --save_detection=False what is found is printed. Otherwise --save_path gets the drawn images,
 detections.json, detections.csv, and index.html to look through them. Boxes are in pixels of the
 upright image. An image that can't be read is named, the others are done, and the exit status is 1.

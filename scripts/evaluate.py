@@ -39,7 +39,7 @@ flags.DEFINE_string(
     "Where to; by default eval/ in the run's folder, eval_<name>/ with --records, or "
     "<name>_eval/ beside --detections; with flags that change the score their names at the end.",
 )
-define_detector_flags(engine="tensorflow")
+define_detector_flags(engine=None)
 flags.DEFINE_float("score_threshold", 0.0, "Leave out detections with a lower score.", 0, 1)
 flags.DEFINE_integer("max_detections", None, "Keep only so many of an image, the best.", 1)
 flags.DEFINE_integer("limit", None, "Score only the first images.", 1)

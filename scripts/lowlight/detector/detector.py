@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lowlight.detector.detections import Detections, merge_views, views_of
-from lowlight.detector.engines import Setup
 from lowlight.detector.loading import load_stages
+from lowlight.detector.network import Setup
 from lowlight.detector.runs import Model, find_model
 
 # Views of an image that are made ready at once; more would hold too much memory.
@@ -48,7 +48,7 @@ class Detector:
     def __init__(
         self,
         model_dir: Path | str | Model,
-        engine: str = "tensorflow",
+        engine: str | None = None,
         precision: str = "float32",
         device: str = "auto",
         least_score: float = 0.0,
@@ -61,9 +61,11 @@ class Detector:
         """Loads a model.
 
         Args:
-            model_dir: an export, a run, or a folder of runs, of which the newest is taken.
-            engine: as `engines.choose_engine` takes it.
-            precision, device, batch_size: as in `engines.Setup`.
+            model_dir: an export, a run, a folder of runs, of which the newest is taken, or an
+                ONNX file of export_model.py.
+            engine: as `engines.choose_engine` takes it; None is TensorFlow, for an ONNX file ONNX
+                Runtime.
+            precision, device, batch_size: as in `network.Setup`.
             least_score: detections with a lower score aren't looked for.
             most_iou: of two boxes of a class that overlap more, the better remains; by default as
                 the model was trained to be used.

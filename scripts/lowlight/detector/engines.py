@@ -13,34 +13,16 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from lowlight.core.errors import DataError
-from lowlight.core.files import whole_file
 from lowlight.core.parallel import thread_limit
 from lowlight.core.tensorflow import is_installed, prepare_sessions
-from lowlight.detector.network import ENCODINGS, IMAGES, SCORES, Network
-from lowlight.detector.onnx_export import convert_network
+from lowlight.detector.network import ENCODINGS, GPU_BATCH, IMAGES, SCORES, Network, Setup
+from lowlight.detector.onnx_engine import OnnxEngine
 
-PRECISIONS = "float32", "bfloat16", "auto"
-_GPU_BATCH = 8
 _GPU_DEVICES = "nvidia[0-9]*", "dxg", "kfd"  # NVIDIA's, Windows's for WSL, AMD's
-# Providers of ONNX Runtime that "gpu" means, the faster first.
-_GPU_PROVIDERS = "TensorrtExecutionProvider", "CUDAExecutionProvider"
-_CPU_PROVIDER = "CPUExecutionProvider"
-
-
-class Setup(NamedTuple):
-    """How a network is to be run."""
-
-    precision: str = "float32"  # one of PRECISIONS; auto is bfloat16 where OpenVINO computes it
-    device: str = "auto"  # or "cpu", "gpu", "gpu:1", or one of OpenVINO's names
-    batch: int | None = None  # images at a time; None is 8 on a GPU and 1 elsewhere
-    folder: Path | None = None  # keeps what is made of the network for the next start; or nothing
-
-
 _PLAIN = Setup()
 
 
@@ -61,9 +43,9 @@ class TensorFlowEngine:
             options = config.graph_options.rewrite_options
             options.auto_mixed_precision_onednn_bfloat16 = options.ON
         definition = tf.compat.v1.GraphDef.FromString(network.graph)
-        devices = _tensorflow_devices(setup.device)
+        devices = _tensorflow_devices(setup)
         prepare_sessions()
-        self.batch = setup.batch or (_GPU_BATCH if "GPU" in devices[0] else 1)
+        self.batch = setup.batch or (GPU_BATCH if "GPU" in devices[0] else 1)
         calls = [_session_call(definition, place, config) for place in devices]
         self.parallel = len(calls)
         self._turns, self._lock = itertools.cycle(calls), threading.Lock()
@@ -75,7 +57,7 @@ class TensorFlowEngine:
         return call(images)
 
 
-def _tensorflow_devices(device):
+def _tensorflow_devices(setup):
     """Returns TensorFlow's names of the devices that are meant."""
     import tensorflow as tf
 
@@ -84,10 +66,10 @@ def _tensorflow_devices(device):
     ]
     gpus = [name for name in there if name.startswith("GPU")]
     wanted = {"auto": gpus or ["CPU:0"], "cpu": ["CPU:0"], "gpu": gpus[:1]}.get(
-        device.lower(), [device.upper()]
+        setup.device.lower(), [setup.device.upper()]
     )
     if not wanted or not set(wanted) <= set(there):
-        raise _no_device(device, "TensorFlow", map(str.lower, there), "the best")
+        raise setup.refused_device("TensorFlow", map(str.lower, there), "the best")
     return [f"/{name}" for name in wanted]
 
 
@@ -156,7 +138,7 @@ def _openvino_options(core, setup):
     device = "CPU" if setup.device == "auto" else setup.device.upper()
     if device.split(":")[0].split(".")[0] not in core.available_devices:
         there = map(str.lower, core.available_devices)
-        raise _no_device(device.lower(), "OpenVINO", there, "the CPU")
+        raise setup.refused_device("OpenVINO", there, "the CPU")
     precision = setup.precision
     if precision == "auto":
         abilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
@@ -199,63 +181,6 @@ def _convert_to_openvino(network):
         path = Path(folder) / "network.pb"
         path.write_bytes(network.graph)
         return _import_openvino().convert_model(path)
-
-
-class OnnxEngine:
-    """A network as ONNX, for which TensorFlow needn't be installed."""
-
-    name, parallel = "onnxruntime", 1
-
-    def __init__(self, network: Network, setup: Setup = _PLAIN):
-        """Loads a network; auto is a GPU that ONNX Runtime finds, or the CPU."""
-        import onnxruntime
-
-        if setup.precision == "bfloat16":
-            raise DataError(
-                "--precision=bfloat16: ONNX Runtime runs a network in float32.\n"
-                "  Leave it out, or take another --engine."
-            )
-        providers = _providers(setup.device, onnxruntime.get_available_providers())
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = thread_limit()
-        options.log_severity_level = 3  # errors
-        model = _onnx_of(network, setup.folder)
-        self._session = onnxruntime.InferenceSession(model, options, providers)
-        self.batch = setup.batch or (1 if providers == [_CPU_PROVIDER] else _GPU_BATCH)
-
-    def run(self, images: np.ndarray) -> tuple:
-        """Returns (encodings, scores) of images."""
-        return tuple(self._session.run([ENCODINGS, SCORES], {IMAGES: images}))
-
-
-def _providers(device, there):
-    """Returns ONNX Runtime's providers for a device."""
-    name, _, number = device.lower().partition(":")
-    gpus = [provider for provider in _GPU_PROVIDERS if provider in there]
-    if name == "cpu" or (name == "auto" and not gpus):
-        return [_CPU_PROVIDER]
-    if name not in ("auto", "gpu") or not gpus or not (number or "0").isdecimal():
-        raise _no_device(device, "ONNX Runtime", there, "the best")
-    return [*((gpu, {"device_id": int(number or 0)}) for gpu in gpus), _CPU_PROVIDER]
-
-
-def _onnx_of(network, folder):
-    """Returns the network as ONNX, bytes, which are kept in the folder."""
-    path = folder and network.kept_path(folder, ".onnx")
-    if path and path.is_file():
-        return path.read_bytes()
-    data = convert_network(network).SerializeToString()
-    if path:
-        with whole_file(path) as partial:
-            partial.write_bytes(data)
-    return data
-
-
-def _no_device(device, engine, there, best):
-    return DataError(
-        f"--device={device}: not a device that {engine} finds here.\n"
-        f"  It finds {', '.join(there)}; auto takes {best}."
-    )
 
 
 ENGINES = {engine.name: engine for engine in (TensorFlowEngine, OpenVinoEngine, OnnxEngine)}

@@ -10,8 +10,10 @@ import numpy as np
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow import is_installed, plain_message
 from lowlight.detector.detections import Detections
-from lowlight.detector.engines import Setup, TensorFlowEngine, choose_engine
-from lowlight.detector.network import Network, cached_network, keep_network, kept_folder
+from lowlight.detector.engines import TensorFlowEngine, choose_engine
+from lowlight.detector.network import Network, Setup, cached_network, keep_network, kept_folder
+from lowlight.detector.onnx_engine import OnnxEngine, OnnxFileEngine
+from lowlight.detector.onnx_files import read_network
 from lowlight.detector.runs import Model
 
 # What TensorFlow raises on damaged files.
@@ -90,18 +92,22 @@ class _WholeModel:
 
 
 def load_stages(
-    model: Model, limits: dict, engine: str, setup: Setup
+    model: Model, limits: dict, engine: str | None, setup: Setup
 ) -> _NetworkStages | _WholeModel:
     """Returns a model's stages; raises as `detector.Detector`.
 
     Args:
         model: of `runs.find_model`.
         limits: {"most_iou", "most"}, those that aren't to be the model's.
-        engine: as `engines.choose_engine` takes it.
+        engine: as `engines.choose_engine` takes it; None for the model's default.
         setup: for the engine; its folder is the model's.
     """
-    chosen = choose_engine(engine)
-    found = _load(model, always=chosen is not TensorFlowEngine)
+    engine = engine or model.default_engine
+    if model.is_onnx:
+        chosen, found = _check_onnx(model, engine), read_network(model.path)
+    else:
+        chosen = choose_engine(engine)
+        found = _load(model, always=chosen is not TensorFlowEngine)
     if isinstance(found, _WholeModel):
         _check_whole(model, engine, limits, setup.precision)
         return found
@@ -109,7 +115,18 @@ def load_stages(
     most_each = max(theirs.most_each, limits.get("most", 0))
     found = found._replace(suppression=theirs._replace(most_each=most_each, **limits))
     folder = kept_folder(model.path) if model.is_exported else None
-    return _NetworkStages(found, chosen(found, setup._replace(folder=folder)))
+    return _NetworkStages(found, chosen(found, setup._replace(folder=folder, model=model.path)))
+
+
+def _check_onnx(model, engine):
+    """Returns the engine of an ONNX file; raises DataError where another is asked for."""
+    if engine not in (OnnxEngine.name, "auto"):
+        raise DataError(
+            f"--engine={engine}: {model.path} is an ONNX file, which ONNX Runtime runs.\n"
+            "  Leave --engine out, or give the run or its SavedModel as --model_dir."
+        )
+    choose_engine(OnnxEngine.name)  # says so where it isn't installed
+    return OnnxFileEngine
 
 
 def _load(model, always):
@@ -125,8 +142,8 @@ def _load(model, always):
     if not is_installed("tensorflow"):
         raise DataError(
             f"{model.path}: holds no network that runs without TensorFlow.\n"
-            "  Export it again with export_model.py --format=saved_model,onnx, or install "
-            "requirements.txt."
+            "  Export it again with export_model.py --format=saved_model,onnx, give its "
+            "model.onnx as --model_dir, or install requirements.txt."
         )
     if not model.is_exported:
         module, config = _build_module(model, model.path)

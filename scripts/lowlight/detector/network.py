@@ -5,14 +5,15 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from lowlight.core.errors import DataError
 from lowlight.core.files import whole_file
-from lowlight.detector.postprocess import BoxDecoder, Suppression, suppress
+from lowlight.detector.postprocess import BoxDecoder, DecodedBoxes, Suppression, suppress
 
 # The tensors of a network's graph.
 IMAGES = "images:0"  # float32 [B, height, width, 3], B any number
@@ -21,6 +22,9 @@ SCORES = "scores:0"  # float32 [B, N, C]
 
 EXTRA = "assets.extra"  # a folder that TensorFlow leaves to others in a SavedModel
 _FORM = 3  # of the file in it; with another number it is made again
+
+PRECISIONS = "float32", "bfloat16", "auto"
+GPU_BATCH = 8  # images at a time
 
 _BAND = 32  # rows that are resized at a time
 
@@ -112,13 +116,30 @@ def _mix_columns(rows, left, right, across):
     return mixed
 
 
+class Setup(NamedTuple):
+    """How a network is to be run."""
+
+    precision: str = "float32"  # one of PRECISIONS; auto is bfloat16 where OpenVINO computes it
+    device: str = "auto"  # or "cpu", "gpu", "gpu:1", or one of OpenVINO's names
+    batch: int | None = None  # images at a time; None is 8 on a GPU and 1 elsewhere
+    folder: Path | None = None  # keeps what is made of the network for the next start; or nothing
+    model: Path | str = "the model"  # what errors call it
+
+    def refused_device(self, engine: str, there: Iterable, best: str) -> DataError:
+        """Returns the error of an engine that hasn't the device, but those that are there."""
+        return DataError(
+            f"--device={self.device.lower()}: not a device that {engine} finds here.\n"
+            f"  It finds {', '.join(there)}; auto takes {best}."
+        )
+
+
 class Network(NamedTuple):
     """A network of one input shape, and the steps around it."""
 
-    graph: bytes  # a frozen GraphDef
+    graph: bytes  # a frozen GraphDef; of an exported ONNX file that file
     preprocess: Preprocess
     suppression: Suppression
-    decoder: BoxDecoder
+    decoder: BoxDecoder | DecodedBoxes
 
     def kept_path(self, folder: Path, suffix: str) -> Path:
         """Returns where a folder keeps the network in another form, as ".onnx"."""

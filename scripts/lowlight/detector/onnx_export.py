@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
+# The tensors of a whole model's graph; the last are TFOD's.
+PIXELS, BOXES, WHOLE_SCORES = "images", "boxes", "scores"
+CHOSEN = {"detection_boxes", "detection_classes", "detection_scores", "num_detections"}
 _NEEDED = "tensorflow", "tf2onnx", "onnx"
 
 # What stands around the network; the numbers come as initializers. N images, A anchors, C classes.
@@ -109,7 +112,11 @@ def convert_network(network: Network) -> "onnx.ModelProto":
 
 
 def whole_model(
-    bare: "onnx.ModelProto", network: Network, names: dict | None = None, with_choice: bool = False
+    bare: "onnx.ModelProto",
+    network: Network,
+    names: dict | None = None,
+    with_choice: bool = False,
+    source: dict | None = None,
 ) -> "onnx.ModelProto":
     """Returns a model that other programs run by itself.
 
@@ -123,6 +130,7 @@ def whole_model(
         network: what it was made of.
         names: {class id: name}, for the metadata.
         with_choice: choose among the boxes by the network's own thresholds.
+        source: what it was made from, for the metadata.
     """
     import onnx
 
@@ -136,10 +144,10 @@ def whole_model(
             graph.initializer.append(onnx.numpy_helper.from_array(value, name))
     tensor, kinds = onnx.helper.make_tensor_value_info, onnx.TensorProto
     side = network.preprocess.height, network.preprocess.width
-    graph.input.append(tensor("images", kinds.UINT8, ["N", *side, 3]))
+    graph.input.append(tensor(PIXELS, kinds.UINT8, ["N", *side, 3]))
     shapes = _shapes(network, with_choice).items()
     graph.output.extend(tensor(name, kinds.FLOAT, shape) for name, shape in shapes)
-    onnx.helper.set_model_props(model, _metadata(network, names))
+    onnx.helper.set_model_props(model, _metadata(network, names, source))
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -161,7 +169,7 @@ def _shapes(network, with_choice):
     """Returns the shapes of what a whole model gives, {name: shape}."""
     if not with_choice:
         rows = len(network.decoder.anchors)
-        return {"boxes": ["N", rows, 4], "scores": ["N", rows, None]}
+        return {BOXES: ["N", rows, 4], WHOLE_SCORES: ["N", rows, None]}
     most = network.suppression.most
     return {
         "detection_boxes": ["N", most, 4],
@@ -192,7 +200,7 @@ def _numbers(network):
     }
 
 
-def _metadata(network, names):
+def _metadata(network, names, source):
     """Returns {key: text} of what a program must know to use the model."""
     given = network.preprocess
     pad = (np.array(given.padding) - given.offset) / given.scale
@@ -200,5 +208,6 @@ def _metadata(network, names):
         "classes": names,
         "preprocess": given._asdict() | {"pad_colour": np.rint(pad).clip(0, 255).tolist()},
         "suppression": network.suppression._asdict(),
+        "source": source,
     }
     return {name: json.dumps(value) for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Finds the model that a folder holds: a training run's checkpoint, or an exported SavedModel."""
+"""Finds the model that is meant: a training run's checkpoint, a SavedModel, or an ONNX file."""
 
 import hashlib
 import json
@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
 from lowlight.core.errors import DataError
-from lowlight.core.files import existing_dir
+from lowlight.core.files import existing_dir, existing_file
+from lowlight.detector.onnx_files import read_facts
 
 CONFIG = "pipeline.config"
+ONNX = "model.onnx"
 BEST = "best"  # in a run's folder: its best checkpoint, in the form of a run
 _SOURCE = "assets.extra/checkpoint.json"  # in a SavedModel: what it was made from
 
@@ -19,7 +21,7 @@ _SOURCE = "assets.extra/checkpoint.json"  # in a SavedModel: what it was made fr
 class Model(NamedTuple):
     """A trained model on disk."""
 
-    path: Path  # a checkpoint's prefix, or the folder that holds saved_model.pb
+    path: Path  # a checkpoint's prefix, the folder that holds saved_model.pb, or an ONNX file
     run_dir: Path  # where evaluations of it belong
     config_path: Path  # the pipeline config; an export of another program may lack the file
     checkpoint: str | None  # prefix of the checkpoint that holds its step
@@ -28,6 +30,16 @@ class Model(NamedTuple):
     def is_exported(self) -> bool:
         """Whether `path` is that of a SavedModel."""
         return (self.path / "saved_model.pb").is_file()
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether `path` is that of an ONNX file."""
+        return self.path.suffix == ".onnx"
+
+    @property
+    def default_engine(self) -> str:
+        """The engine that runs it as TFOD does; ONNX Runtime for an ONNX file."""
+        return "onnxruntime" if self.is_onnx else "tensorflow"
 
     def absolute(self) -> "Model":
         """Returns it with paths that don't depend on the working folder."""
@@ -39,6 +51,8 @@ class Model(NamedTuple):
         paths = [Path(f"{self.path}.index"), self.config_path]
         if self.is_exported:
             paths += [self.path / "saved_model.pb", self.path / "variables" / "variables.index"]
+        if self.is_onnx:
+            paths.append(self.path)
         return [path for path in paths if path.is_file()]
 
     def step(self) -> int:
@@ -46,16 +60,20 @@ class Model(NamedTuple):
 
         TFOD's own exporter keeps no step, and other programs may keep no checkpoint.
         """
+        if self.is_onnx:
+            return read_facts(self.path).source.get("step", 0)
         noted = _read_source(self.path) if self.is_exported else {}
         if noted or self.checkpoint is None:
             return noted.get("step", 0)
         return checkpoint_step(self.checkpoint, unknown=0 if self.is_exported else None)
 
     def num_classes(self) -> int | None:
-        """Returns the config's num_classes, None without a config.
+        """Returns the config's num_classes, or the ONNX file's, None where neither is known.
 
         Read as text, which spares the five seconds that TFOD takes to import.
         """
+        if self.is_onnx:
+            return read_facts(self.path).source.get("num_classes")
         if not self.config_path.is_file():
             return None
         found = re.search(r"^\s*num_classes:\s*(\d+)", self.config_path.read_text(), re.MULTILINE)
@@ -66,7 +84,12 @@ def record_source(saved_model: Path | str, prefix: Path | str, step: int) -> Non
     """Notes in a SavedModel from which checkpoint of which training step it was made."""
     path = Path(saved_model) / _SOURCE
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"step": step, "sha256": _digest(prefix)}))
+    path.write_text(json.dumps(source_of(prefix, step)))
+
+
+def source_of(prefix: Path | str, step: int) -> dict:
+    """Returns what an export notes of the checkpoint that it is made from, a JSON object."""
+    return {"step": step, "sha256": _digest(prefix)}
 
 
 def _read_source(saved_model):
@@ -76,6 +99,16 @@ def _read_source(saved_model):
         return {"step": int(noted["step"]), "sha256": str(noted["sha256"])}
     except (OSError, ValueError, LookupError, TypeError):
         return {}
+
+
+def was_made_from(export_dir: Path, prefix: Path | str) -> bool:
+    """Says whether all that an export's folder holds was made from one checkpoint, this one."""
+    noted = []
+    if (export_dir / "saved_model").exists():
+        noted.append(_read_source(export_dir / "saved_model"))
+    if (export_dir / ONNX).is_file():
+        noted.append(read_facts(export_dir / ONNX).source)
+    return all(source.get("sha256") == _digest(prefix) for source in noted)
 
 
 def _digest(prefix):
@@ -98,14 +131,19 @@ def find_model(model_dir: Path | str | Model) -> Model:
     """Finds what to run: a SavedModel, a run's checkpoint, or the newest run below a folder.
 
     Of a run whose newest checkpoint was exported, the SavedModel is taken: it is the same model and
-    starts sooner. A Model is returned as it is.
+    starts sooner. An ONNX file is taken where it is named, or where nothing else is there. A Model
+    is returned as it is.
 
     Raises:
-        DataError: no such folder, or no model in it.
+        DataError: no such folder or ONNX file, or no model in it.
     """
     if isinstance(model_dir, Model):
         return model_dir
-    return _find(model_dir, _model_in, "no checkpoint (ckpt-*.index) and no saved_model.pb")
+    path = Path(model_dir)
+    if path.suffix == ".onnx" and not path.is_dir():
+        return _onnx_model(existing_file(path, "Check --model_dir."))
+    missing = f"no checkpoint (ckpt-*.index), no saved_model.pb and no {ONNX}"
+    return _find(model_dir, _model_in, missing)
 
 
 def find_checkpoint(model_dir: Path | str) -> Model:
@@ -132,7 +170,24 @@ def _model_in(folder):
     if exported and checkpoint:
         is_made_of_it = _read_source(exported.path).get("sha256") == _digest(checkpoint.path)
         return exported if is_made_of_it else checkpoint
-    return exported or checkpoint
+    return exported or checkpoint or _onnx_in(folder)
+
+
+def _onnx_in(folder):
+    """Returns the ONNX file of this folder or of the exported/ in it, or None."""
+    for place in (folder / ONNX, folder / "exported" / ONNX):
+        if place.is_file():
+            return _onnx_model(place)
+    return None
+
+
+def _onnx_model(path):
+    return Model(path, _run_dir(path.parent), path.parent / CONFIG, None)
+
+
+def _run_dir(export):
+    """Returns where evaluations of an export belong."""
+    return export.parent if export.name == "exported" else export
 
 
 def _export_in(folder):
@@ -140,8 +195,7 @@ def _export_in(folder):
     for place in (folder, folder / "saved_model", folder / "exported" / "saved_model"):
         if (place / "saved_model.pb").is_file():
             top = place.parent if place.name == "saved_model" else place
-            run_dir = top.parent if top.name == "exported" else top
-            return Model(place, run_dir, top / CONFIG, latest_checkpoint(top / "checkpoint"))
+            return Model(place, _run_dir(top), top / CONFIG, latest_checkpoint(top / "checkpoint"))
     return None
 
 

@@ -8,8 +8,8 @@ from google.protobuf.message import Message
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from lowlight.core.tensorflow import silent_stderr
-from lowlight.detector.engines import Setup, TensorFlowEngine
-from lowlight.detector.network import ENCODINGS, SCORES, Network, Preprocess
+from lowlight.detector.engines import TensorFlowEngine
+from lowlight.detector.network import ENCODINGS, SCORES, Network, Preprocess, Setup
 from lowlight.detector.postprocess import BoxDecoder, Suppression, suppress
 from lowlight.tfod import model as tfod
 

@@ -75,6 +75,7 @@ def evaluate_model(
             where the plain score belongs.
     """
     options, model = options or Options(), find_model(model_dir)
+    detector = detector and detector | {"engine": detector.get("engine") or model.default_engine}
     patterns = records
     if not (records and label_map_path):
         theirs = _inputs_of_config(config_path or model.config_path, on_train_data)
@@ -265,8 +266,7 @@ def _detect_record(detector, record, image, names, on_image):
     try:
         found = detector.detect(image)
     except ValueError as error:
-        remedy = "Leave the image out of the records."
-        raise DataError(f"{record.filename}: {error}.\n  {remedy}") from error
+        raise DataError(f"{record.filename}: {error}.\n  Leave it out of the records.") from error
     size = record.width, record.height
     boxes = unit_yxyx_to_pixel_xyxy(record.unit_yxyx, *size)
     if on_image is not None:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from pathlib import Path
 
 from absl import flags
 
@@ -11,7 +12,9 @@ from lowlight.core.json_texts import parse_json
 from lowlight.core.log import fingerprint
 from lowlight.dataset.classes import read_label_map
 from lowlight.detector.detector import Detector
-from lowlight.detector.engines import ENGINES, PRECISIONS, choose_engine
+from lowlight.detector.engines import ENGINES, choose_engine
+from lowlight.detector.network import PRECISIONS
+from lowlight.detector.onnx_files import read_facts
 from lowlight.detector.runs import Model, check_classes, find_model
 from lowlight.images.reading import MAX_PIXELS, set_max_pixels
 from lowlight.inference.folder import Job
@@ -19,13 +22,19 @@ from lowlight.inference.folder import Job
 flags.disclaim_key_flags()  # they belong to the command, whose --help shows them
 
 _AUTO = "auto"
+_LABEL_MAP = "label_map.txt"
 _LEAST_TILE = 64  # pixels
 
 
-def define_detector_flags(engine: str) -> None:
-    """Defines how the model runs; `engine` is the one that is taken where none is given."""
-    engines = [*ENGINES, _AUTO]
-    flags.DEFINE_enum("engine", engine, engines, "auto: OpenVINO if it is installed, and no GPU.")
+def define_detector_flags(engine: str | None) -> None:
+    """Defines how the model runs; `engine` is the one that is taken where none is given.
+
+    None is the model's default, TensorFlow for all but ONNX files.
+    """
+    about = "auto: OpenVINO if it is installed, and no GPU. ONNX Runtime runs ONNX files."
+    if engine is None:
+        about += " By default TensorFlow."
+    flags.DEFINE_enum("engine", engine, [*ENGINES, _AUTO], about)
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "auto: bfloat16 where that is fast.")
     flags.DEFINE_string("device", _AUTO, "cpu, gpu, gpu:1, ...; auto: all GPUs, or the CPU.")
     flags.DEFINE_string(
@@ -47,9 +56,17 @@ def define_detector_flags(engine: str) -> None:
 def define_inference_flags() -> None:
     """Defines which model is taken and what counts, and the flags of `define_detector_flags`."""
     flags.DEFINE_string(
-        "model_dir", None, "An exported model, a run, or a folder of runs.", required=True
+        "model_dir",
+        None,
+        "An exported model, a run, a folder of runs, or an ONNX file.",
+        required=True,
     )
-    flags.DEFINE_string("label_map_path", None, "The label map of the training.", required=True)
+    flags.DEFINE_string(
+        "label_map_path",
+        None,
+        f"The label map of the training; by default {_LABEL_MAP} beside the model, or the names "
+        "that an ONNX file holds.",
+    )
     flags.DEFINE_string(
         "score_threshold",
         "0.3",
@@ -84,14 +101,28 @@ def inference_options(thresholds: dict[int, float]) -> dict:
 def names_and_thresholds() -> tuple[dict[int, str], dict[int, float]]:
     """Returns ({class id: name}, {class id: lowest score}); raises DataError as their readers."""
     given = flags.FLAGS
-    names = read_label_map(given.label_map_path)
+    path = given.label_map_path or _label_map_of(find_model(given.model_dir))
+    names = read_facts(path).names if Path(path).suffix == ".onnx" else read_label_map(path)
     return names, read_thresholds(given.score_threshold, names, given.classes)
+
+
+def _label_map_of(model):
+    """Returns the file beside a model that holds its names, or an ONNX file that does."""
+    path = model.path.parent / _LABEL_MAP
+    if path.is_file():
+        return path
+    if model.is_onnx and read_facts(model.path).names:
+        return model.path
+    raise DataError(
+        f"missing flag --label_map_path: {path} isn't there.\n"
+        "  Give the label map that the model was trained with."
+    )
 
 
 def find_flags_model(names: dict[int, str]) -> Model:
     """Returns what is asked for; raises DataError where it isn't there or has other classes."""
     model = find_model(flags.FLAGS.model_dir)
-    check_classes(model, names, flags.FLAGS.label_map_path)
+    check_classes(model, names, flags.FLAGS.label_map_path or _label_map_of(model))
     return model
 
 
@@ -100,7 +131,7 @@ def facts_of(model: Model, engine: str) -> dict:
     given = flags.FLAGS
     facts = {
         "model": str(model.path),
-        "label_map": given.label_map_path,
+        "label_map": given.label_map_path or str(_label_map_of(model)),
         "score_threshold": _number_or_path(given.score_threshold),
         "step": model.step(),
         "engine": engine,
