@@ -192,13 +192,40 @@ def test_where_little_is_found_the_other_rows_are_empty(family, models):
 
 
 @NEEDS_ONNX
-def test_the_file_says_what_a_program_must_know(family, models):
-    network, model = family[1], models[1]["plain"]
+@pytest.mark.parametrize("kind", ["plain", "nms"])
+def test_the_file_says_what_a_program_must_know(family, models, kind):
+    network, model = family[1], models[1][kind]
     facts = {one.key: json.loads(one.value) for one in model.metadata_props}
     assert facts["classes"] == {str(number): name for number, name in NAMES.items()}
     assert facts["preprocess"]["height"] == network.preprocess.height
-    assert facts["suppression"]["most_iou"] == network.suppression.most_iou
+    assert facts["preprocess"]["shortest"] == network.preprocess.shortest
+    assert facts["suppression"] == network.suppression._asdict()
     assert model.opset_import[0].version >= 17
+
+
+@NEEDS_ONNX
+def test_the_exported_file_by_itself_finds_what_the_model_finds(
+    family, models, tmp_path, monkeypatch
+):
+    """In a picture of the input's size; what is resized has its pixels rounded."""
+    from lowlight.detector import export
+    from lowlight.detector.detector import Detector
+    from lowlight.detector.runs import Model
+
+    module, network = family
+    (tmp_path / "ckpt-1.index").write_text("")
+    monkeypatch.setattr(export, "checkpoint_step", lambda prefix: 5)
+    monkeypatch.setattr(export, "convert_network", lambda network: models[0])
+    model = Model(tmp_path / "ckpt-1", tmp_path, tmp_path / "pipeline.config", None)
+    export._write_onnx(model, network, tmp_path, ["model.onnx"], NAMES)
+    detector, (image,) = Detector(tmp_path / "model.onnx"), pictures(network, 1)
+    assert detector.model.step() == 5
+    found = detector.detect(image)
+    unit = found.boxes[:, [1, 0, 3, 2]] / (
+        [network.preprocess.height, network.preprocess.width] * 2
+    )
+    _, expected = outputs_of(module, image)
+    assert_same_detections((unit, found.classes, found.scores), expected)
 
 
 @NEEDS_ONNX

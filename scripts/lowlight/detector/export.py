@@ -2,38 +2,42 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from lowlight.core.checkpoint_files import checkpoint_step
 from lowlight.core.errors import DataError
 from lowlight.core.files import output_dir
-from lowlight.detector.network import keep_network, kept_folder
+from lowlight.detector.network import Network, keep_network, kept_folder
 from lowlight.detector.onnx_export import check_installed, convert_network, whole_model
-from lowlight.detector.runs import CONFIG, Model, record_source
+from lowlight.detector.onnx_files import read_facts
+from lowlight.detector.runs import CONFIG, ONNX, Model, record_source, source_of, was_made_from
 from lowlight.detector.tracing import trace_network
 from lowlight.tfod import model as tfod
 
-ONNX, ONNX_NMS = "model.onnx", "model_nms.onnx"
-_PARTS = CONFIG, "checkpoint", ONNX, ONNX_NMS, "saved_model"  # the last makes an export of it
+ONNX_NMS = "model_nms.onnx"
+_PARTS = CONFIG, "checkpoint", ONNX_NMS, ONNX, "saved_model"  # a file's first, the export's last
+_PARTIAL = ".partial"
 
 
 def export_run(
     model: Model,
     export_dir: Path | str,
-    with_onnx: bool = False,
+    formats: Collection[str] = ("saved_model",),
     with_nms: bool = False,
     names: dict | None = None,
 ) -> list[Path]:
-    """Exports a run's checkpoint as a SavedModel, with the network that detectors run.
+    """Exports a run's checkpoint, as a SavedModel with the network that detectors run, and as ONNX.
 
     The export is made beside its place. An earlier one is replaced part by part, the SavedModel
-    last, so that there is one only where all is whole.
+    last, so that there is one only where all is whole. Of an earlier one of the same checkpoint
+    the parts of other formats stay; others' are removed.
 
     Args:
         model: of `runs.find_checkpoint`.
         export_dir: the folder to write, made where it is missing; other files in it stay.
-        with_onnx, with_nms: write model.onnx and model_nms.onnx, as `onnx_export.whole_model`
-            makes them without and with the choice of boxes.
+        formats: of saved_model and onnx, which writes `onnx_export.whole_model` as model.onnx.
+        with_nms: with onnx, write model_nms.onnx, too, which chooses among the boxes.
         names: {class id: name}, for the ONNX files.
 
     Returns the paths of the models that were written.
@@ -42,33 +46,48 @@ def export_run(
         DataError: the folder holds files, but no export; or the model can't be written as ONNX.
     """
     export_dir = Path(export_dir).resolve()
-    is_export = (export_dir / "saved_model" / "saved_model.pb").is_file()
-    if not is_export and export_dir.is_dir() and any(export_dir.iterdir()):
-        raise DataError(f"{export_dir}: holds other files.\n  Choose another --output_dir.")
-    onnx_files = [ONNX] if with_onnx else []
-    onnx_files += [ONNX_NMS] if with_nms else []
+    _check_dir(export_dir)
+    onnx_files = [ONNX, *([ONNX_NMS] if with_nms else [])] if "onnx" in formats else []
     if onnx_files:
         check_installed()
-    partial = output_dir(export_dir) / ".partial"
+    partial = output_dir(export_dir) / _PARTIAL
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        network = _write_export(model, partial)
+        partial.mkdir()
+        network = _write_export(model, partial, "saved_model" in formats)
         if onnx_files:
             _write_onnx(model, network, partial, onnx_files, names)
+        stays = was_made_from(export_dir, model.path)
         for part in _PARTS:
-            _replace(partial / part, export_dir / part)
+            if not stays or (partial / part).exists():
+                _replace(partial / part, export_dir / part)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return [export_dir / part for part in ("saved_model", *onnx_files)]
+    written = [*(["saved_model"] if "saved_model" in formats else []), *onnx_files]
+    return [export_dir / part for part in written]
 
 
-def _write_export(model, folder):
+def _check_dir(export_dir):
+    """Raises DataError where a folder holds files, but no export."""
+    if (export_dir / "saved_model" / "saved_model.pb").is_file() or not export_dir.is_dir():
+        return
+    if (export_dir / ONNX).is_file():
+        read_facts(export_dir / ONNX)  # that of another program isn't written over
+    elif any(path.name != _PARTIAL for path in export_dir.iterdir()):  # which a killed one left
+        raise DataError(f"{export_dir}: holds other files.\n  Choose another --output_dir.")
+
+
+def _write_export(model, folder, as_saved_model) -> Network | None:
+    """Writes a run's config and, if wanted, its SavedModel; returns its network."""
     step, config = checkpoint_step(model.path), tfod.read_config(model.config_path)
     module = tfod.detection_module(config, model.path)
-    tfod.save_export(module, config, step, folder)
-    record_source(folder / "saved_model", model.path, step)
+    if as_saved_model:
+        tfod.save_export(module, config, step, folder)
+        record_source(folder / "saved_model", model.path, step)
+    else:
+        shutil.copyfile(model.config_path, folder / CONFIG)
     network = trace_network(module, config, module.__call__)
-    if network is not None:
+    if network is not None and as_saved_model:
         keep_network(network, folder / "saved_model")
     return network
 
@@ -80,10 +99,13 @@ def _write_onnx(model, network, folder, files, names):
             "ONNX.\n  SSD models can, EfficientDet among them, that resize to one shape."
         )
     bare = convert_network(network)
-    path = network.kept_path(kept_folder(folder / "saved_model"), ".onnx")
-    path.write_bytes(bare.SerializeToString())
+    kept = kept_folder(folder / "saved_model")
+    if kept is not None:
+        network.kept_path(kept, ".onnx").write_bytes(bare.SerializeToString())
+    source = source_of(model.path, checkpoint_step(model.path))
+    source["num_classes"] = model.num_classes()
     for file in files:
-        whole = whole_model(bare, network, names, with_choice=file == ONNX_NMS)
+        whole = whole_model(bare, network, names, file == ONNX_NMS, source)
         (folder / file).write_bytes(whole.SerializeToString())
 
 
