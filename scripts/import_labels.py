@@ -31,7 +31,9 @@ flags.DEFINE_boolean(
     "Look for cam1/0001.jpg as cam1__0001.jpg, as convert_images.py --flatten names it.",
 )
 flags.DEFINE_boolean(
-    "keep_crowds", False, "Take crowd boxes as boxes of one object, which CVAT's masks are."
+    "keep_crowds",
+    False,
+    "Take crowd boxes too, as single objects where all are crowds, as CVAT's masks.",
 )
 
 

@@ -81,7 +81,7 @@ def test_what_is_changed_or_left_out_is_counted(load, images_dir):
     small = box(1, 2, 2, 2, 2)
     twice = [small, small, {**small, "category_id": 5}]
     found = load(box(1, -2.5, 6, 20, 10), box(1, 3.4, 1, 30, 2.5), *twice, crowd, flat)
-    assert [row[3:] for row in found.boxes] == [
+    assert [row[3:8] for row in found.boxes] == [
         ("Cat", 0, 6, 18, 16),
         ("Cat", 3, 1, 33, 4),
         ("Cat", 2, 2, 4, 4),
@@ -178,12 +178,23 @@ def test_the_tag_of_an_image_tells_where_no_conversion_does(load, images_dir):
     assert list(load().notes[Oddity.MAYBE_TURNED]) == ["a.jpg"]
 
 
+def test_areas_of_masks_are_kept_and_crowds_where_asked(load):
+    given = [(900.5, 0), (1600.4, 0), (0, 0), (None, 0), (700, 1)]
+    boxes = [box(2, 0, 0, 40, 40, area=area, iscrowd=crowd) for area, crowd in given]
+    expected = [(0, 900.5), (0, None), (0, None), (0, None), (1, 700)]
+    assert [row[8:] for row in load(*boxes).boxes] == expected[:4]
+    found = load(*boxes, keep_crowds=True)
+    assert [row[8:] for row in found.boxes] == expected
+    assert (found.notes[Oddity.CROWDS_KEPT], found.notes[Oddity.CROWDS]) == ({"a.jpg": 1}, {})
+
+
 def test_crowds_alone_are_refused_unless_they_are_to_be_kept(load):
     crowds = [box(number, 5, 5, 20, 20, iscrowd=1) for number in (1, 2)]
     with pytest.raises(DataError, match=r"all of its 2 boxes are crowds .*\n.*--keep_crowds"):
         load(*crowds)
     found = load(*crowds, keep_crowds=True)
-    assert (len(found.boxes), found.notes[Oddity.CROWDS]) == (2, {})
+    assert [row.is_crowd for row in found.boxes] == [0, 0]
+    assert (found.notes[Oddity.CROWDS], found.notes[Oddity.CROWDS_KEPT]) == ({}, {})
 
 
 def test_a_category_that_only_groups_others_is_no_class(load):

@@ -28,6 +28,22 @@ NAMELESS = ImageRow("b.jpg", "Dog/b.jpg", 40, 30, "", "", "", "", 0)
             id="annotations.csv",
         ),
         pytest.param(
+            [BOX, BOX._replace(is_crowd=1), BOX._replace(area=200.25)],
+            AnnotationRow,
+            "filename,width,height,class,xmin,ymin,xmax,ymax,is_crowd,area\n"
+            "a.jpg,40,30,Cat,4,5,24,20,0,\n"
+            "a.jpg,40,30,Cat,4,5,24,20,1,\n"
+            "a.jpg,40,30,Cat,4,5,24,20,0,200.25\n",
+            id="crowds and areas",
+        ),
+        pytest.param(
+            [BOX._replace(area=200.0)],
+            AnnotationRow,
+            "filename,width,height,class,xmin,ymin,xmax,ymax,area\n"
+            "a.jpg,40,30,Cat,4,5,24,20,200.0\n",
+            id="areas alone",
+        ),
+        pytest.param(
             [IMAGE, NAMELESS],
             ImageRow,
             "filename,source,width,height,folder_class,lighting,location,official_split,boxes\n"
@@ -96,6 +112,10 @@ GOOD = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
         pytest.param(GOOD + "a.jpg,40,30,Cat,4,5,24," + "9" * 5000, ":2: ymax is '99999"),
         pytest.param(GOOD + 'a.jpg,40,30,"Cat,4,5,24,20\n', ": not a csv file in UTF-8"),
         pytest.param(b"\xff\xfe\x00", ": not a csv file in UTF-8"),
+        *(
+            (GOOD[:-1] + f",area\na.jpg,40,30,Cat,4,5,24,20,{area}\n", f":2: area is '{area}', not")
+            for area in ("-1", "0", "inf", "nan", "big")
+        ),
     ],
     ids=[
         "empty",
@@ -106,6 +126,7 @@ GOOD = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
         "5,000 digits",
         "quote",
         "UTF-16",
+        *("area under 0", "area 0", "infinite area", "no number as area", "text as area"),
     ],
 )
 def test_a_bad_table_is_told_with_its_place(tmp_path, text, message):
@@ -149,6 +170,7 @@ BAD_TABLES = {
     "another size": ([CAT], [BOXES[0]._replace(width=81)], r"annotations\.csv:2: 81x40 pixels"),
     "outside": ([CAT], [BOXES[0]._replace(xmax=81)], r"csv:2: the box \(8, 10, 81, 20\)"),
     "no area": ([CAT], [BOXES[0]._replace(xmax=8)], r"csv:2: the box \(8, 10, 8, 20\)"),
+    "half a crowd": ([CAT], [BOXES[0]._replace(is_crowd=2)], r"csv:2: is_crowd is 2, not 0 or 1"),
     "a path": (
         [CAT._replace(filename="../a.jpg")],
         [],

@@ -62,7 +62,9 @@ def tables_to_coco(entries: list[tuple], classes: Collection[str], chosen: Colle
             number += 1
             if image.filename in chosen:
                 ltwh = pixel_xyxy_to_pixel_ltwh(row.pixel_xyxy)
-                boxes.append(coco_box(number, image_id, class_ids[row.class_name], ltwh))
+                its_class = class_ids[row.class_name]
+                crowd = bool(row.is_crowd)
+                boxes.append(coco_box(number, image_id, its_class, ltwh, row.area, crowd))
     return format_coco(images, boxes, dict(enumerate(classes, 1)))
 
 

@@ -1,5 +1,6 @@
 """Fits the boxes of a COCO file, or of other labels, to their images, as table rows."""
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from lowlight.dataset.labels import Labels, Notes, Oddity, clip_box, image_stem,
 from lowlight.dataset.tables import AnnotationRow, ImageRow, converted_images
 from lowlight.images.boxes import round_pixel_xyxy
 from lowlight.images.reading import image_size, open_image, orientation_of
+
+_ROUNDING = 1e-3  # what tools round edges and areas by, relative to the area
 
 
 def import_coco(
@@ -25,20 +28,21 @@ def import_coco(
     An item of `images` belongs to the image with the stem of its `file_name`, in either case. A box
     is clipped to its image, and its edges go to the nearest whole pixel, which moves them by 0.25
     pixels on average and to neither side. A crowd box (iscrowd 1) is left out: it goes around many
-    objects, and would teach that they are one.
+    objects, and would teach that they are one. An area is kept where it isn't the box's own.
 
     Args:
         coco_path, images_dir: the JSON file, and the folder with the converted images.
         allow_missing: leave items without image out instead of raising.
         flatten: the images' names hold their folders, as of `tables.converted_name`.
-        keep_crowds: take crowd boxes as others.
+        keep_crowds: take crowd boxes too, as crowds; as single objects where there are no others.
 
     Raises:
         DataError: as `parse_coco`; items without image or of another size than it, two items of
             one image, a box wholly outside its image, crowd boxes alone.
     """
     path = existing_file(coco_path, "Check --labels.")
-    return fit_labels(_read(path, keep_crowds), path, images_dir, allow_missing, flatten)
+    coco = _read(path, keep_crowds)
+    return fit_labels(coco, path, images_dir, allow_missing, flatten, keep_crowds)
 
 
 def fit_labels(
@@ -47,6 +51,7 @@ def fit_labels(
     images_dir: str | Path,
     allow_missing: bool = False,
     flatten: bool = False,
+    keep_crowds: bool = False,
 ) -> Labels:
     """Fits labels in COCO's terms to converted images; arguments and errors as `import_coco`.
 
@@ -60,21 +65,21 @@ def fit_labels(
         if stem not in items:
             notes.add(Oddity.UNNAMED, image.name)
     found = {items[stem]: image for stem, image in paths.items() if stem in items}
-    images, boxes = _fit(coco, found, notes)
+    images, boxes = _fit(coco, found, keep_crowds, notes)
     return Labels(images, boxes, notes, classes)
 
 
 def _read(path, keep_crowds):
-    """Returns the Coco, in which `keep_crowds` makes crowds boxes like any other."""
+    """Returns the Coco. Where all its boxes are crowds, `keep_crowds` makes them single objects."""
     coco = parse_coco(path.read_bytes(), path)
-    if keep_crowds:
-        return coco._replace(boxes=[box._replace(crowd=False) for box in coco.boxes])
-    if coco.boxes and all(box.crowd for box in coco.boxes):
+    if not coco.boxes or not all(box.crowd for box in coco.boxes):
+        return coco
+    if not keep_crowds:
         raise DataError(
             f"{path}: all of its {len(coco.boxes)} boxes are crowds (iscrowd 1), which are left "
             "out.\n  CVAT writes so of masks. Where each is around one object, give --keep_crowds."
         )
-    return coco
+    return coco._replace(boxes=[box._replace(crowd=False) for box in coco.boxes])
 
 
 def _choose_classes(coco):
@@ -118,7 +123,7 @@ def _by_stem(coco, flatten):
     return items
 
 
-def _fit(coco: Coco, paths: dict, notes: Notes):
+def _fit(coco: Coco, paths: dict, keep_crowds: bool, notes: Notes):
     """Returns (ImageRows, AnnotationRows) of the images, {image id: path} sorted by name."""
     converted = converted_images(next(iter(paths.values())).parent) if paths else {}
     boxes_of = {number: [] for number in coco.images}
@@ -130,7 +135,8 @@ def _fit(coco: Coco, paths: dict, notes: Notes):
         try:
             size = image_size(path)
             _check_turn(item, path, size, converted.get(path.name), notes)
-            rows = _fit_boxes(boxes_of[number], path.name, size, coco.categories, notes)
+            its = boxes_of[number]
+            rows = _fit_boxes(its, path.name, size, coco.categories, keep_crowds, notes)
         except DataError as error:
             errors.append(error)
             continue
@@ -173,20 +179,33 @@ def _check_turn(item, path, size, row, notes):
         notes.add(Oddity.MAYBE_TURNED, path.name, orientation=orientation)
 
 
-def _fit_boxes(boxes, filename, size, categories, notes):
+def _fit_boxes(boxes, filename, size, categories, keep_crowds, notes):
     """Returns the AnnotationRows of an image's boxes; notes what was done to them."""
     rows, counts = [], Counter()
     for box in boxes:
-        if box.crowd or min(box.pixel_ltwh[2:]) == 0:
-            counts[Oddity.CROWDS if box.crowd else Oddity.FLAT] += 1
+        left_out = box.crowd and not keep_crowds
+        if left_out or min(box.pixel_ltwh[2:]) == 0:
+            counts[Oddity.CROWDS if left_out else Oddity.FLAT] += 1
             continue
+        counts[Oddity.CROWDS_KEPT] += box.crowd
         whole, inside = clip_box(box.pixel_ltwh, size, box.place)
         edges = round_pixel_xyxy(inside)
         counts[Oddity.BOXES_CLIPPED] += inside != whole
         counts[Oddity.BOXES_ROUNDED] += edges != inside
-        rows.append(AnnotationRow(filename, *size, categories[box.category_id], *edges))
+        name = categories[box.category_id]
+        rows.append(
+            AnnotationRow(filename, *size, name, *edges, int(box.crowd), _area_of_mask(box))
+        )
     counts[Oddity.BOXES_REPEATED] = len(rows) - len(set(rows))
     counts[Oddity.WITHOUT_BOXES] = int(not rows)
     for oddity, count in counts.items():
         notes.add(oddity, filename, count, by="")
     return rows
+
+
+def _area_of_mask(box):
+    """Returns a CocoBox's area in square pixels, None where it is the box's own or says nothing."""
+    own = box.pixel_ltwh[2] * box.pixel_ltwh[3]
+    if not box.area or math.isclose(box.area, own, rel_tol=_ROUNDING):
+        return None
+    return float(box.area)

@@ -27,6 +27,7 @@ class Oddity(Enum):
     BOXES_ROUNDED = "boxes moved to whole pixels"  # tools that label rarely keep to them
     BOXES_REPEATED = "boxes that repeat another", "boxes repeated", "{count}, kept"
     CROWDS = "crowd boxes left out", "crowd boxes left out", "{count}"
+    CROWDS_KEPT = "crowd boxes kept as crowds"
     FLAT = "boxes without width or height left out", "boxes without width or height", "{count}"
     WITHOUT_BOXES = "images without boxes", "no boxes", "kept as an image of background"
     WITHOUT_FOLDER_CLASS = (

@@ -54,6 +54,8 @@ class AnnotationRow(NamedTuple):
     ymin: int
     xmax: int
     ymax: int
+    is_crowd: int = 0  # 1 of a box around many objects
+    area: float | None = None  # square pixels, of a mask perhaps; None for the box's own
 
     @property
     def pixel_xyxy(self) -> tuple[int, int, int, int]:
@@ -76,13 +78,18 @@ class ProblemRow(NamedTuple):
     detail: str
 
 
+# Columns that a table lacks where no row needs one, and what each row has then.
+_OPTIONAL = {"is_crowd": 0, "area": None}
 _WHOLE = r"\s*[+-]?[0-9]{1,18}\s*"  # what 64 bits hold
+_MOST_AREA = 1e18  # square pixels
 _WRITTEN_BY = "make_annotations_csv.py writes it; check --data_dir."
 
 
 def format_table(rows: Iterable[tuple], row_type: type) -> str:
-    """Returns rows as csv text with a header and LF line ends."""
+    """Returns rows as csv text with a header and LF line ends, without optional columns unused."""
     table = pd.DataFrame(rows, columns=_columns(row_type), dtype=object)
+    optional = [name for name in _OPTIONAL if name in table]
+    table = table.drop(columns=[c for c in optional if table[c].isin([_OPTIONAL[c]]).all()])
     text = table.to_csv(index=False, lineterminator="\n")
     if "\r" in text:  # which csv leaves bare, and no reader takes so
         text = table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -93,10 +100,11 @@ def read_table(path: Path, row_type: type, remedy: str) -> pd.DataFrame:
     """Reads a csv file that has the columns of a row type, in any order.
 
     The index holds the lines' numbers; the columns are those of the row type, by the names of its
-    fields and with their types, then others of the file as they are.
+    fields and with their types, then others of the file as they are. is_crowd and area may be
+    missing.
 
     Raises:
-        DataError: no such file, a column missing, or a field that isn't a whole number.
+        DataError: no such file, a column missing, or a field that isn't the number it should be.
     """
     data = existing_file(path, remedy).read_bytes()
     try:
@@ -106,7 +114,7 @@ def read_table(path: Path, row_type: type, remedy: str) -> pd.DataFrame:
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a csv file in UTF-8 ({error}).\n  {remedy}") from error
     columns, fields = _columns(row_type), row_type._fields
-    missing = [name for name in columns if name not in header]
+    missing = [name for name in columns if name not in {*header, *_OPTIONAL}]
     if missing:
         raise DataError(f"{path}:1: no column {', '.join(missing)}.\n  {remedy}")
     others = [name for name in dict.fromkeys(header) if name not in {*columns, *fields}]
@@ -114,11 +122,17 @@ def read_table(path: Path, row_type: type, remedy: str) -> pd.DataFrame:
     table = pd.DataFrame(list(texts), list(lines), [*columns, *others], dtype=object)
     table.columns = [*fields, *others]
     for name, column in zip(fields, columns, strict=True):
+        if column not in header:
+            table[name] = _OPTIONAL[name]
+            continue
         message = f"no field for column {column}.\n  Complete the line."
         refuse_first(path, table[table[name].isna()], message)
         if row_type.__annotations__[name] is int:
             table[name] = _whole_numbers(path, table[name])
-    return table.fillna("")
+        elif row_type.__annotations__[name] is not str:
+            table[name] = _numbers(path, table[name])
+    table[others] = table[others].fillna("")
+    return table
 
 
 def _columns(row_type):
@@ -127,12 +141,25 @@ def _columns(row_type):
 
 def _whole_numbers(path, column):
     """Returns a column as int64; raises DataError where a text is something else."""
-    for line, text in column[~column.str.fullmatch(_WHOLE)].head(1).items():
+    _refuse_texts(path, column[~column.str.fullmatch(_WHOLE)], "a whole number")
+    return column.astype("int64")
+
+
+def _numbers(path, column):
+    """Returns a column of floats over 0 with None for empty texts; raises DataError of others."""
+    numbers, texts = pd.to_numeric(column, errors="coerce"), column.str.strip()
+    is_good = numbers.between(0, _MOST_AREA, inclusive="neither") | (texts == "")
+    _refuse_texts(path, column[~is_good], "a number over 0, or empty for the box's own")
+    return numbers.astype(object).where(numbers.notna(), None)
+
+
+def _refuse_texts(path, column, kind):
+    """Raises DataError about the first text of a column, which isn't of its kind, if any is."""
+    for line, text in column.head(1).items():
         raise DataError(
-            f"{path}:{line}: {column.name} is {reprlib.repr(text)}, not a whole number.\n"
+            f"{path}:{line}: {column.name} is {reprlib.repr(text)}, not {kind}.\n"
             "  Correct the line."
         )
-    return column.astype("int64")
 
 
 def refuse_first(path: Path, rows: pd.DataFrame, message: str, **values) -> None:
@@ -216,6 +243,8 @@ def _read_boxes(path, images, classes):
         "the box ({row.xmin}, {row.ymin}, {row.xmax}, {row.ymax}) (xmin, ymin, xmax, ymax) isn't "
         "inside its image of {row.width}x{row.height} pixels.\n  Correct the line.",
     )
+    message = "is_crowd is {row.is_crowd}, not 0 or 1.\n  Correct the line."
+    refuse_first(path, boxes[~boxes.is_crowd.isin([0, 1])], message)
     return boxes
 
 

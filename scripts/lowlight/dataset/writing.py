@@ -16,7 +16,11 @@ from lowlight.core.tfrecords import Example, find_frames, frame_record, read_fra
 from lowlight.dataset.classes import SPLITS, format_label_map
 from lowlight.dataset.records import parse_record
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
-from lowlight.images.boxes import pixel_xyxy_to_unit_yxyx, unit_yxyx_to_pixel_xyxy
+from lowlight.images.boxes import (
+    pixel_xyxy_to_pixel_ltwh,
+    pixel_xyxy_to_unit_yxyx,
+    unit_yxyx_to_pixel_xyxy,
+)
 from lowlight.images.reading import read_image
 
 Entries = Sequence[tuple[ImageRow, list[AnnotationRow]]]  # images with their boxes
@@ -31,7 +35,8 @@ def make_example(
     """Returns the tf.train.Example of one image, whose JPEG's bytes are `encoded`.
 
     It has TFOD's keys (object_detection/data_decoders/tf_example_decoder.py): boxes as fractions of
-    the image, each edge a list of its own. Class ids are from 1.
+    the image, each edge a list of its own. Class ids are from 1. is_crowd and area stand there
+    where a box has such a value: TFOD has a default for both.
     """
     edges = [pixel_xyxy_to_unit_yxyx(box.pixel_xyxy, box.width, box.height) for box in boxes]
     names = [box.class_name for box in boxes]
@@ -51,12 +56,23 @@ def make_example(
         "image/object/class/text": ("bytes_list", [name.encode() for name in names]),
         "image/object/class/label": ("int64_list", [class_ids[name] for name in names]),
     }
+    if any(box.is_crowd for box in boxes):
+        features["image/object/is_crowd"] = ("int64_list", [box.is_crowd for box in boxes])
+    if any(box.area is not None for box in boxes):
+        features["image/object/area"] = ("float_list", _areas(boxes))
     example = Example()
     for key, (kind, values) in features.items():
         feature = getattr(example.features.feature[key], kind)
         feature.SetInParent()  # also where there is no value
         feature.value.extend(values)
     return example
+
+
+def _areas(boxes):
+    """Returns the boxes' areas in square pixels, [N], each its own where its row gives none."""
+    ltwh = [pixel_xyxy_to_pixel_ltwh(box.pixel_xyxy) for box in boxes]
+    own = [width * height for _, _, width, height in ltwh]
+    return [one if box.area is None else box.area for box, one in zip(boxes, own, strict=True)]
 
 
 def write_records(
@@ -241,4 +257,8 @@ def _difference(record, image, boxes, images_dir, class_ids):
     expected = np.float32([box.pixel_xyxy for box in boxes]).reshape(-1, 4)
     if not np.abs(pixels - expected).max(initial=0) <= 0.01:  # nor where one is NaN
         return f"the boxes of {image.filename} differ"
+    if record.crowd.tolist() != [bool(box.is_crowd) for box in boxes]:
+        return f"the crowds among the boxes of {image.filename} differ"
+    if record.areas is not None and record.areas.tolist() != np.float32(_areas(boxes)).tolist():
+        return f"the areas of the boxes of {image.filename} differ"
     return ""

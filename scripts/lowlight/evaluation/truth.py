@@ -126,7 +126,8 @@ def read_truth_of_tables(data_dir: Path | str, split: str | None = None) -> Trut
         images.append((number, image.filename, image.width, image.height))
         for box in its_boxes:
             ltwh = pixel_xyxy_to_pixel_ltwh(box.pixel_xyxy)
-            boxes.append(TrueBox(number, label_of[box.class_name], ltwh))
+            its_class, crowd = label_of[box.class_name], bool(box.is_crowd)
+            boxes.append(TrueBox(number, its_class, ltwh, box.area, crowd))
     return make_truth(classes, images, boxes, others)
 
 
