@@ -130,7 +130,7 @@ def test_an_image_may_be_without_size_and_a_box_follows_from_its_polygons():
     whole = document(annotations__segmentation=polygons, annotations__bbox=None)
     del whole["images"][0]["width"], whole["images"][0]["height"]
     coco = parse(whole)
-    assert coco.images[7][1:] == ("a.jpg", None, None)
+    assert coco.images[7][1:4] == ("a.jpg", None, None)
     assert coco.boxes[0].pixel_ltwh == (2, 6.5, 29, 19.5)
 
 
