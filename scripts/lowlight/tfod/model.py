@@ -96,7 +96,8 @@ def detection_module(config: PipelineConfig, checkpoint: Path | str) -> tf.Modul
     tf.keras.backend.set_learning_phase(False)  # training, in the same process, sets it to True
     model = build_model(config)
     module = exporter_lib_v2.DETECTION_MODULE_MAP["image_tensor"](model)
-    module.__call__.get_concrete_function()  # makes the variables
+    trace = tf.autograph.experimental.do_not_convert(module.__call__.get_concrete_function)
+    trace()  # makes the variables
     try:
         status = tf.train.Checkpoint(model=model).restore(str(checkpoint)).expect_partial()
         status.assert_existing_objects_matched()
@@ -161,7 +162,9 @@ def trace_network(module: tf.Module, height: int, width: int) -> Callable:
     """
     model = module._model
 
-    @tf.function(input_signature=[tf.TensorSpec([None, height, width, 3], name="images")])
+    signature = [tf.TensorSpec([None, height, width, 3], name="images")]
+
+    @tf.function(input_signature=signature, autograph=False)
     def network(images):
         found = model.predict(images, None)
         scores = model._score_conversion_fn(found["class_predictions_with_background"])

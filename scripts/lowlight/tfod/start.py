@@ -47,7 +47,7 @@ def make_variables(model: DetectionModel) -> None:
 def bytes_per_pixel(model: DetectionModel) -> float:
     """Returns roughly what training keeps of each pixel of an image: all maps of a forward pass."""
     shape = tf.constant([[_TRIAL_SIDE, _TRIAL_SIDE, 3]])
-    predict = tf.function(lambda image: model.predict(image, shape))
+    predict = tf.function(lambda image: model.predict(image, shape), autograph=False)
     graph = predict.get_concrete_function(tf.TensorSpec([1, _TRIAL_SIDE, _TRIAL_SIDE, 3])).graph
     operations = [one for one in graph.get_operations() if one.type != "ReadVariableOp"]
     maps = [out for one in operations for out in one.outputs if out.shape.rank == 4]

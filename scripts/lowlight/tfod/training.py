@@ -23,6 +23,7 @@ from lowlight.core.errors import DataError
 from lowlight.core.tensorflow import plain_message
 from lowlight.tfod.model import PipelineConfig, build_model
 from lowlight.tfod.randomness import seeded_augmentation
+from lowlight.tfod.start import make_variables
 
 FIELDS = standard_fields.InputDataFields  # the names of a batch's tensors
 
@@ -70,6 +71,8 @@ def example_reader(config: PipelineConfig, preprocess: Callable) -> Callable:
     decode = decoder_builder.build(reader).decode
     transform, pad = _make_transform(config, preprocess), _make_padding(config)
 
+    # TFOD's code is written without AutoGraph, which takes longer to convert it than all the rest.
+    @tf.autograph.experimental.do_not_convert
     def read(serialized, seed):
         with seeded_augmentation(seed):
             tensors = pad(transform(decode(serialized)))
@@ -216,8 +219,10 @@ def make_trainee(
     steps, schedule_steps = _make_counter(step), _make_counter(step - schedule_start)
     optimizer, _ = build_optimizer(config, schedule_steps, mixed_precision)
     batches = make_batches(model)
-    # A tf.function that makes its variables is traced twice, and can't on several devices.
-    model_lib_v2._ensure_model_is_built(model, batches, train_config.unpad_groundtruth_tensors)
+    # The training step, a tf.function, can't make variables on several devices.
+    model._is_training = False
+    tf.keras.backend.set_learning_phase(False)
+    tf.distribute.get_strategy().run(lambda: make_variables(model))
     if train_config.optimizer.use_moving_average:
         optimizer.shadow_copy(model)
     inner = getattr(optimizer, "_optimizer", optimizer)

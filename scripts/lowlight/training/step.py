@@ -48,7 +48,7 @@ class TrainStep:
     seed: int | None = None  # what dropout follows from, with the optimizer's steps; None: chance
 
     def __post_init__(self):
-        self._traced = tf.function(self._run)
+        self._traced = tf.function(self._run, autograph=False)
 
     def __call__(self, features: dict, labels: dict) -> dict:
         """Makes a step with a batch of `TrainingInput`'s.
