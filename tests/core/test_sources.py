@@ -122,6 +122,11 @@ def test_a_file_larger_than_any_image_is_refused_unread(folder):
         found.read()
 
 
+def test_no_more_is_read_of_a_file_than_it_says_to_hold(folder):
+    (folder / "b.txt").symlink_to("/proc/self/status")  # a plain file of 0 bytes, by its size
+    assert list_files(folder, "input_dir")[-1].read() == b""
+
+
 def make_cut_zip(path):
     write_zip(path, ("a.txt", b"1"))
     path.write_bytes(path.read_bytes()[:-10])

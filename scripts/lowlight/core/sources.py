@@ -135,7 +135,8 @@ def _read_plain(path):
             raise DataError(f"{path}: no plain file, but {kind}.\n  Remove it.")
         if status.st_size > MAX_MEMBER_BYTES:
             raise DataError(f"{path}: {_too_large(status.st_size)}.\n  Replace or remove it.")
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read(status.st_size)  # what a system makes up, as in /proc, may never end
     except OSError as error:
         found = "a link without a file" if os.path.islink(path) else error.strerror
         raise DataError(f"{path}: {found}.\n  Check the file and its permissions.") from error
