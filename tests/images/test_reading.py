@@ -2,6 +2,7 @@
 
 import struct
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -104,6 +105,15 @@ def test_a_pngs_texts_have_no_say_in_its_pixels():
         texts.add_itxt("parameters", "x" * 2**21, zip=packed)
     data = encode(gradient(), "PNG", pnginfo=texts)
     np.testing.assert_array_equal(read_rgb(data, "a.png"), gradient())
+
+
+def test_what_follows_a_png_takes_no_memory():
+    data = PNG + bytes(12 * 2**17)  # as chunks they would be 131,072
+    tracemalloc.start()
+    np.testing.assert_array_equal(read_rgb(data, "a.png"), gradient())
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < len(data)
 
 
 def test_an_image_keeps_its_colour_profile_alone():

@@ -125,15 +125,18 @@ def _without_texts(data):
     """Returns a PNG's bytes without its texts, which Pillow refuses where they are long."""
     if not data.startswith(_PNG):
         return data
-    kept, start = [_PNG], len(_PNG)
+    kept, kept_to, start = [], 0, len(_PNG)
     while len(data) >= start + 8:
         length, kind = struct.unpack_from(">I4s", data, start)
         end = start + length + 12
         is_text = kind in (b"tEXt", b"zTXt", b"iTXt")
-        if not is_text or data.startswith(_XMP, start + 8):  # which may hold a rotation
-            kept.append(data[start:end])
+        if is_text and not data.startswith(_XMP, start + 8):  # which may hold a rotation
+            kept.append(data[kept_to:start])
+            kept_to = end
+        if kind == b"IEND":  # anything, of any length, may follow
+            break
         start = end
-    return b"".join([*kept, data[start:]])
+    return b"".join([*kept, data[kept_to:]]) if kept else data
 
 
 def orientation_of(image: Image.Image) -> int:
