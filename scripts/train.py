@@ -33,6 +33,9 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "patience", 0, "Stop after this many evaluations without a better mAP; 0 doesn't.", 0
 )
+flags.DEFINE_integer(
+    "accumulate", 1, "Parts in which a batch is taken, one after the other, to save memory.", 1
+)
 flags.DEFINE_boolean("mixed_precision", False, "Compute in float16 on GPUs, in bfloat16 on CPUs.")
 flags.DEFINE_boolean("dry_run", False, "End after the checks, before the first step.")
 flags.DEFINE_boolean("check_images", False, "Decode every image of the records before training.")
@@ -81,6 +84,7 @@ def main():
         restart_schedule=FLAGS.restart_schedule,
         eval_every_n=FLAGS.eval_every_n,
         patience=FLAGS.patience,
+        accumulate=FLAGS.accumulate,
         mixed_precision=FLAGS.mixed_precision,
         dry_run=FLAGS.dry_run,
         check_images=FLAGS.check_images,

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from lowlight.dataset.classes import format_label_map
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 
 SIZES = [(200, 150), (90, 130), (64, 64), (300, 100), (128, 40)]  # width, height
@@ -32,8 +33,8 @@ def write_shards(folder):
         with tf.io.TFRecordWriter(str(folder / f"train.tfrecord-{shard}")) as writer:
             for example in part:
                 writer.write(example.SerializeToString())
-    items = "".join(f"item {{ id: {number} name: 'c{number}' }}\n" for number in range(1, 13))
-    (folder / "label_map.txt").write_text(items)
+    names = ("Cat" if number == 6 else f"c{number}" for number in range(1, 13))
+    (folder / "label_map.txt").write_text(format_label_map(names))
 
 
 def make_config(folder, batch_size):

@@ -20,6 +20,16 @@ def test_bfloat16_is_for_tpus_and_elsewhere_a_notice(data_dir):
     assert notice.startswith("use_bfloat16: true is for TPUs; elsewhere TFOD computes in float32")
 
 
+def test_anchors_drawn_from_a_whole_batch_are_refused_where_it_is_taken_in_parts(data_dir):
+    from lowlight.training.config import check_training
+
+    config = small_config(data_dir)
+    config.model.ssd.loss.random_example_sampler.positive_sample_fraction = 0.5
+    check_training(config, "x.config", 1, 10)
+    with pytest.raises(DataError, match="random_example_sampler draws anchors from a whole batch"):
+        check_training(config, "x.config", 1, 10, parts=2)
+
+
 UNSUPPORTED = {
     "weights of data sets": (
         "train_input_reader { sample_from_datasets_weights: 0.5 }",

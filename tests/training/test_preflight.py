@@ -12,12 +12,12 @@ from lowlight.core.errors import DataError
 pytestmark = pytest.mark.slow
 
 
-def run_preflight(config, data_dir, replicas=1, num_steps=10):
+def run_preflight(config, data_dir, replicas=1, num_steps=10, accumulate=1):
     """Returns the table of a preflight of 10 steps on one device."""
     from lowlight.training.config import TrainingOptions
     from lowlight.training.preflight import preflight
 
-    options = TrainingOptions(num_steps, checkpoint_every_n=5)
+    options = TrainingOptions(num_steps, checkpoint_every_n=5, accumulate=accumulate)
     return preflight(config, "x.config", data_dir / "run", options, replicas)
 
 
@@ -70,17 +70,20 @@ def test_a_batch_that_needs_more_memory_than_there_is_is_told_or_refused(
     of_pixel = bytes_per_pixel(start[0])
     assert 10 < of_pixel < 20_000
     monkeypatch.setattr(preflight, "bytes_per_pixel", lambda model: of_pixel)
-    message = f"of memory are needed for a batch of 2 images of {side}x{side} pixels"
+    message = f"of memory are needed for 2 images of {side}x{side} pixels at a time"
 
-    def check(share):
+    def check(share, parts=1):
         pages = {"SC_PHYS_PAGES": int(of_pixel * 2 * side**2 / share), "SC_PAGE_SIZE": 1}
         monkeypatch.setattr("os.sysconf", pages.get)
-        return preflight.check_memory(start[0], settings, config.train_config, "x.config")
+        return preflight.check_memory(start[0], settings, config.train_config, "x.config", parts)
 
     (warning,) = check(share=2)
     assert message in warning
     with pytest.raises(DataError, match=f"x.config: roughly .* {message}"):
         check(share=5)
+    (warning,) = check(share=3, parts=2)
+    assert message.replace("2 images", "1 images") in warning
+    assert check(share=1.9, parts=2) == []
 
 
 @pytest.fixture
@@ -112,6 +115,16 @@ BAD_TRAININGS = {
         {"replicas": 3},
         {},
         "batch_size: 2 can't be divided among 3 devices",
+    ),
+    "parts that don't divide the batch": (
+        {"accumulate": 4},
+        {"batch_size": 6},
+        r"batch_size: 6 can't be taken in 4 parts .*\n  Give --accumulate one of 1, 2, 3, 6,",
+    ),
+    "parts that don't divide what a device gets": (
+        {"accumulate": 4, "replicas": 2},
+        {"batch_size": 4},
+        "batch_size: 4, 2 on each of 2 devices, can't be taken in 4 parts",
     ),
     "no batch": ({}, {"batch_size": 0}, "batch_size: 0"),
 }

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import contextvars
 import itertools
 import threading
 from collections.abc import Iterable, Iterator
@@ -62,11 +63,25 @@ def seeded_augmentation(seed: tf.Tensor) -> AbstractContextManager:
     return replaced([(owner, name, seeded(function)) for owner, name, function in members])
 
 
+# (a part's number from 0, how many there are) of what a replica takes at a time
+_PART = contextvars.ContextVar("part", default=(0, 1))
+
+
+@contextlib.contextmanager
+def part_of_batch(number: tf.Tensor, parts: int) -> Iterator[None]:
+    """Tells `seeded_dropout` which part of a replica's images, int32 from 0, a block is given."""
+    token = _PART.set((number, parts))
+    try:
+        yield
+    finally:
+        _PART.reset(token)
+
+
 def seeded_dropout(seed: int | None, step: tf.Tensor | tf.Variable) -> AbstractContextManager:
     """Makes Keras's dropout layers that are called in the block draw from a seed, if there is one.
 
     An image's numbers follow from seed, step, layer and the image's place in the global batch, not
-    from how many replicas share the batch.
+    from how many replicas share the batch, nor from the parts in which they take it.
     """
     calls = collections.defaultdict(itertools.count)  # each replica is traced in its own thread
 
@@ -78,9 +93,10 @@ def seeded_dropout(seed: int | None, step: tf.Tensor | tf.Variable) -> AbstractC
         )
         shape = tf.shape(x) if noise_shape is None else noise_shape
         context = tf.distribute.get_replica_context()
-        whole = tf.concat([shape[:1] * context.num_replicas_in_sync, shape[1:]], 0)
+        part, parts = _PART.get()
+        whole = tf.concat([shape[:1] * parts * context.num_replicas_in_sync, shape[1:]], 0)
         kept = tf.random.stateless_uniform(whole, pair) >= rate
-        kept = kept[context.replica_id_in_sync_group * shape[0] :][: shape[0]]
+        kept = kept[(context.replica_id_in_sync_group * parts + part) * shape[0] :][: shape[0]]
         return tf.multiply(x, tf.cast(kept, x.dtype) / (1 - rate), name=name)
 
     if seed is None:

@@ -134,7 +134,7 @@ def without_common_padding(labels: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]
     return {k: label if k in _OF_IMAGE else label[:, :most] for k, label in labels.items()}
 
 
-def losses(
+def detection_losses(
     model: DetectionModel,
     config: PipelineConfig,
     features: dict[str, tf.Tensor],
@@ -155,13 +155,38 @@ def losses(
     model_lib.provide_groundtruth(model, labels, training_step=training_step)
     shapes = features[FIELDS.true_image_shape]
     predictions = model.predict(features[FIELDS.image], shapes, **model.get_side_inputs(features))
-    found = model.loss(tf.nest.map_structure(_as_float32, predictions), shapes)
-    parts = list(found.values())
-    regularization = model.regularization_losses() if train.add_regularization_loss else []
-    if regularization:
-        found["Loss/regularization_loss"] = tf.add_n(list(map(_as_float32, regularization)))
-        parts.append(found["Loss/regularization_loss"])
-    return {**found, "Loss/total_loss": tf.add_n(parts)}
+    return model.loss(tf.nest.map_structure(_as_float32, predictions), shapes)
+
+
+def regularization_loss(model: DetectionModel, config: PipelineConfig) -> dict[str, tf.Tensor]:
+    """Returns what TFOD adds to the losses of any batch, {name: float32 scalar} or {}."""
+    wanted = config.train_config.add_regularization_loss
+    parts = model.regularization_losses() if wanted else []
+    return {"Loss/regularization_loss": tf.add_n(list(map(_as_float32, parts)))} if parts else {}
+
+
+def loss_count(model: DetectionModel, config: PipelineConfig) -> tf.Tensor:
+    """Returns by what TFOD divided the batch that `detection_losses` was last given, float32.
+
+    An SSD's losses are sums, divided by the number of matched anchors, and a CenterNet's by that of
+    boxes, each by 1 where there are none. So the losses of parts, each times its count or 1, add up
+    to those of the whole batch times all counts or 1. A Faster R-CNN's are means of as many images:
+    each part counts 1. Sums that aren't divided count 0.
+    """
+    kind = config.model.WhichOneof("model")
+    if kind == "faster_rcnn":
+        return tf.constant(1.0)
+    names = ("boxes", "classes", "keypoints", "weights", "confidences")
+    given = [
+        model.groundtruth_lists(name) if model.groundtruth_has_field(name) else None
+        for name in names
+    ]
+    if kind == "center_net":
+        return tf.cast(tf.math.count_nonzero(tf.concat(given[3], 0)), tf.float32)
+    if not config.model.ssd.normalize_loss_by_num_matches:
+        return tf.constant(0.0)
+    _, _, _, weights, _ = model._assign_targets(*given)
+    return tf.reduce_sum(weights)
 
 
 def _as_float32(value):

@@ -55,6 +55,7 @@ class TrainingOptions:
     restart_schedule: bool = False  # begin the learning rate's schedule again at this step
     eval_every_n: int = 0  # steps between two evaluations; 0 for none
     patience: int = 0  # evaluations without a better score that end the training; 0 for no end
+    accumulate: int = 1  # parts in which each device takes its images of a batch
     mixed_precision: bool = False  # compute in float16 on GPUs, in bfloat16 elsewhere
     dry_run: bool = False  # end after the checks
     check_images: bool = False  # decode all of them before training
@@ -131,8 +132,12 @@ def check_local(path: Path | str, where: Path | str) -> None:
         )
 
 
-def check_training(config: Message, path: Path | str, replicas: int, num_steps: int) -> list[str]:
+def check_training(
+    config: Message, path: Path | str, replicas: int, num_steps: int, parts: int = 1
+) -> list[str]:
     """Checks batch, steps, number format and learning rate of a config.
+
+    Each of the replicas takes its images of a batch in so many parts.
 
     Returns:
         Warnings, such as one about a learning-rate schedule that doesn't fit the steps.
@@ -151,6 +156,8 @@ def check_training(config: Message, path: Path | str, replicas: int, num_steps: 
             f"{path}: batch_size: {train.batch_size} can't be divided among {replicas} devices.\n"
             f"  Make it a multiple of {replicas}, or hide devices with CUDA_VISIBLE_DEVICES."
         )
+    if parts > 1:
+        _check_parts(config, path, replicas, parts)
     try:
         warnings = [check_schedule(train, num_steps)]
     except ValueError as error:
@@ -161,6 +168,23 @@ def check_training(config: Message, path: Path | str, replicas: int, num_steps: 
             "training. --mixed_precision computes in half precision."
         )
     return [warning for warning in warnings if warning]
+
+
+def _check_parts(config, path, replicas, parts):
+    """Raises DataError where a batch can't be taken in so many parts by each replica."""
+    batch, each = config.train_config.batch_size, config.train_config.batch_size // replicas
+    if each % parts:
+        fitting = [str(number) for number in range(1, each + 1) if each % number == 0]
+        of = f", {each} on each of {replicas} devices," if replicas > 1 else ""
+        raise DataError(
+            f"{path}: batch_size: {batch}{of} can't be taken in {parts} parts (--accumulate).\n"
+            f"  Give --accumulate one of {', '.join(fitting)}, or choose another batch_size."
+        )
+    if config.model.ssd.loss.HasField("random_example_sampler"):
+        raise DataError(
+            f"{path}: random_example_sampler draws anchors from a whole batch, which --accumulate "
+            "takes in parts.\n  Remove it, or leave out --accumulate."
+        )
 
 
 def check_same_run(

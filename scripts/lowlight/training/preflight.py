@@ -47,20 +47,21 @@ def preflight(
             little room on the disk; a record that TFOD can't take.
     """
     train, start = config.train_config, "random weights"
-    warnings = check_training(config, config_path, replicas, options.num_steps)
+    parts = options.accumulate
+    warnings = check_training(config, config_path, replicas, options.num_steps, parts)
     counts = _check_records(config, config_path, options.check_images)
     model, settings = build_trial(config, config_path), model_of(config, config_path)
     if train.fine_tune_checkpoint:
         _check_apart(train.fine_tune_checkpoint, run_dir, config_path)
         start = check_start(model, train, config_path)
-    warnings += check_memory(model, settings, train, config_path)
+    warnings += check_memory(model, settings, train, config_path, parts)
     _try_records(config, config_path, model)
     labels, files = config.train_input_reader.label_map_path, format_count(counts.files, "file")
     rows = {
         "records": f"{counts.images:,} images, {counts.boxes:,} boxes in {files}, whole",
         "classes": f"{settings.num_classes}, as in {labels}",
         "start": start,
-        "batch": f"{train.batch_size} on {format_count(replicas, 'device')}",
+        "batch": f"{train.batch_size} on {format_count(replicas, 'device')}{_in_parts(parts)}",
         "schedule": _describe_schedule(train, options.num_steps),
         "disk": _check_disk(checkpoint_size(model, train), run_dir, options),
     }
@@ -162,12 +163,16 @@ def _check_disk(size, run_dir, options):
     return f"{number} checkpoints of {_format_bytes(size)} in {run_dir}, {_format_bytes(free)} free"
 
 
+def _in_parts(number):
+    return f", in {number} parts" if number > 1 else ""
+
+
 def check_memory(
-    model: DetectionModel, settings: Message, train: Message, path: Path | str
+    model: DetectionModel, settings: Message, train: Message, path: Path | str, parts: int = 1
 ) -> list[str]:
     """Compares what a training on a CPU needs to the machine's memory.
 
-    The settings are the message of the model's architecture.
+    The settings are the message of the model's architecture; a batch is taken in so many parts.
 
     Returns:
         A warning where more is needed than there is, as a list.
@@ -176,18 +181,22 @@ def check_memory(
         DataError: many times as much is needed.
     """
     height, width = image_sides(settings)
-    pixels = train.batch_size * height * width
+    images = train.batch_size // parts
+    pixels = images * height * width
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if tf.config.list_physical_devices("GPU") or pixels * _MOST_PER_PIXEL < total:
         return []
     need = bytes_per_pixel(model) * pixels
     text = (
-        f"roughly {_format_bytes(need)} of memory are needed for a batch of {train.batch_size} "
-        f"images of {width}x{height} pixels, and the machine has {_format_bytes(total)}"
+        f"roughly {_format_bytes(need)} of memory are needed for {images} images of "
+        f"{width}x{height} pixels at a time, and the machine has {_format_bytes(total)}"
     )
     if need > _TIMES_TOO_MUCH * total:
-        raise DataError(f"{path}: {text}.\n  Lower batch_size or the image_resizer's sides.")
-    return [f"{text}. Lower batch_size."] if need > total else []
+        raise DataError(
+            f"{path}: {text}.\n"
+            "  Lower batch_size or the image_resizer's sides, or give --accumulate."
+        )
+    return [f"{text}. Lower batch_size, or give --accumulate."] if need > total else []
 
 
 def _format_bytes(size):

@@ -15,6 +15,7 @@ from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
 from lowlight.tfod.model import DetectionModel
 from lowlight.tfod.randomness import seeded_dropout
+from lowlight.training.accumulation import accumulate
 
 _BUFFER = 256 << 10  # bytes read at a time; a record of ExDark has about 100 KiB
 
@@ -46,6 +47,7 @@ class TrainStep:
     strategy: tf.distribute.Strategy  # under which model and optimizer were made
     precision: str | None = None  # what `choose_precision` returned before the model was built
     seed: int | None = None  # what dropout follows from, with the optimizer's steps; None: chance
+    parts: int = 1  # in which a replica's images are taken, one after the other
 
     def __post_init__(self):
         self._traced = tf.function(self._run, autograph=False)
@@ -74,27 +76,60 @@ class TrainStep:
 
     def _run_replica(self, features, labels):
         """Updates the weights by a replica's part of a batch; returns losses and gradient norm."""
-        model, optimizer, scaled = self.model, self.optimizer, self.precision == "float16"
+        optimizer, variables = self.optimizer, self.model.trainable_variables
         if self.precision:
             image = tfod_training.FIELDS.image
             features = {**features, image: tf.cast(features[image], self.precision)}
-        with tf.GradientTape() as tape:
-            made = optimizer.iterations
-            losses = tfod_training.losses(model, self.config, features, labels, made)
-            replicas = self.strategy.num_replicas_in_sync
-            losses = {name: loss / replicas for name, loss in losses.items()}
-            target = losses["Loss/total_loss"]
-            if scaled:
-                target = optimizer.get_scaled_loss(target)
-        gradients = tape.gradient(target, model.trainable_variables)
-        if scaled:
-            gradients = optimizer.get_unscaled_gradients(gradients)
+        if self.parts == 1:
+            losses, gradients = self._differentiate(
+                lambda: self._detection_losses(features, labels) | self._regularization_loss()
+            )
+        else:
+            losses, gradients = self._accumulate(features, labels)
         norm = tf.linalg.global_norm(gradients)
         clip_norm = self.config.train_config.gradient_clipping_by_norm
         if clip_norm > 0:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return {**losses, "gradient_norm": norm}
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        total = tf.add_n(list(losses.values()))
+        return {**losses, "Loss/total_loss": total, "gradient_norm": norm}
+
+    def _detection_losses(self, features, labels):
+        made = self.optimizer.iterations
+        return tfod_training.detection_losses(self.model, self.config, features, labels, made)
+
+    def _regularization_loss(self):
+        return tfod_training.regularization_loss(self.model, self.config)
+
+    def _differentiate(self, find_losses, unconnected=tf.UnconnectedGradients.NONE):
+        """Returns the losses that are found, divided by the replicas, and their gradients."""
+        replicas, is_scaled = self.strategy.num_replicas_in_sync, self.precision == "float16"
+        with tf.GradientTape() as tape:
+            losses = {name: loss / replicas for name, loss in find_losses().items()}
+            target = tf.add_n(list(losses.values()))
+            if is_scaled:
+                target = self.optimizer.get_scaled_loss(target)
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(target, variables, unconnected_gradients=unconnected)
+        if is_scaled:
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        return losses, gradients
+
+    def _accumulate(self, features, labels):
+        """Returns losses and gradients of a replica's part of a batch, made in parts itself."""
+        zero = tf.UnconnectedGradients.ZERO
+
+        def differentiate(*part):
+            losses, gradients = self._differentiate(lambda: self._detection_losses(*part), zero)
+            return losses, gradients, tfod_training.loss_count(self.model, self.config)
+
+        variables = self.model.trainable_variables
+        losses, gradients = accumulate(differentiate, (features, labels), self.parts, variables)
+        if self._regularization_loss():
+            regularization, more = self._differentiate(self._regularization_loss, zero)
+            losses |= regularization
+            gradients = [one + other for one, other in zip(gradients, more, strict=True)]
+        return losses, gradients
 
 
 class TrainingInput:

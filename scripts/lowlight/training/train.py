@@ -246,7 +246,9 @@ class _Session:
                 checkpoints.restore(start.checkpoint)
         choose_precision(False)  # for the models that evaluations build
         model = trainee.model
-        step = TrainStep(model, config, trainee.optimizer, strategy, precision, start.seed)
+        step = TrainStep(
+            model, config, trainee.optimizer, strategy, precision, start.seed, options.accumulate
+        )
         loop = TrainingLoop(trainee, step, checkpoints, signals, workers)
         loop.explain_input = functools.partial(records.failure, model=model)
         if options.record_summaries and workers.is_chief:
