@@ -1,12 +1,17 @@
 """Times run_inference.py beside the original's manner, TFOD's exported model and the bare network.
 
-  python scripts/benchmarks/bench_inference.py --model_dir=checkpoint/d1 \
-    --label_map_path=data/label_map.txt
+  python scripts/benchmarks/bench_inference.py
+  python scripts/benchmarks/bench_inference.py --model_dir=checkpoint/sample/exported \
+    --label_map_path=data/sample/label_map.txt --parts=first,stream --run_python=run/bin/python
 
-Without --images_folder_dir it makes 18 pictures of the sizes of the original's test photographs.
+Without --model_dir it makes a D1 of random weights, checkpoint/bench_d1, once. Without
+--images_folder_dir it makes 18 pictures of the sizes of the original's test photographs.
 The original's manner is a tf.function without a signature, which is traced for each size: open at
 full size, detect, draw, save. Both sides run in turn, --rounds times; each ratio is of the medians.
 --engine is auto, as in run_inference.py. Longer parts can be left out: --parts=folder,stream.
+The part stream times each engine that is installed. The part first, of an export with model.onnx,
+times a process from its start to its end with one picture, by TensorFlow and, with --run_python, in
+an environment of requirements/run.txt alone, and compares what is installed.
 The last line is JSON.
 """
 
@@ -21,17 +26,29 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
+
+from inference_sides import (  # noqa: E402
+    Original,
+    bare_network,
+    exported_model,
+    installed_bytes,
+    jobs_of_engines,
+    make_d1,
+    make_images,
+    our_job,
+    seconds_of_process,
+)
 
 from lowlight.dataset.classes import read_label_map  # noqa: E402
 from lowlight.detector.engines import ENGINES  # noqa: E402
 from lowlight.inference import folder as inference  # noqa: E402
 from lowlight.inference import inputs  # noqa: E402
 
-PARTS = "folder", "process", "stream", "memory"
+PARTS = "folder", "process", "stream", "memory"  # and first
+D1 = ROOT / "checkpoint" / "bench_d1"
 SIZES = (
     (275, 183), (300, 168), (640, 426), (1024, 683), (1280, 720), (1280, 853), (1600, 900),
     (1600, 1067), (1920, 1080), (1920, 1280), (2048, 1365), (2400, 1600), (2560, 1440),
@@ -43,10 +60,11 @@ ORIGINAL = "--original"  # a process of this script in the original's manner
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("images_folder_dir", None, "Photographs; by default pictures are made.")
-flags.DEFINE_string("model_dir", None, "An exported D1.", required=True)
-flags.DEFINE_string("label_map_path", None, "Its label map.", required=True)
+flags.DEFINE_string("model_dir", None, "An exported model; by default a D1 is made.")
+flags.DEFINE_string("label_map_path", None, "Its label map; that of the D1 by default.")
 flags.DEFINE_enum("engine", "auto", (*ENGINES, "auto"), "As run_inference.py's.")
-flags.DEFINE_list("parts", list(PARTS), "What to time.")
+flags.DEFINE_list("parts", list(PARTS), "What to time; first isn't by default.")
+flags.DEFINE_string("run_python", None, "The Python of an environment of requirements/run.txt.")
 flags.DEFINE_integer("rounds", 3, "How often each side is timed.", 1)
 flags.DEFINE_boolean("original", False, "Detect in the original's manner, once; for this script.")
 flags.DEFINE_boolean("memory", False, "Print the peak memory of a run, in KiB; for this script.")
@@ -58,85 +76,21 @@ def main(argv):
     if FLAGS.original or FLAGS.memory:
         run_once()
         return
+    if FLAGS.model_dir is None:
+        if not (D1 / "exported" / "saved_model").is_dir():
+            make_d1(ROOT, D1)
+        FLAGS.model_dir, FLAGS.label_map_path = str(D1 / "exported"), str(D1 / "label_map.txt")
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         images = FLAGS.images_folder_dir or make_images(Path(folder) / "photographs", SIZES)
         parts = {"folder": time_folder, "process": time_process, "stream": time_stream}
+        parts["first"] = time_first
         for name in FLAGS.parts:
             if name == "memory":
                 figures |= measure_memory(Path(folder))
             else:
                 figures |= parts[name](images, Path(folder))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
-
-
-def make_images(folder, sizes):
-    """Writes pictures of dark scenes' smoothness, and returns their folder."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number, size in enumerate(sizes):
-        coarse = rng.integers(0, 110, (24, 32, 3), np.uint8)
-        picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
-        picture.save(folder / f"{number:03}.jpg", quality=90)
-    return folder
-
-
-def exported_model():
-    """Returns the model's folder and its signature, as TFOD's users load it."""
-    import tensorflow as tf
-
-    from lowlight.detector.runs import find_model
-
-    path = find_model(FLAGS.model_dir).path
-    loaded = tf.saved_model.load(str(path))
-    return path, loaded, loaded.signatures["serving_default"]
-
-
-class Original:
-    """The original's manner, with a model in a tf.function that has no signature."""
-
-    def __init__(self):
-        import tensorflow as tf
-
-        from lowlight.detector.runs import find_checkpoint, find_model
-        from lowlight.tfod import model as tfod
-
-        model = find_model(FLAGS.model_dir)
-        config = tfod.read_config(model.config_path)
-        prefix = model.checkpoint if model.is_exported else find_checkpoint(FLAGS.model_dir).path
-        network = tfod.build_model(config)
-        tf.train.Checkpoint(model=network).restore(str(prefix)).expect_partial()
-        self._network, self._tf = network, tf
-
-    def _detect_all(self, image):
-        image, shapes = self._network.preprocess(image)
-        return self._network.postprocess(self._network.predict(image, shapes), shapes)
-
-    def run(self, folder, save_dir, names):
-        """Opens, detects, draws and saves, one image after another, with nothing traced yet."""
-        from lowlight.detector.detections import Detections
-        from lowlight.images.drawing import draw_detections
-
-        detect = self._tf.function(self._detect_all)
-        for path in sorted(Path(folder).iterdir()):
-            image = Image.open(path).convert("RGB")
-            pixels = np.asarray(image)
-            found = detect(self._tf.constant(pixels[np.newaxis], self._tf.float32))
-            boxes = found["detection_boxes"][0].numpy()[:, [1, 0, 3, 2]] * np.tile(image.size, 2)
-            parts = boxes, found["detection_classes"][0].numpy() + 1
-            found = Detections(*parts, found["detection_scores"][0].numpy()).over(0.3)
-            draw_detections(image, found, names)
-            image.save(save_dir / path.name)
-
-
-def our_job(save_dir, engine=None, precision="float32"):
-    """Returns the Job of run_inference.py's defaults."""
-    from lowlight.detector.detector import Detector
-
-    names = read_label_map(FLAGS.label_map_path)
-    detector = Detector(FLAGS.model_dir, engine or FLAGS.engine, precision, least_score=0.3)
-    thresholds = dict.fromkeys(names, 0.3)
-    return inference.Job(detector, names, thresholds, save_dir, quiet=True)
 
 
 def in_turn(sides):
@@ -156,12 +110,13 @@ def time_folder(images, folder):
     """Times a folder in a warm process, with models that haven't seen its sizes."""
     save_dir = folder / "out"
     save_dir.mkdir()
-    job = our_job(save_dir)
+    names = read_label_map(FLAGS.label_map_path)
+    job = our_job(FLAGS.model_dir, names, save_dir, FLAGS.engine)
     files = inputs.find_images(str(images))
     inference.detect_files(files[:1], job)
     print(f"a folder of {len(files)} images, warm process, {job.detector.engine}:")
 
-    original = Original()
+    original = Original(FLAGS.model_dir)
     original.run(make_images(folder / "warm", [(64, 64)]), save_dir, job.names)
     found = in_turn(
         {
@@ -196,7 +151,7 @@ def time_stream(images, folder):
     files = inputs.find_images(str(pictures))
     import tensorflow as tf
 
-    _, loaded, signature = exported_model()
+    loaded, signature = exported_model(FLAGS.model_dir)
     arrays = [np.asarray(inputs.read_upright(file)) for file in files]
 
     def exported():
@@ -204,14 +159,10 @@ def time_stream(images, folder):
             signature(input_tensor=tf.constant(array[np.newaxis]))["num_detections"].numpy()
 
     sides = {"TFOD's exported model": exported}
-    jobs = {}
-    for engine, precision in engines():
-        name = f"{engine} {precision}"
-        save_dir = folder / name.replace(" ", "-")
-        save_dir.mkdir()
-        jobs[name] = our_job(save_dir, engine, precision)
-        sides[f"{name}, bare network"] = bare_network(jobs[name].detector, arrays)
-        sides[f"{name}, files to files"] = lambda job=jobs[name]: inference.detect_files(files, job)
+    jobs = jobs_of_engines(FLAGS.model_dir, read_label_map(FLAGS.label_map_path), folder)
+    for name, job in jobs.items():
+        sides[f"{name}, bare network"] = bare_network(job.detector, arrays)
+        sides[f"{name}, files to files"] = lambda job=job: inference.detect_files(files, job)
     for side in sides.values():
         side()  # warm-up
     print(f"{STREAM} images of {STREAM_SIZE[0]}x{STREAM_SIZE[1]}:")
@@ -223,32 +174,52 @@ def time_stream(images, folder):
     best = min((name for name in totals if name.endswith("float32")), key=totals.get)
     reduced = [name for name in totals if name.endswith("bfloat16")]
     figures = {
-        "stream_speedup_float32": theirs / totals[best],
-        "fraction_of_network": found[f"{best}, bare network"] / totals[best],
+        f"stream_speedup_{name.removesuffix(' float32')}": theirs / total
+        for name, total in totals.items()
+        if name.endswith("float32")
     }
+    figures["stream_speedup_float32"] = theirs / totals[best]
+    figures["fraction_of_network"] = found[f"{best}, bare network"] / totals[best]
     if reduced:
         figures["stream_speedup_reduced"] = theirs / min(totals[name] for name in reduced)
     return figures
 
 
-def engines():
-    """Returns [(engine, precision)] of what is installed."""
-    from importlib.util import find_spec
+def time_first(images, folder):
+    """Times processes from their start to their end, with one picture."""
+    picture = sorted(Path(images).iterdir())[0]
+    common = [str(ROOT / "run_inference.py"), f"--images_folder_dir={picture}", "--quiet"]
+    common += [f"--label_map_path={FLAGS.label_map_path}"]
+    export = Path(FLAGS.model_dir)
+    small = FLAGS.run_python or sys.executable
+    kinds = {
+        "TensorFlow, SavedModel": [sys.executable, f"--model_dir={export}", "--engine=tensorflow"],
+        "ONNX Runtime, model.onnx": [small, f"--model_dir={export / 'model.onnx'}"],
+    }
+    commands = {name: [python, *common, *rest] for name, (python, *rest) in kinds.items()}
+    processor = {name: [] for name in commands}
 
-    found = [("tensorflow", "float32")]
-    if find_spec("openvino"):
-        found += [("openvino", "float32"), ("openvino", "bfloat16")]
-    if find_spec("onnxruntime"):
-        found.append(("onnxruntime", "float32"))
-    return found
+    def run(name):
+        return lambda: processor[name].append(seconds_of_process(commands[name]))
 
-
-def bare_network(detector, arrays):
-    """Returns a function that runs the network alone, its inputs ready in memory."""
-    from lowlight.core.parallel import map_in_threads
-
-    prepared = [detector.prepare(array) for array in arrays]
-    return lambda: list(map_in_threads(detector.run, prepared, detector.parallel, ahead=2))
+    print("from the start to the end of a process with one picture:")
+    for command in commands.values():
+        seconds_of_process(command)  # warm-up, and what is kept for the next start
+    found = in_turn({name: run(name) for name in commands})
+    for name, values in processor.items():
+        print(f"  {name:<44} {np.median(values):8.3f} s of processor time")
+    theirs, ours = (float(np.median(values)) for values in processor.values())
+    figures = {
+        "first_seconds": found["ONNX Runtime, model.onnx"],
+        "first_processor_seconds": ours,
+        "first_speedup": found["TensorFlow, SavedModel"] / found["ONNX Runtime, model.onnx"],
+        "first_processor_ratio": theirs / ours,
+    }
+    if FLAGS.run_python:
+        large, little = installed_bytes(sys.executable), installed_bytes(small)
+        print(f"  installed: {large / 1e6:.0f} MB, and {little / 1e6:.0f} MB without TensorFlow")
+        figures |= {"installed_mb": little / 1e6, "installed_ratio": large / little}
+    return figures
 
 
 def print_limits(found):
@@ -281,13 +252,14 @@ def measure_memory(folder):
 
 def run_once():
     """Runs one side, in a process of its own."""
+    names = read_label_map(FLAGS.label_map_path)
     with tempfile.TemporaryDirectory() as folder:
         if FLAGS.original:
-            names = read_label_map(FLAGS.label_map_path)
-            Original().run(FLAGS.images_folder_dir, Path(folder), names)
+            Original(FLAGS.model_dir).run(FLAGS.images_folder_dir, Path(folder), names)
             return
         files = inputs.find_images(FLAGS.images_folder_dir)
-        inference.detect_files(files, our_job(Path(folder)))
+        job = our_job(FLAGS.model_dir, names, Path(folder), FLAGS.engine)
+        inference.detect_files(files, job)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 

@@ -83,7 +83,7 @@ class Detector:
         setup = Setup(precision, device, batch_size)
         self._stages = load_stages(self.model, limits, engine, setup)
         self.engine, self.parallel = self._stages.engine, self._stages.parallel
-        self.batch_size = self._stages.batch
+        self.batch_size, self.runs_whole = self._stages.batch, self._stages.runs_whole
 
     def detect(self, image: np.ndarray) -> Detections:
         """Returns the Detections in an RGB image, uint8 [H, W, 3].

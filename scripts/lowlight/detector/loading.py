@@ -33,6 +33,8 @@ class Input(NamedTuple):
 class _NetworkStages:
     """The network alone, run by an engine, with our own steps before and after it."""
 
+    runs_whole = False
+
     def __init__(self, network: Network, engine: object):
         self._network, self._engine = network, engine
         self.engine, self.parallel, self.batch = engine.name, engine.parallel, engine.batch
@@ -57,6 +59,7 @@ class _WholeModel:
 
     engine, parallel, batch = TensorFlowEngine.name, 1, 1
     limits = 0.5, 100  # of merging several views; TFOD's own
+    runs_whole = True
 
     def __init__(self, function: Callable, path: Path):
         """Takes a function of uint8 [1, H, W, 3] that returns TFOD's dict, and the model's path."""
