@@ -105,6 +105,19 @@ def test_detections_become_a_frame_and_what_supervision_takes():
     assert arrays["xyxy"] is found.boxes
 
 
+@pytest.mark.filterwarnings("ignore")  # supervision's, of what isn't installed
+@pytest.mark.parametrize("count", [0, 2])
+def test_supervision_takes_what_is_made_for_it(count):
+    supervision = pytest.importorskip("supervision")
+    boxes = np.array([[1, 2, 4, 6], [5, 6, 7, 8]], np.float32)[:count]
+    found = Detections(boxes, np.array([2, 9])[:count], np.array([0.5, 0.25])[:count])
+    theirs = supervision.Detections(**found.to_supervision())
+    assert len(theirs) == count
+    assert theirs.area.tolist() == [12, 4][:count]
+    kept = theirs[theirs.confidence > 0.3]
+    assert kept.class_id.tolist() == [2][:count]
+
+
 def test_a_mask_or_places_choose_some():
     found = Detections(np.eye(2, 4), np.array([1, 2]), np.array([0.5, 0.25]))
     assert found.over(0.5).classes.tolist() == [1]
