@@ -1,14 +1,16 @@
-r"""Makes the tables and classes.txt from a COCO file, for one's own photographs.
+r"""Makes the tables and classes.txt from labels of COCO's, YOLO's or Pascal VOC's form.
 
   python scripts/import_labels.py --format=coco --labels=mine.json \
     --images_dir=mine/images --output_dir=mine
 
-The images are those that convert_images.py made, found by the stem of each file_name. Boxes are
-clipped to the image and their edges go to the nearest whole pixel; crowd boxes are left out, and so
-are boxes without width or height and categories that only group others. Where
-all categories are ExDark's classes, they keep ExDark's ids; otherwise ids count from 1 in the order
-of the category ids. It writes annotations.csv, images.csv, classes.txt and problems.csv, which
-names what was out of the ordinary: file,problem,detail.
+--labels is COCO's JSON, or the folder or zip archive with YOLO's .txt files and their data.yaml or
+classes.txt, or with VOC's XML files. The images are those that convert_images.py made, found by the
+stem of the name that the labels give theirs. Boxes are clipped to the image and their edges go to
+the nearest whole pixel; crowd boxes are left out, and so are boxes without width or height and
+categories that only group others. Where all classes are ExDark's, they keep ExDark's ids; otherwise
+ids count from 1 in the labels' order, VOC's in the alphabet's without a classes.txt. It writes
+annotations.csv, images.csv, classes.txt and problems.csv, which names what was out of the ordinary:
+file,problem,detail.
 """
 
 from absl import flags
@@ -16,14 +18,20 @@ from absl import flags
 from lowlight.core import command
 from lowlight.core.errors import format_count, name_some
 from lowlight.dataset.coco_import import import_coco
+from lowlight.dataset.voc import import_voc
+from lowlight.dataset.yolo import import_yolo
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("format", None, ["coco"], "The labels' form.", required=True)
-flags.DEFINE_string("labels", None, "The JSON file, of COCO's object detection.", required=True)
+flags.DEFINE_enum("format", None, ["coco", "yolo", "voc"], "The labels' form.", required=True)
+flags.DEFINE_string(
+    "labels", None, "The JSON file, or the folder or zip archive of label files.", required=True
+)
 flags.DEFINE_string("images_dir", None, "The images that convert_images.py wrote.", required=True)
 flags.DEFINE_string("output_dir", None, "Where the four files are written.", required=True)
 flags.DEFINE_boolean(
-    "allow_missing", False, "Leave out what the file says of images that aren't there."
+    "allow_missing",
+    False,
+    "Leave out labels of images that aren't there, and images without a label file.",
 )
 flags.DEFINE_boolean(
     "flatten",
@@ -39,9 +47,11 @@ flags.DEFINE_boolean(
 
 def main():
     """Imports, writes the files and prints what they hold."""
-    found = import_coco(
-        FLAGS.labels, FLAGS.images_dir, FLAGS.allow_missing, FLAGS.flatten, FLAGS.keep_crowds
-    )
+    given = FLAGS.labels, FLAGS.images_dir, FLAGS.allow_missing, FLAGS.flatten
+    if FLAGS.format == "coco":
+        found = import_coco(*given, FLAGS.keep_crowds)
+    else:
+        found = import_yolo(*given) if FLAGS.format == "yolo" else import_voc(*given)
     folder, problems = found.write(FLAGS.output_dir), found.notes.problems()
     print(f"{found.count()} in {folder}/annotations.csv")
     classes = format_count(len(found.classes), "class")

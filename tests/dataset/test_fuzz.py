@@ -15,6 +15,7 @@ from lowlight.core.errors import DataError
 from lowlight.dataset.annotations import BbGtBox, ImageFacts, parse_bbgt, parse_image_list
 from lowlight.dataset.classes import read_classes, read_label_map
 from lowlight.dataset.coco import Coco, parse_coco, tables_to_coco
+from lowlight.dataset.data_yaml import DataYaml, parse_data_yaml
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import (
     AnnotationRow,
@@ -25,6 +26,8 @@ from lowlight.dataset.tables import (
     read_tables,
     rows_of,
 )
+from lowlight.dataset.voc import VocLabels, parse_voc
+from lowlight.dataset.yolo import parse_yolo
 
 fuzz = settings(
     max_examples=200,
@@ -202,3 +205,52 @@ def test_a_coco_file_with_some_values_changed(data):
 def test_a_coco_file_with_a_list_replaced(value, key):
     whole = {**VALID, key: value} if key else value
     assert isinstance(data_or_error(parse_coco, json.dumps(whole).encode(), "a.json"), Coco | None)
+
+
+@fuzz
+@given(
+    pieces("0 ", "1 ", "0 .5 .5 .1 .1\n", ".5 ", "1e-3 ", "-.2 ") | lines(" ", "1", *[".5"] * 4),
+    st.booleans(),
+)
+def test_labels_of_yolo(data, keypoints):
+    described = DataYaml({0: "owl", 1: "cat"}, {}, keypoints)
+    for box in data_or_error(parse_yolo, data, "a.txt", (9, 5), described) or []:
+        assert box.category_id in described.names
+        assert min(box.pixel_ltwh[2:]) >= 0
+
+
+@fuzz
+@given(
+    pieces("names:", "names: [", "\n  0: ", "owl", "nc: 1\n", "train: ", "\n", "]", "- ", "{", "}")
+    | pieces("names: &a ", "*a", "<<: *a", "!!binary ", "!!int ", "? ", "---\n", "\\U", "|\n", "%")
+)
+def test_a_data_yaml(data):
+    for text in (data, b"names: [owl]\n" + data):
+        found = data_or_error(parse_data_yaml, text, "data.yaml")
+        assert found is None or all(isinstance(name, str) for name in found.names.values())
+
+
+@fuzz
+@given(
+    pieces("<annotation>", "</annotation>", "<object>", "</object>", "<bndbox>", "<!DOCTYPE a [")
+    | pieces("<size><width>", "1</width>", "<!ENTITY a 'b'>", "]>", "&a;", "<?xml version='1.0'?>")
+)
+def test_text_as_an_annotation_of_voc(data):
+    assert isinstance(data_or_error(parse_voc, data, "a.xml"), VocLabels | None)
+
+
+@fuzz
+@given(lines("|", "owl", "8", "4", "1", "1", "2", "2", "0", "1"))
+def test_values_of_an_annotation_of_voc(data):
+    tags = "name", "width", "height", "xmin", "ymin", "xmax", "ymax", "difficult", "truncated"
+    values = data.decode().split("|")
+    inside = {tag: f"<{tag}>{text}</{tag}>" for tag, text in zip(tags, values, strict=False)}
+    box = "".join(inside.get(tag, "") for tag in tags[3:7])
+    size = inside.get("width", "") + inside.get("height", "")
+    text = (
+        f"<annotation><size>{size}</size><object>{inside['name']}{inside.get('difficult', '')}"
+        f"<bndbox>{box}</bndbox></object></annotation>"
+    )
+    found = data_or_error(parse_voc, text.encode(), "a.xml")
+    for one in found.boxes if found else []:
+        assert one.voc_xyxy[0] <= one.voc_xyxy[2]

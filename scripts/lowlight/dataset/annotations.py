@@ -16,13 +16,14 @@ from lowlight.dataset.labels import (
     Notes,
     Oddity,
     clip_box,
+    decode_label,
     image_stem,
     images_by_stem,
+    read_label_file,
 )
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 from lowlight.images.reading import image_size
 
-MOST_BYTES = 2**20  # of an annotation, some 15,000 boxes
 _HEADER = "% bbGt"
 _LIST_COLUMNS = "name class light in/out train/val/test"
 _WORDS = [  # {number: word} of each of its numbers
@@ -57,7 +58,7 @@ def parse_bbgt(data: bytes, place: object) -> list[BbGtBox]:
         DataError: another format, an unknown class, or a box that isn't four integers with a width
             and height of 1 or more.
     """
-    lines = _decode(data, place).splitlines()
+    lines = decode_label(data, place).splitlines()
     if not lines or not lines[0].startswith(_HEADER):
         raise DataError(
             f"{place}:1: not an annotation of ExDark: the first line should be "
@@ -100,7 +101,7 @@ def parse_image_list(data: bytes, place: object) -> dict[str, ImageFacts]:
         DataError: a line of another form, or an image that is named twice.
     """
     facts = {}
-    for number, line in enumerate(_decode(data, place).splitlines(), 1):
+    for number, line in enumerate(decode_label(data, place).splitlines(), 1):
         name, *numbers = line.split() or [""]
         found = _facts_of(numbers)
         if not name or (number == 1 and found is None):
@@ -122,13 +123,6 @@ def _facts_of(numbers):
         return None
     words = [table.get(int(text)) for table, text in zip(_WORDS, numbers, strict=True)]
     return None if None in words else ImageFacts(*words)
-
-
-def _decode(data, place):
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: not a text file ({error}).\n  Replace or remove it.") from error
 
 
 def gather_annotations(
@@ -212,14 +206,9 @@ def _check_images(images, by_stem, annotations, images_dir):
 
 def _add_image(labels: Labels, path: Path, file: SourceFile, listed) -> None:
     """Adds an image's rows and notes to the labels; `listed` is of `_read_facts`, or None."""
-    if file.size > MOST_BYTES:
-        raise DataError(
-            f"{file.place}: {file.size:,} bytes, and no image's annotation has over "
-            f"{MOST_BYTES:,}.\n  Replace or remove it."
-        )
     width, height = image_size(path)
     rows, outside = [], []
-    for box in parse_bbgt(file.read(), file.place):
+    for box in parse_bbgt(read_label_file(file), file.place):
         whole, inside = clip_box(box.pixel_ltwh, (width, height), f"{file.place}:{box.line}")
         outside.append(np.abs(np.subtract(whole, inside)).max())
         rows.append(AnnotationRow(path.name, width, height, box.name, *inside))

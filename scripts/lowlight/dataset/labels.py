@@ -1,4 +1,4 @@
-"""What labels of ExDark's form and of COCO's share on their way to the tables."""
+"""What labels of all forms share on their way to the tables."""
 
 import posixpath
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lowlight.core.errors import DataError, format_count, name_some
 from lowlight.core.files import existing_dir, locked, output_dir, write_texts
-from lowlight.core.sources import name_key
+from lowlight.core.sources import SourceFile, name_key
 from lowlight.dataset.tables import (
     AnnotationRow,
     ImageRow,
@@ -18,6 +18,8 @@ from lowlight.dataset.tables import (
 )
 from lowlight.images.boxes import clip_pixel_xyxy, pixel_ltwh_to_pixel_xyxy
 from lowlight.images.reading import is_image_name, list_jpegs
+
+_MOST_BYTES = 2**20  # of one image's labels, some 15,000 boxes
 
 
 class Oddity(Enum):
@@ -29,6 +31,13 @@ class Oddity(Enum):
     CROWDS = "crowd boxes left out", "crowd boxes left out", "{count}"
     CROWDS_KEPT = "crowd boxes kept as crowds"
     FLAT = "boxes without width or height left out", "boxes without width or height", "{count}"
+    FROM_ZERO = (
+        "boxes that begin before pixel 1, from which Pascal VOC counts",
+        "boxes before pixel 1",
+        "{count}; look whether their tool counts from 0",
+    )
+    DIFFICULT = "boxes marked difficult, kept as others"
+    TRUNCATED = "boxes marked truncated, kept as others"
     WITHOUT_BOXES = "images without boxes", "no boxes", "kept as an image of background"
     WITHOUT_FOLDER_CLASS = (
         "images without a box of their folder's class",
@@ -47,7 +56,7 @@ class Oddity(Enum):
     )
     WITHOUT_IMAGE = "annotations left out, no image", "no image", "left out"
     WITHOUT_FILE = "images left out, no file", "no image", "left out"
-    UNNAMED = "other images left alone", "not in the COCO file", "left alone"
+    UNNAMED = "other images left alone", "not in the labels", "left alone"
     CLASS_WITHOUT_BOX = "classes without a box"
     GROUP = "categories left out, which only group others"
     STRAY = "other files left alone", "stray file", "left alone"
@@ -158,6 +167,24 @@ def image_stem(name: str, flatten: bool = False) -> str:
     """
     name = name if is_image_name(name) else f"{name}.jpg"
     return name_key(posixpath.splitext(converted_name(name, flatten))[0])
+
+
+def read_label_file(file: SourceFile) -> bytes:
+    """Returns the bytes of one image's labels; raises DataError where no image has as many."""
+    if file.size > _MOST_BYTES:
+        raise DataError(
+            f"{file.place}: {file.size:,} bytes, and no image's annotation has over "
+            f"{_MOST_BYTES:,}.\n  Replace or remove it."
+        )
+    return file.read()
+
+
+def decode_label(data: bytes, place: object) -> str:
+    """Returns the text of labels; raises DataError where it isn't UTF-8."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: not a text file ({error}).\n  Replace or remove it.") from error
 
 
 def clip_box(pixel_ltwh: tuple, size: tuple[int, int], place: object) -> tuple[tuple, tuple]:

@@ -1,0 +1,258 @@
+"""YOLO's labels come in: ultralytics' and Roboflow's folders, boxes and segments."""
+
+import math
+import zipfile
+
+import pytest
+from PIL import Image
+
+from lowlight.core.errors import DataError
+from lowlight.dataset.classes import CLASSES
+from lowlight.dataset.data_yaml import DataYaml, parse_data_yaml
+from lowlight.dataset.labels import Oddity
+from lowlight.dataset.yolo import import_yolo, parse_yolo
+
+NAMES = DataYaml({0: "owl", 1: "Cat"}, {})
+
+
+def corners(text, size=(40, 20), described=NAMES):
+    boxes = parse_yolo(text.encode(), "a.txt", size, described)
+    return [
+        (b.category_id, *(round(x, 6) for x in (*b.pixel_ltwh[:2], *b.pixel_ltwh[2:])))
+        for b in boxes
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "ltwh"),
+    [
+        ("1 0.5 0.5 0.5 0.5", (1, 10, 5, 20, 10)),
+        ("1.0 .5 5e-1 0.5 0.5\r", (1, 10, 5, 20, 10)),
+        ("0 0.25 0.1 0.75 0.1 0.5 0.6", (0, 10, 2, 20, 10)),
+        ("0 0.1 0.1 0.9 0.1 0.9 0.3 0.1 0.3", (0, 4, 2, 32, 4)),
+        ("0 0.333333 0.5 0.333333 1", (0, 6.67, 0, 13.33, 20)),
+        ("0 0.5 0.5 0 0.5", (0, 20, 5, 0, 10)),
+    ],
+    ids=["box", "a float's class", "triangle", "four corners", "float edges", "no width"],
+)
+def test_a_line_is_a_box_or_a_segment_that_a_box_goes_around(line, ltwh):
+    assert corners(line + "\n\n") == [ltwh]
+
+
+def test_points_behind_a_box_are_left_aside_where_the_data_have_them():
+    described = NAMES._replace(keypoints=True)
+    assert corners("1 0.5 0.5 0.5 0.5 0.1 0.1 2", described=described) == [(1, 10, 5, 20, 10)]
+
+
+def test_six_decimals_of_a_whole_pixel_are_that_pixel_in_images_of_any_size():
+    for size in (4000, 3000), (641, 479), (7, 5):
+        for xmin in range(0, size[0] - 1, max(size[0] // 37, 1)):
+            width = min(3, size[0] - xmin)
+            text = f"0 {(xmin + width / 2) / size[0]:.6f} 0.5 {width / size[0]:.6f} 1"
+            assert corners(text, size) == [(0, xmin, 0, width, size[1])]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("2 .5 .5 .1 .1", "class '2' isn't one of those named: 0 owl, 1 Cat.\n"),
+        ("owl .5 .5 .1 .1", "class 'owl' isn't"),
+        ("-1 .5 .5 .1 .1", "class '-1' isn't"),
+        ("1.5 .5 .5 .1 .1", "class '1.5' isn't"),
+        ("1 .5 .5 .1", "3 numbers behind the class.\n"),
+        ("1 .5 .5 .1 .1 .9", "5 numbers behind the class.\n  .*without confidences"),
+        ("1 12 5 20 10", "'12' isn't a fraction of the image.\n"),
+        ("1 nan .5 .1 .1", "'nan' isn't a fraction"),
+        ("1 .5 .5 inf .1", "'inf' isn't a fraction"),
+        ("1 .5 1e999 .1 .1", "'1e999' isn't a fraction"),
+        ("1 0_5 .5 .1 .1", "'0_5' isn't a fraction"),
+        ("1 .5 .5 -0.1 .1", "a box -0.1 wide and .1 high.\n"),
+        ("9" * 5000 + " .5 .5 .1 .1", "class '9999"),
+    ],
+)
+def test_a_line_of_another_form_is_named_with_the_remedy(line, message):
+    with pytest.raises(DataError, match=f"^a.txt:2: {message}"):
+        corners(f"0 .5 .5 .1 .1\n{line}")
+
+
+# data.yaml. ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("names: [owl, 'yes', 1e5]", {0: "owl", 1: "yes", 2: "1e5"}),
+        ("nc: 2\nnames:\n  0: owl\n  2: street lamp\n", {0: "owl", 2: "street lamp"}),
+        ("names: [yes, 1, null, 2001-99-99]", {0: "yes", 1: "1", 2: "null", 3: "2001-99-99"}),
+        ("\ufeffnames: [!!python/object:os.system ls]", {0: "ls"}),
+    ],
+    ids=["a list", "a mapping", "what YAML takes for other things", "a tag"],
+)
+def test_names_are_the_texts_that_stand_there(text, names):
+    assert parse_data_yaml(text.encode(), "data.yaml").names == names
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcd", "bcde"))  # noqa: B905
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: [owl", ":1: not YAML \\("),
+        ("a: 1\nnames:\n\t- owl", ":3: not YAML \\("),
+        ("names: " + "[" * 3000, ".*not YAML \\("),
+        ("nc: 3", ": no names of classes.\n"),
+        ("- owl", ":1: no keys and values at the top.\n"),
+        ("", ":1: no keys and values"),
+        ("names: [owl, owl]", ":1: '1': 'owl' isn't a number of its own"),
+        ("names:\n  a: owl", ":2: 'a': 'owl' isn't a number"),
+        ("names:\n  0: owl\n  0: cat", ":3: '0': 'cat' isn't"),
+        ("names: [[owl]]", ":1: a list or a mapping, not a class's name"),
+        ('names: ["a\\tb"]', ":1: 'a\\\\tb' can't be a class's name.\n"),
+        ('names:\n- "a\\\\b"', ":2: .* can't be a class's name.\n"),
+        ("names: ['']", ":1: '' can't be"),
+        ("nc: 3\nnames: [owl]", ":1: nc isn't 1, the number of names.\n"),
+        ("names: [owl]\ntrain: {a: b}", ":2: a list or a mapping, not a path of train"),
+        (BOMB + "names: *e", ":4: a list or a mapping, not a class's name"),
+        ("names: &n [*n]", ".*not YAML|:1: a list"),
+        ("a: '" + "x" * 2**18 + "'\nnames: [owl]", ": 262,1.. bytes, and no data.yaml has over"),
+        ("names: [owl]\n--- \nnames: [cat]", ":2: not YAML"),
+        ("%YAML " + "9" * 5000 + ".1\n---\na", ".*not YAML"),
+        ('names: ["\\UFFFFFFFF"]', ".*not YAML"),
+    ],
+)
+def test_a_data_yaml_of_another_form_is_named_with_the_line_and_the_remedy(text, message):
+    with pytest.raises(DataError, match=f"^data.yaml({message})") as caught:
+        parse_data_yaml(text.encode(), "data.yaml")
+    assert "\n  " in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+# Folders. -----------------------------------------------------------------------------------------
+
+LAYOUTS = {
+    "ultralytics": {
+        "data.yaml": "path: ../datasets/x\ntrain: images/train\nval: [images/val]\nnames: [Cat]",
+        "labels/train/a.txt": "0 .5 .5 .5 .5",
+        "labels/val/b.txt": "",
+        "images/train/a.PNG": "",
+    },
+    "Roboflow": {
+        "data.yaml": "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+        "nc: 1\nnames: ['Cat']\nroboflow:\n  version: 1",
+        "README.dataset.txt": "from Roboflow",
+        "train/labels/a.txt": "0 .5 .5 .5 .5",
+        "valid/labels/b.txt": "",
+        "train/images/a.PNG": "",
+    },
+    "lists": {
+        "coco.yaml": "train: train.txt\nval: /home/me/val.txt\nnames: {0: Cat}",
+        "train.txt": "./images/a.jpg\n",
+        "val.txt": "/home/me/images/b.png\r\nimages/gone.jpg\n",
+        "labels/a.txt": "0 .5 .5 .5 .5",
+        "labels/b.txt": "",
+        "images/a.PNG": "",
+    },
+    "a folder of its own": {
+        "x/data.yaml": "train: train\nval: val\nnames: [Cat]",
+        "x/train/a.txt": "0 .5 .5 .5 .5",
+        "x/val/b.txt": "",
+        "x/train/a.PNG": "",
+    },
+}
+
+
+def write(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def images_dir(tmp_path):
+    """A folder with a.jpg and b.jpg, 40x20."""
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        Image.new("RGB", (40, 20)).save(tmp_path / f"images/{name}.jpg")
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "archive"])
+@pytest.mark.parametrize("files", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_layouts_of_tools_are_read_and_the_split_kept(tmp_path, images_dir, files, zipped):
+    source = write(tmp_path / "labels", files)
+    if zipped:
+        source = tmp_path / "labels.zip"
+        with zipfile.ZipFile(source, "w") as archive:
+            for name, text in files.items():
+                archive.writestr(f"top/{name}", text)
+    found = import_yolo(source, images_dir)
+    assert [(row.filename, row.official_split, row.boxes) for row in found.images] == [
+        ("a.jpg", "train", 1),
+        ("b.jpg", "val", 0),
+    ]
+    assert found.images[0].source.endswith("a.PNG")
+    assert [row[3:8] for row in found.boxes] == [("Cat", 10, 5, 30, 15)]
+    assert found.classes == CLASSES
+    assert list(found.notes[Oddity.WITHOUT_BOXES]) == ["b.jpg"]
+
+
+def test_labels_beside_their_images_and_a_classes_txt_need_no_yaml(tmp_path, images_dir):
+    files = {"classes.txt": "owl\n\ncat\n", "a.txt": "2 .5 .5 .5 .5", "b.txt": "0 .1 .5 .01 .5"}
+    found = import_yolo(write(images_dir, files), images_dir)
+    assert found.classes == ("owl", "cat")
+    assert [row[3:8] for row in found.boxes] == [("cat", 10, 5, 30, 15), ("owl", 3, 5, 5, 15)]
+    assert found.notes[Oddity.BOXES_ROUNDED] == {"b.jpg": 1}
+    files = {"data.yaml": "names: [owl, cat]"}
+    with pytest.raises(DataError, match=r"classes.txt names other classes than data.yaml.\n"):
+        import_yolo(write(images_dir, files), images_dir)
+
+
+FINE = {"classes.txt": "owl", "a.txt": "", "b.txt": ""}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"classes.txt": None}, "neither a data.yaml nor a classes.txt.\n"),
+        ({"a.txt": None, "b.txt": None}, "holds no label file \\(.txt\\).\n"),
+        ({"b.txt": None}, "no label file \\(.txt\\) for b.jpg.\n.*--allow_missing"),
+        ({"c.txt": ""}, "no image in .*images for c.jpg.\n.*--allow_missing"),
+        ({"x/a.txt": ""}, "/x/a.txt: x/a.jpg has the same stem as a.jpg.\n"),
+        ({"a.xml": "<annotation/>"}, "/a.xml: a label of another form beside b.txt.\n"),
+        ({"a.txt": "7 0 0 0 0", "b.txt": "x"}, "/a.txt:1: class '7'.*\n.*\n.*/b.txt:1: class 'x'"),
+        ({"x/classes.txt": "owl"}, "classes.txt, x/classes.txt all name classes.\n"),
+        ({"a.txt": "0 2 .5 .1 .1"}, "a.txt:1: the box .* lies wholly outside"),
+        ({"a.txt": "#" * (2**20 + 1)}, "a.txt: 1,048,577 bytes, and no image's annotation"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(tmp_path, images_dir, changed, message):
+    files = {name: text for name, text in (FINE | changed).items() if text is not None}
+    with pytest.raises(DataError, match=f"{tmp_path}/labels.*{message}"):
+        import_yolo(write(tmp_path / "labels", files), images_dir)
+
+
+def test_missing_images_and_labels_are_left_out_and_named_where_that_is_allowed(
+    tmp_path, images_dir
+):
+    files = {"classes.txt": "owl", "a.txt": "", "c.txt": "0 .5 .5 .5 .5"}
+    found = import_yolo(write(tmp_path / "labels", files), images_dir, allow_missing=True)
+    assert [row.filename for row in found.images] == ["a.jpg"]
+    assert list(found.notes[Oddity.UNNAMED]) == ["b.jpg"]
+    assert list(found.notes[Oddity.WITHOUT_FILE]) == ["c.jpg"]
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    (tmp_path / "images").mkdir()
+    for folder in ("train", "valid"):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"images/{folder}__images__a.jpg")
+    files = {"data.yaml": "names: [owl]", "train/labels/a.txt": "", "valid/labels/a.txt": ""}
+    found = import_yolo(write(tmp_path / "x", files), tmp_path / "images", flatten=True)
+    assert [row.source for row in found.images] == ["train/images/a.jpg", "valid/images/a.jpg"]
+
+
+def test_a_float_box_is_rounded_as_cocos_is():
+    ((_, left, top, width, height),) = corners("0 0.3125 0.5 0.6 0.33")
+    assert (left, top, width, height) == (0.5, 6.7, 24, 6.6)
+    assert math.floor(left + 0.5) == 1
