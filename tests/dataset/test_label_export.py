@@ -1,5 +1,6 @@
 """Data go out as YOLO's and VOC's folders, which others read, and come back unchanged."""
 
+import csv
 import random
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,7 +10,11 @@ import yaml
 from PIL import Image
 
 from lowlight.core.errors import DataError
+from lowlight.core.sources import is_stray, list_files
+from lowlight.dataset.annotations import parse_bbgt
+from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.data_yaml import DataYaml, parse_data_yaml
+from lowlight.dataset.labels import clip_box
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table, read_table
 from lowlight.dataset.voc import format_voc, import_voc, parse_voc, voc_files
 from lowlight.dataset.yolo import format_yolo, import_yolo, parse_yolo, yolo_files
@@ -159,3 +164,24 @@ def test_any_name_of_a_class_comes_back_from_a_data_yaml(name):
 def test_a_name_that_xml_cannot_hold_is_refused():
     with pytest.raises(DataError, match=r"'a\\x01.jpg' has a character that XML can't hold.\n"):
         voc_files({"train": [(ImageRow("a\1.jpg", "", 1, 1), [])]}, ("owl",))
+
+
+def test_all_of_exdarks_boxes_come_back_from_both_forms(exdark_root):
+    with open(exdark_root / "image_sizes.csv", newline="") as file:
+        sizes = {
+            f"{row['class_folder']}/{row['image']}".lower(): row for row in csv.DictReader(file)
+        }
+    count = 0
+    for file in list_files(exdark_root / "ExDark_Annno.zip", "annotations"):
+        if not file.name.endswith(".txt") or is_stray(file.name):
+            continue
+        row = sizes["/".join(file.name.split("/")[-2:]).removesuffix(".txt").lower()]
+        image = ImageRow("a.jpg", "", int(row["width"]), int(row["height"]))
+        size = image.width, image.height
+        boxes = [
+            AnnotationRow("a.jpg", *size, box.name, *clip_box(box.pixel_ltwh, size, "")[1])
+            for box in parse_bbgt(file.read(), file.place)
+        ]
+        round_trip(image, boxes, CLASSES)
+        count += len(boxes)
+    assert count == 23710
