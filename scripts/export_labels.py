@@ -63,7 +63,10 @@ def main():
         notes = []
     else:
         notes = write_labels(data_dir, entries, chosen, classes)
-    boxes = sum(len(boxes) for image, boxes in entries if image.filename in chosen)
+    written = [boxes for image, boxes in entries if image.filename in chosen]
+    if FLAGS.format != "coco":
+        written = [without_crowds(boxes) for boxes in written]
+    boxes = sum(map(len, written))
     counts = (len(chosen), "image"), (boxes, "box"), (len(classes), "class")
     print(f"{FLAGS.output}: {', '.join(format_count(*count) for count in counts)}")
     for note in notes:

@@ -185,3 +185,15 @@ def test_all_of_exdarks_boxes_come_back_from_both_forms(exdark_root):
         round_trip(image, boxes, CLASSES)
         count += len(boxes)
     assert count == 23710
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_crowds_are_left_out_and_counted(data_dir, export, form):
+    header, first, *rest = (data_dir / "annotations.csv").read_text().splitlines()
+    lines = [f"{header},is_crowd", f"{first},1", *(f"{row},0" for row in rest)]
+    (data_dir / "annotations.csv").write_text("".join(f"{line}\n" for line in lines))
+    run = export(form)
+    assert run.stdout.startswith(f"{data_dir}/out: 8 images, 7 boxes, 12 classes\n")
+    assert run.stdout.endswith("  crowd boxes left out: 1\n")
+    found = FORMS[form](data_dir / "out", data_dir / "images")
+    assert [row.class_name for row in found.boxes][0] == "People"
