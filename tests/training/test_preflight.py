@@ -22,12 +22,14 @@ def run_preflight(config, data_dir, replicas=1, num_steps=10, accumulate=1):
 
 
 def test_a_training_that_will_work_is_described_in_a_table(data_dir):
+    from lowlight.training.workers import count_devices
+
     lines = run_preflight(small_config(data_dir), data_dir)
     assert lines[:6] == [
         "  records   2 images, 2 boxes in 1 file, whole",
         f"  classes   3, as in {data_dir}/label_map.txt",
         "  start     random weights",
-        "  batch     2 on 1 device",
+        "  batch     2 on " + count_devices(1),
         "  schedule  10 steps, cosine decay, learning rate 0.0025",
         lines[5],
     ]

@@ -20,6 +20,7 @@ from lowlight.tfod.start import build_trial, bytes_per_pixel, check_start
 from lowlight.tfod.training import example_reader
 from lowlight.training.checkpoints import MOST_KEPT
 from lowlight.training.config import TrainingOptions, check_training
+from lowlight.training.workers import count_devices
 
 # The optimizer's own copies of each variable that is trained.
 _SLOTS = {"momentum_optimizer": 1, "rms_prop_optimizer": 2, "adam_optimizer": 2}
@@ -61,7 +62,7 @@ def preflight(
         "records": f"{counts.images:,} images, {counts.boxes:,} boxes in {files}, whole",
         "classes": f"{settings.num_classes}, as in {labels}",
         "start": start,
-        "batch": f"{train.batch_size} on {format_count(replicas, 'device')}{_in_parts(parts)}",
+        "batch": f"{train.batch_size} on {count_devices(replicas)}{_in_parts(parts)}",
         "schedule": _describe_schedule(train, options.num_steps),
         "disk": _check_disk(checkpoint_size(model, train), run_dir, options),
     }

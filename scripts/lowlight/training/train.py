@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
-from lowlight.core.errors import DataError, Interrupted, format_count, noted_signals
+from lowlight.core.errors import DataError, Interrupted, noted_signals
 from lowlight.core.files import locked, output_dir, write_text
 from lowlight.core.parallel import Progress
 from lowlight.core.tensorflow import plain_message
@@ -41,7 +41,7 @@ from lowlight.training.record import (
 )
 from lowlight.training.step import TrainingInput, TrainStep, choose_precision
 from lowlight.training.stopping import STOPPING, TrainingSignals
-from lowlight.training.workers import LOST_WORKER, Workers, read_cluster
+from lowlight.training.workers import LOST_WORKER, Workers, count_devices, read_cluster
 
 
 def train_run(
@@ -133,7 +133,7 @@ class _Session:
         batch_size, replicas = self._config.train_config.batch_size, strategy.num_replicas_in_sync
         print(
             f"training {self.dir}: step {done} to {self._options.num_steps}, batch {batch_size}, "
-            + format_count(replicas, "device")
+            + count_devices(replicas)
         )
         if done >= self._options.num_steps:
             print(f"nothing to do: {checkpoint} is at step {done}")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lowlight.core.errors import DataError
+from lowlight.core.errors import DataError, format_count
 
 # What TensorFlow raises, in any step that needs them all, where one of several workers has gone.
 LOST_WORKER = (
@@ -76,6 +76,11 @@ def choose_strategy(num_workers: int = 1) -> tf.distribute.Strategy:
         print(f"worker {cluster.index} of {', '.join(cluster.addresses)}: waiting for the others")
         return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.MirroredStrategy()
+
+
+def count_devices(replicas: int) -> str:
+    """Returns how many devices share a batch and what they are: "1 CPU", "2 GPUs"."""
+    return format_count(replicas, "GPU" if tf.config.list_physical_devices("GPU") else "CPU")
 
 
 class Workers:
