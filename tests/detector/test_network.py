@@ -11,6 +11,7 @@ from lowlight.detector.network import (
     resize_bilinear,
 )
 from lowlight.detector.postprocess import BoxDecoder, Suppression
+from lowlight.detector.runs import Model
 
 NETWORK = Network(
     b"graph",
@@ -52,6 +53,16 @@ def test_a_network_is_not_taken_where_a_file_is_another(saved_model, name):
     data = (saved_model / name).read_bytes()
     (saved_model / name).write_bytes(data[:-1])
     assert cached_network(saved_model) is None
+
+
+def test_a_network_is_not_taken_where_its_file_is_empty(saved_model):
+    (saved_model / "assets.extra/network.npz").write_bytes(b"")
+    assert cached_network(saved_model) is None
+
+
+def test_a_config_that_is_no_text_names_no_number_of_classes(tmp_path):
+    (tmp_path / "pipeline.config").write_bytes(b"\x80\xff")
+    assert Model(tmp_path, tmp_path, tmp_path / "pipeline.config", None).num_classes() is None
 
 
 def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path):

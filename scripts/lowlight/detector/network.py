@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -174,7 +175,7 @@ def cached_network(saved_model: Path | str) -> Network | None:
                 Suppression(**facts["suppression"]),
                 BoxDecoder(kept["anchors"], tuple(facts["box_scale"])),
             )
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile):
         return None
 
 

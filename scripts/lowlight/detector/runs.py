@@ -76,7 +76,8 @@ class Model(NamedTuple):
             return read_facts(self.path).source.get("num_classes")
         if not self.config_path.is_file():
             return None
-        found = re.search(r"^\s*num_classes:\s*(\d+)", self.config_path.read_text(), re.MULTILINE)
+        text = self.config_path.read_text("utf-8", errors="replace")
+        found = re.search(r"^\s*num_classes:\s*(\d+)", text, re.MULTILINE)
         return int(found[1]) if found else None
 
 
