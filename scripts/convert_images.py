@@ -18,7 +18,12 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.errors import format_count, name_some
-from lowlight.dataset.conversion import PROBLEMS, Options, convert_images, count_extensions
+from lowlight.dataset.conversion import (
+    PROBLEMS,
+    ConversionOptions,
+    convert_images,
+    count_extensions,
+)
 from lowlight.images.reading import MAX_PIXELS, set_max_pixels
 
 FLAGS = flags.FLAGS
@@ -58,7 +63,7 @@ flags.DEFINE_integer(
 def main():
     """Converts and prints what became of every file."""
     set_max_pixels(FLAGS.max_pixels)
-    options = Options(FLAGS.verify, FLAGS.upright, FLAGS.flatten)
+    options = ConversionOptions(FLAGS.verify, FLAGS.upright, FLAGS.flatten)
     done = convert_images(FLAGS.input_dir, FLAGS.output_dir, FLAGS.jobs, options)
     print(f"{format_count(len(done.rows), 'image')} in {FLAGS.output_dir}")
     if done.found:

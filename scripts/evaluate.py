@@ -15,7 +15,7 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.errors import DataError
-from lowlight.evaluation.scoring import Options, score_file
+from lowlight.evaluation.scoring import ScoringOptions, score_file
 from lowlight.inference.flags import define_detector_flags, detector_options
 
 FLAGS = flags.FLAGS
@@ -62,7 +62,7 @@ def main() -> None:
         )
     if FLAGS.model_dir and FLAGS.detections:
         raise DataError("--model_dir and --detections: only one can be scored.\n  Leave one out.")
-    options = Options(
+    options = ScoringOptions(
         score_threshold=FLAGS.score_threshold,
         max_detections=FLAGS.max_detections,
         limit=FLAGS.limit,

@@ -29,7 +29,7 @@ from lowlight.dataset.annotations import parse_bbgt, parse_image_list  # noqa: E
 from lowlight.dataset.classes import CLASSES  # noqa: E402
 from lowlight.evaluation.metrics import COCO_METRICS  # noqa: E402
 from lowlight.evaluation.results import format_results, make_found  # noqa: E402
-from lowlight.evaluation.scoring import Options, score_detections  # noqa: E402
+from lowlight.evaluation.scoring import ScoringOptions, score_detections  # noqa: E402
 from lowlight.evaluation.truth import TrueBox, format_truth, make_truth  # noqa: E402
 from lowlight.evaluation.truth_source import Facts  # noqa: E402
 from lowlight.images.boxes import (  # noqa: E402
@@ -57,7 +57,7 @@ def main():
         f"{SAMPLES} bootstrap samples"
     )
     began, cpu_began = time.perf_counter(), time.process_time()
-    score = score_detections(truth, found, facts, Options(samples=SAMPLES, seed=SEED))
+    score = score_detections(truth, found, facts, ScoringOptions(samples=SAMPLES, seed=SEED))
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"everything, in {len(score.slices)} slices: {seconds:.1f} s, {peak:.0f} MiB at most")

@@ -14,11 +14,11 @@ from PIL import Image, ImageFile, ImageOps
 from lowlight.core import parallel
 from lowlight.core.errors import DataError
 from lowlight.core.files import locked
-from lowlight.dataset.conversion import Options, convert_images
+from lowlight.dataset.conversion import ConversionOptions, convert_images
 from lowlight.images.rgb_jpegs import to_rgb_jpeg
 
 ORIENTATION = 0x0112
-FLAT = Options(flatten=True)
+FLAT = ConversionOptions(flatten=True)
 
 
 def jpeg(mode="RGB", size=(48, 32), **options):
@@ -150,7 +150,7 @@ def test_a_jpeg_with_too_many_pixels_is_refused_by_its_header(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"jobs": 1}, {"jobs": 3}, {"options": Options(verify=True)}], ids=str
+    "options", [{}, {"jobs": 1}, {"jobs": 3}, {"options": ConversionOptions(verify=True)}], ids=str
 )
 def test_jobs_and_verify_change_no_byte(tiny_exdark, tmp_path, options):
     results = []
@@ -192,7 +192,7 @@ def test_photographs_are_turned_upright_where_that_is_asked_for(tmp_path):
     source = write_source(tmp_path / "in", {"a.jpg": turned(), "b.jpg": jpeg()})
     found, hows = [], []
     for upright in (False, True, True, False):
-        done = convert_images(source, tmp_path, options=Options(upright=upright))
+        done = convert_images(source, tmp_path, options=ConversionOptions(upright=upright))
         found.append(done.found)
         hows.append([row.how for row in done.rows])
         with Image.open(tmp_path / "a.jpg") as image:

@@ -9,7 +9,7 @@ import pytest
 from lowlight.core import parallel
 from lowlight.core.errors import DataError
 from lowlight.dataset import conversion
-from lowlight.dataset.conversion import Options, convert_images
+from lowlight.dataset.conversion import ConversionOptions, convert_images
 from lowlight.images import rgb_jpegs
 
 
@@ -39,7 +39,7 @@ def test_a_conversion_run_again_converts_nothing(tiny_exdark, tmp_path, encoded)
 
 def test_a_verified_conversion_is_made_again(tiny_exdark, tmp_path, encoded):
     convert_images(tiny_exdark / "ExDark", tmp_path / "images")
-    options = Options(verify=True)
+    options = ConversionOptions(verify=True)
     again = convert_images(tiny_exdark / "ExDark", tmp_path / "images", options=options)
     assert (again.found, len(encoded)) == (0, 6)
 

@@ -15,7 +15,7 @@ from lowlight.evaluation.comparison import (
     read_evaluations,
 )
 from lowlight.evaluation.results import make_found
-from lowlight.evaluation.scoring import Options, score_detections, write_score
+from lowlight.evaluation.scoring import ScoringOptions, score_detections, write_score
 from lowlight.evaluation.truth_source import Facts
 
 
@@ -33,7 +33,9 @@ def scores():
     lighting = tuple("Low" if image < 30 else "Strong" for image in range(60))
     facts = Facts({"lighting": lighting})
     worse = without(found, np.flatnonzero(found.images < 30))
-    return [score_detections(truth, one, facts, Options(samples=300)) for one in (found, worse)]
+    return [
+        score_detections(truth, one, facts, ScoringOptions(samples=300)) for one in (found, worse)
+    ]
 
 
 def test_a_detector_against_itself_differs_nowhere(scores):

@@ -14,7 +14,7 @@ from lowlight.dataset.records import read_records
 from lowlight.dataset.tables import SplitRow, read_tables
 from lowlight.dataset.writing import verify_records, write_dataset
 from lowlight.evaluation.results import read_results
-from lowlight.evaluation.scoring import Options, score_detections
+from lowlight.evaluation.scoring import ScoringOptions, score_detections
 from lowlight.evaluation.truth import read_truth_of_coco
 from lowlight.evaluation.truth_source import find_truth, gather_facts
 
@@ -89,7 +89,7 @@ def test_they_are_the_same_in_every_form_and_in_pycocotools(data_dir):
     }
     for truth in truths.values():
         found, _ = read_results(data_dir / "found.json", truth)
-        score = score_detections(truth, found, gather_facts([]), Options(samples=0))
+        score = score_detections(truth, found, gather_facts([]), ScoringOptions(samples=0))
         numbers = list(score.metrics.values())
         assert numbers == pytest.approx(list(score_by_pycocotools(truth, found)), abs=1e-9)
         assert numbers[:6] == pytest.approx([1, 1, 1, 1, 1, -1])

@@ -14,7 +14,7 @@ from lowlight.dataset.tables import read_tables
 from lowlight.dataset.writing import write_records
 from lowlight.evaluation.metrics import COCO_METRICS
 from lowlight.evaluation.results import read_results
-from lowlight.evaluation.scoring import Options, variant_of
+from lowlight.evaluation.scoring import ScoringOptions, variant_of
 from lowlight.evaluation.truth import format_truth, read_truth_of_tables
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -131,7 +131,7 @@ def test_results_and_ground_truth_are_never_written_over(data_dir, results, run_
     ],
 )
 def test_a_score_that_is_not_the_plain_one_has_a_name(options, sample_1_of_n, detector, variant):
-    assert variant_of(Options(**options), sample_1_of_n, detector) == variant
+    assert variant_of(ScoringOptions(**options), sample_1_of_n, detector) == variant
 
 
 def test_tensorflow_is_not_loaded(data_dir, results):

@@ -156,11 +156,11 @@ def test_watching_scores_what_is_not_yet_scored_and_ends_with_the_training(
     trained, tmp_path, capsys
 ):
     from lowlight.evaluation.evaluation import evaluate_model
-    from lowlight.evaluation.scoring import Options
+    from lowlight.evaluation.scoring import ScoringOptions
     from lowlight.evaluation.watching import watch_run
 
     folder = tmp_path / "eval"
-    evaluate_model(trained[0], eval_dir=folder, options=Options(limit=3))
+    evaluate_model(trained[0], eval_dir=folder, options=ScoringOptions(limit=3))
     log = folder / "scored.jsonl"
     log.write_bytes(log.read_bytes()[:-9])
     watch_run(trained[0], 3600, eval_dir=folder)

@@ -39,7 +39,7 @@ _COSINES = np.cos(np.pi * np.outer(np.arange(_WAVES), 2 * np.arange(_SIDE) + 1) 
 _DCT = np.rint(1024 * _COSINES).astype(np.int64)  # [16, 32]
 
 
-class Options(NamedTuple):
+class ConversionOptions(NamedTuple):
     """How images are converted."""
 
     verify: bool = False  # convert all again, and decode each whole, as `to_rgb_jpeg`
@@ -47,7 +47,7 @@ class Options(NamedTuple):
     flatten: bool = False  # keep the folders in the names
 
 
-_AS_STORED = Options()
+_AS_STORED = ConversionOptions()
 
 
 class Converted(NamedTuple):
@@ -70,7 +70,10 @@ class Converted(NamedTuple):
 
 
 def convert_images(
-    source: str | Path, folder: str | Path, jobs: int | None = None, options: Options = _AS_STORED
+    source: str | Path,
+    folder: str | Path,
+    jobs: int | None = None,
+    options: ConversionOptions = _AS_STORED,
 ) -> Converted:
     """Writes each image of a folder or zip archive as `<stem>.jpg` into one flat folder.
 

@@ -14,7 +14,7 @@ from lowlight.evaluation.metrics import COCO_METRICS
 from lowlight.evaluation.mistakes import MEANINGS
 from lowlight.evaluation.report import COLOURS, confident_rows, draw_found, name_metric
 from lowlight.evaluation.results import read_results
-from lowlight.evaluation.scoring import Options, Score, score_detections
+from lowlight.evaluation.scoring import Score, ScoringOptions, score_detections
 from lowlight.evaluation.slices import centred_intervals
 from lowlight.evaluation.truth import Truth, read_truth_of_coco
 from lowlight.evaluation.truth_source import Facts, gather_facts, read_pictures
@@ -79,7 +79,7 @@ def read_evaluations(folders: Sequence, samples: int, seed: int) -> list[Evaluat
             "two evaluations at least are needed to compare.\n"
             "  Give their folders: python scripts/compare_runs.py RUN_A RUN_B"
         )
-    options, evaluated = Options(samples=samples, seed=seed), []
+    options, evaluated = ScoringOptions(samples=samples, seed=seed), []
     places = [_eval_dir(Path(folder)) for folder in folders]
     truths = [_read_truth(place) for place in places]
     first, facts = truths[0]

@@ -24,8 +24,8 @@ from lowlight.detector.detector import Detector
 from lowlight.detector.runs import Model, check_classes, find_model
 from lowlight.evaluation.results import Found, make_found
 from lowlight.evaluation.scoring import (
-    Options,
     Score,
+    ScoringOptions,
     finish_score,
     name_score,
     score_detections,
@@ -47,7 +47,7 @@ def evaluate_model(
     on_train_data: bool = False,
     config_path: Path | str | None = None,
     on_image: Callable | None = None,
-    options: Options | None = None,
+    options: ScoringOptions | None = None,
     detector: dict | None = None,
 ) -> tuple[dict, Path]:
     """Scores the model that a folder holds, on all images but those it has scored before.
@@ -74,7 +74,7 @@ def evaluate_model(
             model's, or no pipeline.config where one is needed; a variant that would be written
             where the plain score belongs.
     """
-    options, model = options or Options(), find_model(model_dir)
+    options, model = options or ScoringOptions(), find_model(model_dir)
     detector = detector and detector | {"engine": detector.get("engine") or model.default_engine}
     patterns = records
     if not (records and label_map_path):
@@ -149,7 +149,7 @@ class _Evaluation:
     variant: str  # of the plain score, "" for that itself
     sample_1_of_n: int
     detector: dict
-    options: Options
+    options: ScoringOptions
 
     def run(self, on_image: Callable | None) -> Score:
         check_classes(self.model, self.names, self.label_map_path)

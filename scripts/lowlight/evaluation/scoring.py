@@ -35,7 +35,7 @@ _PLAIN_THRESHOLD = 0.3  # where no threshold is best, as nothing is right
 
 
 @dataclass(frozen=True)
-class Options:
+class ScoringOptions:
     """How detections are scored."""
 
     score_threshold: float = 0.0  # leave out detections with a lower score
@@ -47,7 +47,9 @@ class Options:
     data_dir: str | None = None  # where images.csv is
 
 
-def variant_of(options: Options, sample_1_of_n: int = 1, detector: dict | None = None) -> str:
+def variant_of(
+    options: ScoringOptions, sample_1_of_n: int = 1, detector: dict | None = None
+) -> str:
     """Returns in what a score differs from the plain one on all images, "" in nothing.
 
     It is the end of a folder's name, as "limit_10_tta".
@@ -86,10 +88,10 @@ class Score:
 
 
 def score_detections(
-    truth: Truth, found: Found, facts: Facts, options: Options | None = None
+    truth: Truth, found: Found, facts: Facts, options: ScoringOptions | None = None
 ) -> Score:
     """Scores detections, of which the options leave out some."""
-    options = options or Options()
+    options = options or ScoringOptions()
     found = found.at(keep(found, options.score_threshold, options.max_detections))
     ranked = rank_detections(truth, found)
     matches = match_areas(ranked)
@@ -167,7 +169,12 @@ def format_slices(slices: list[Slice]) -> str:
 
 
 def finish_score(
-    score: Score, eval_dir: Path, about: dict, title: str, options: Options, pictures: Callable
+    score: Score,
+    eval_dir: Path,
+    about: dict,
+    title: str,
+    options: ScoringOptions,
+    pictures: Callable,
 ) -> None:
     """Writes everything to a folder and prints the table.
 
@@ -176,7 +183,7 @@ def finish_score(
         eval_dir: an existing folder.
         about: {name: JSON value} for metrics.json.
         title: what is scored on what.
-        options: Options.
+        options: ScoringOptions.
         pictures: called with filenames, returns {filename: bytes} of those it has.
     """
     about = {
@@ -207,7 +214,7 @@ def name_score(what: object, truth: Truth, place: str) -> str:
 
 
 def score_file(
-    path: Path | str, source: TruthSource, eval_dir: Path | str | None, options: Options
+    path: Path | str, source: TruthSource, eval_dir: Path | str | None, options: ScoringOptions
 ) -> None:
     """Scores a detector's results, read from a file, without loading TensorFlow.
 
@@ -216,7 +223,7 @@ def score_file(
         source: of the ground truth.
         eval_dir: the output folder, made where it is missing; None for one beside the file, whose
             name ends with what `variant_of` says.
-        options: Options.
+        options: ScoringOptions.
 
     Raises:
         DataError: as the readers of detections and ground truth; an output that is an input.
