@@ -99,6 +99,13 @@ def test_two_workers_share_each_batch_in_order(config, model, ten):
     assert_same(whole, ten[:4])
 
 
+def test_an_augmentation_that_needs_autograph_has_it(config, model):
+    other = type(config)()
+    other.CopyFrom(config)
+    other.train_config.data_augmentation_options.add().random_square_crop_by_scale.SetInParent()
+    assert len(batches(other, model, 1)) == 1
+
+
 def test_an_image_is_prepared_bit_by_bit_as_tfod_does(config, model):
     import tensorflow as tf
 

@@ -71,15 +71,18 @@ def example_reader(config: PipelineConfig, preprocess: Callable) -> Callable:
     decode = decoder_builder.build(reader).decode
     transform, pad = _make_transform(config, preprocess), _make_padding(config)
 
-    # TFOD's code is written without AutoGraph, which takes longer to convert it than all the rest.
-    @tf.autograph.experimental.do_not_convert
     def read(serialized, seed):
         with seeded_augmentation(seed):
             tensors = pad(transform(decode(serialized)))
             features = inputs._get_features_dict(tensors, reader.include_source_id)
         return features, inputs._get_labels_dict(tensors)
 
-    return read
+    # Of TFOD's augmentations this one alone is written for AutoGraph, and converting TFOD's code
+    # takes longer than all else until the first step.
+    options = config.train_config.data_augmentation_options
+    if any(option.HasField("random_square_crop_by_scale") for option in options):
+        return read
+    return tf.autograph.experimental.do_not_convert(read)
 
 
 def _make_transform(config, preprocess):
