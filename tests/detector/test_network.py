@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from lowlight.core.errors import DataError
+from lowlight.detector.engines import Setup
+from lowlight.detector.loading import load_stages
 from lowlight.detector.network import (
     Network,
     Preprocess,
@@ -63,6 +66,15 @@ def test_a_network_is_not_taken_where_its_file_is_empty(saved_model):
 def test_a_config_that_is_no_text_names_no_number_of_classes(tmp_path):
     (tmp_path / "pipeline.config").write_bytes(b"\x80\xff")
     assert Model(tmp_path, tmp_path, tmp_path / "pipeline.config", None).num_classes() is None
+
+
+def test_a_most_overlap_is_refused_where_soft_nms_knows_none(saved_model):
+    soft = NETWORK._replace(suppression=NETWORK.suppression._replace(sigma=0.5))
+    keep_network(soft, saved_model)
+    assert cached_network(saved_model).suppression == soft.suppression
+    model = Model(saved_model, saved_model, saved_model / "pipeline.config", None)
+    with pytest.raises(DataError, match=r"soft_nms_sigma: 0\.5.*\n  Leave out --nms_iou"):
+        load_stages(model, {"most_iou": 0.4}, "tensorflow", Setup())
 
 
 def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path):

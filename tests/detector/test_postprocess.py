@@ -60,11 +60,28 @@ def test_scores_have_to_be_over_the_models_and_may_be_at_the_wanted():
     assert chosen([LEFT, RIGHT], scores, wanted=0.25)[2] == [0.5, 0.25]
 
 
+SOFT = SETTINGS._replace(sigma=0.5)
+
+
+def test_soft_nms_lowers_the_score_of_a_box_by_its_overlap_with_better_ones():
+    boxes, scores = [(0, 0, 0.5, 1), (0, 0, 1, 1), RIGHT], [[0.5, 0], [0.25, 0], [0, 0.3]]
+    _, classes, found = chosen(boxes, scores, settings=SOFT)  # IoU 0.5
+    assert classes == [0, 1, 0]
+    assert found == pytest.approx([0.5, 0.3, 0.25 * np.exp(-0.25)])
+
+
+def test_a_score_that_soft_nms_lowered_has_to_be_over_the_limits_too():
+    boxes, scores = [(0, 0, 0.5, 1), (0, 0, 1, 1)], [[0.5], [0.25]]
+    for settings, wanted in ((SOFT, 0.2), (SOFT._replace(least_score=0.2), 0)):
+        assert chosen(boxes, scores, settings=settings, wanted=wanted)[2] == [0.5]
+
+
 def test_nothing_is_found_where_nothing_scores():
     assert chosen([LEFT], [[0.0]]) == [[], [], []]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sigma", [0.0, 0.5, 0.05], ids="sigma {}".format)
 @pytest.mark.parametrize(
     ("number", "spread"),
     [
@@ -73,7 +90,7 @@ def test_nothing_is_found_where_nothing_scores():
         pytest.param(3000, 0, id="all scores equal"),
     ],
 )
-def test_it_is_what_tfod_chooses(number, spread):
+def test_it_is_what_tfod_chooses(number, spread, sigma):
     from lowlight.tfod import model as tfod  # repairs TFOD, which then can be imported
 
     tf, post_processing = tfod.tf, import_module("object_detection.core.post_processing")
@@ -90,9 +107,13 @@ def test_it_is_what_tfod_chooses(number, spread):
         max_total_size=100,
         clip_window=tf.constant([0, 0, 0.75, 1]),
         change_coordinate_frame=True,
+        soft_nms_sigma=sigma,
     )
-    found = suppress(boxes.__getitem__, scores, (0.75, 1.0), SETTINGS)
+    settings = SETTINGS._replace(sigma=sigma)
+    found = suppress(boxes.__getitem__, scores, (0.75, 1.0), settings)
     assert len(found[0]) == count
-    np.testing.assert_array_equal(found[2], expected.get_field("scores"))
+    # A score that was computed is the same but for rounding; others are the same.
+    exact = 0 if sigma == 0 else 1e-6
+    np.testing.assert_allclose(found[2], expected.get_field("scores"), rtol=exact, atol=exact)
     np.testing.assert_array_equal(found[1], expected.get_field("classes"))
     np.testing.assert_allclose(found[0], expected.get(), atol=1e-6)

@@ -21,6 +21,7 @@ from small_model import (
 
 from lowlight.core.errors import DataError
 from lowlight.detector.engines import choose_engine
+from lowlight.detector.runs import Model
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +108,29 @@ def models(family):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_each_familys_network_finds_what_the_model_finds(family, engine):
     check_network(*family, engine)
+
+
+@pytest.fixture(scope="module")
+def soft():
+    """(module, its Network) of a model whose config asks for Soft-NMS."""
+    text = two_convolutions().replace("iou_threshold: 0.6", "soft_nms_sigma: 0.3")
+    assert "soft_nms_sigma" in text
+    return traced(text)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_boxes_are_chosen_by_soft_nms_where_the_config_says_so(soft, engine):
+    assert soft[1].suppression.sigma == np.float32(0.3)
+    check_network(*soft, engine)
+
+
+def test_onnx_with_a_choice_by_soft_nms_is_refused(soft, tmp_path):
+    from lowlight.detector import export
+
+    model = Model(tmp_path / "ckpt-1", tmp_path, tmp_path / "pipeline.config", None)
+    with pytest.raises(DataError, match=r"ONNX has no Soft-NMS.*\n  Leave out --nms"):
+        export._write_onnx(model, soft[1], tmp_path, ["model.onnx", "model_nms.onnx"], None)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("resizer", ONE_SHAPE.values(), ids=ONE_SHAPE)
@@ -251,7 +275,6 @@ def test_the_docs_program_prints_what_our_detector_finds(family, models, tmp_pat
 
 def test_without_a_network_of_one_shape_there_is_no_onnx(tmp_path):
     from lowlight.detector import export
-    from lowlight.detector.runs import Model
 
     model = Model(tmp_path / "ckpt-1", tmp_path, tmp_path / "pipeline.config", None)
     with pytest.raises(DataError, match="architecture or resizer can't be written as ONNX"):

@@ -98,6 +98,12 @@ def _write_onnx(model, network, folder, files, names):
             f"{model.config_path}: a model of this architecture or resizer can't be written as "
             "ONNX.\n  SSD models can, EfficientDet among them, that resize to one shape."
         )
+    if ONNX_NMS in files and network.suppression.sigma:
+        raise DataError(
+            f"{model.config_path}: soft_nms_sigma: {network.suppression.sigma:g}, and ONNX has no "
+            f"Soft-NMS for {ONNX_NMS}.\n  Leave out --nms: run_inference.py chooses {ONNX}'s "
+            "boxes as the config says."
+        )
     bare = convert_network(network)
     kept = kept_folder(folder / "saved_model")
     if kept is not None:

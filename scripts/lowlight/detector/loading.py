@@ -115,6 +115,11 @@ def load_stages(
         _check_whole(model, engine, limits, setup.precision)
         return found
     theirs = found.suppression
+    if theirs.sigma and "most_iou" in limits:
+        raise DataError(
+            f"{model.path}: lowers the scores of boxes that overlap (soft_nms_sigma: "
+            f"{theirs.sigma:g}), so that there is no most overlap.\n  Leave out --nms_iou."
+        )
     most_each = max(theirs.most_each, limits.get("most", 0))
     found = found._replace(suppression=theirs._replace(most_each=most_each, **limits))
     folder = kept_folder(model.path) if model.is_exported else None

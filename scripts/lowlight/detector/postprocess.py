@@ -43,6 +43,9 @@ class Suppression(NamedTuple):
     most_iou: float  # of two boxes of a class that overlap more, the better remains
     most_each: int  # boxes of one class
     most: int  # boxes in all
+    # Over 0 it is Soft-NMS (https://arxiv.org/abs/1704.04503): no box is left out for an overlap,
+    # its score is lowered by each better box of its class, and most_iou has no say.
+    sigma: float = 0.0
 
 
 def suppress(
@@ -51,9 +54,9 @@ def suppress(
     """Returns the detections of an image.
 
     Greedy, best first; a box is left out where one of its class that was kept overlaps it more than
-    allowed. Then boxes are clipped to the image, and those that have nothing left are dropped, as
-    in TFOD's `multiclass_non_max_suppression`. A better box never depends on a worse one, so that
-    the worse ones needn't be looked at once there are enough.
+    allowed; with Soft-NMS it scores less. Then boxes are clipped to the image, and those that have
+    nothing left are dropped, as in TFOD's `multiclass_non_max_suppression`. A better box never
+    depends on a worse one, so that the worse ones needn't be looked at once there are enough.
 
     Args:
         boxes: a function of places, int [M] under N, that returns these boxes, float32 [M, 4], yxyx
@@ -67,7 +70,7 @@ def suppress(
         (unit_yxyx float32 [M, 4] of the image, classes int64 [M] from 0, scores float32 [M]), best
         first.
     """
-    kept = _Kept(boxes, window, settings)
+    kept = (_SoftlyKept if settings.sigma else _Kept)(boxes, window, settings)
     above = np.inf
     lowest = max(wanted, settings.least_score)
     for level in (*(level for level in _LEVELS if level > lowest), lowest):
@@ -77,7 +80,7 @@ def suppress(
         (places, classes), values = np.divmod(chosen[fresh], scores.shape[1]), values[fresh]
         # Of equal scores the first class comes first, then the first box.
         order = np.lexsort((places, classes, -values))
-        kept.add(places[order], classes[order], values[order])
+        kept.add(places[order], classes[order], values[order], level)
         if kept.is_full():
             break
         above = level
@@ -92,8 +95,8 @@ class _Kept:
         self._window = np.array([*window, *window], np.float32)
         self._all = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32)
 
-    def add(self, places, classes, scores):
-        """Looks at further boxes, best first, none better than those before."""
+    def add(self, places, classes, scores, level):
+        """Looks at further boxes: best first, none better than those before, none under a level."""
         for start in range(0, len(places), _BLOCK):
             if self.is_full():
                 return
@@ -109,8 +112,7 @@ class _Kept:
         for place in range(len(boxes)):
             if alive[place]:
                 alive[place + 1 :] &= ~overlaps[place, place + 1 :]
-        fresh = boxes[alive], classes[alive], scores[alive]
-        self._all = tuple(np.concatenate(pair) for pair in zip(self._all, fresh, strict=True))
+        self._all = _joined(self._all, (boxes[alive], classes[alive], scores[alive]))
 
     def _overlaps(self, boxes, classes, others, other_classes):
         """Returns bool [N, M]: of one class, and overlapping more than allowed."""
@@ -140,6 +142,47 @@ class _Kept:
         chosen = np.flatnonzero(is_within)[: self._settings.most]
         boxes = np.minimum(clipped[chosen] / self._window, 1)
         return boxes, *(part[chosen] for part in self._all[1:])
+
+
+class _SoftlyKept(_Kept):
+    """The detections that were kept so far by Soft-NMS, and the boxes that may follow.
+
+    A score is lowered as TensorFlow's operation does it, by exp(-IoU^2 / (2 sigma)).
+    """
+
+    def __init__(self, boxes, window, settings):
+        super().__init__(boxes, window, settings)
+        self._left = self._all
+
+    def add(self, places, classes, scores, level):
+        fresh = _ordered(self._boxes(places)), classes, scores.copy()
+        for box, number in zip(*self._all[:2], strict=True):
+            self._lower(fresh, box, number)
+        self._left = boxes, classes, scores = _joined(self._left, fresh)
+        counts = np.bincount(self._all[1], minlength=classes.max(initial=0) + 1)
+        while len(scores) and not self.is_full():
+            best = scores.argmax()
+            box, number, score = boxes[best], classes[best], scores[best]
+            if score < level or score <= self._settings.least_score:
+                return
+            if counts[number] == self._settings.most_each:
+                scores[classes == number] = -np.inf
+                continue
+            self._all = _joined(self._all, ([box], [number], scores[[best]]))
+            counts[number] += 1
+            self._lower(self._left, box, number)
+            scores[best] = -np.inf
+
+    def _lower(self, candidates, box, number):
+        """Lowers the candidates' scores by a box of a class that was kept."""
+        boxes, classes, scores = candidates
+        same = np.flatnonzero(classes == number)
+        squares = iou(boxes[same], box[np.newaxis])[:, 0] ** 2
+        scores[same] *= np.exp(squares * np.float32(-0.5 / self._settings.sigma))
+
+
+def _joined(some, others):
+    return tuple(np.concatenate(pair) for pair in zip(some, others, strict=True))
 
 
 def _ordered(boxes):

@@ -67,14 +67,16 @@ def _read_resizer(config, module):
 
 def _read_suppression(config):
     """Returns the Suppression of a batch_non_max_suppression, None for a form of it that isn't."""
-    others = config.use_class_agnostic_nms, config.soft_nms_sigma, config.use_combined_nms
-    if any(others) or not config.change_coordinate_frame:
+    if config.use_class_agnostic_nms or config.use_combined_nms:
+        return None
+    if not config.change_coordinate_frame:
         return None
     return Suppression(
         config.score_threshold,
         config.iou_threshold,
         config.max_detections_per_class,
         config.max_total_detections,
+        config.soft_nms_sigma,
     )
 
 
@@ -127,8 +129,13 @@ def _is_near(values, expected):
 
 
 def _is_chosen(chosen, found):
-    """Says whether detections, as of `suppress`, are those of TFOD's dict."""
+    """Says whether detections, as of `suppress`, are those of TFOD's dict.
+
+    Their order may differ: Soft-NMS computes scores, and of those alike rounding decides.
+    """
     count = int(found["num_detections"])
     names = "detection_boxes", "detection_classes", "detection_scores"
     boxes, classes, scores = (found[name].numpy()[:count] for name in names)
-    return all(map(_is_near, chosen, (boxes, classes - 1, scores)))
+    own, expected = map(np.column_stack, (chosen, (boxes, classes - 1, scores)))
+    near = np.isclose(own[:, np.newaxis], expected, _TOLERANCE, _TOLERANCE).all(2)
+    return len(own) == count and near.any(0).all() and near.any(1).all()
