@@ -3,6 +3,8 @@ r"""Turns a pipeline config of TFOD 2's model zoo into one for this data, and sh
   python scripts/make_config.py --data_dir=data --output=configs/my.config
   python scripts/make_config.py --base_config=efficientdet_d0_coco17_tpu-32 --data_dir=data \
     --output=configs/d0.config --batch_size=64
+  python scripts/make_config.py --start=checkpoint/d1_start --data_dir=data \
+    --output=configs/warm.config
 
 Reads label_map.txt and the train and test records of --data_dir, whole or in shards. The D1's
 config is built in; any other model's archive lies in checkpoint/, unpacked or not, or a message
@@ -15,13 +17,20 @@ from pathlib import Path
 from absl import flags
 
 from lowlight.core import command
+from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir, output_dir, write_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "base_config",
-    "efficientdet_d1_coco17_tpu-32",
-    "A pipeline config's path, or an archive of the model zoo: its name or path.",
+    None,
+    "A pipeline config's path, or an archive of the model zoo: its name or path; by default the "
+    "D1's, or that of --start.",
+)
+flags.DEFINE_string(
+    "start",
+    None,
+    "A folder of make_start_checkpoint.py, to train from with all that it knows: its heads, too.",
 )
 flags.DEFINE_string("data_dir", None, "Where make_tfrecords.py wrote.", required=True)
 flags.DEFINE_string("output", None, "The config to write.", required=True)
@@ -43,14 +52,25 @@ flags.DEFINE_float(
 def main() -> None:
     """Reads the base, adapts it, prints the changes and writes the config."""
     data_dir = existing_dir(FLAGS.data_dir, "data_dir")
+    if FLAGS.start and (FLAGS.base_config or FLAGS.fine_tune_checkpoint):
+        raise DataError(
+            "--start: its config and checkpoint are the base.\n"
+            "  Leave --base_config and --fine_tune_checkpoint out."
+        )
     from lowlight.tfod import configs, zoo
 
     data = configs.find_data(data_dir)
-    base, base_name, start = configs.read_base(FLAGS.base_config)
-    start = configs.choose_start(FLAGS.fine_tune_checkpoint, start, base_name)
+    kind = "full" if FLAGS.start else "detection"
+    if FLAGS.start:
+        from lowlight.tfod.start import find_start
+
+        base, base_name, start = find_start(FLAGS.start, data.label_map)
+    else:
+        base, base_name, start = configs.read_base(FLAGS.base_config or configs.D1)
+        start = configs.choose_start(FLAGS.fine_tune_checkpoint, start, base_name)
     config = type(base)()
     config.CopyFrom(base)
-    change = configs.Change(FLAGS.batch_size, FLAGS.num_steps, FLAGS.learning_rate, start)
+    change = configs.Change(FLAGS.batch_size, FLAGS.num_steps, FLAGS.learning_rate, start, kind)
     lines = configs.adapt(config, data, change, base_name)
     output = Path(FLAGS.output)
     output_dir(output.parent)

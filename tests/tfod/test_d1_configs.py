@@ -84,15 +84,13 @@ def test_the_other_configs_model_is_the_faithful_one_but_for_the_weight_of_boxes
     assert model.model == other.model
 
 
-def test_the_other_configs_data_start_and_length_are_the_faithful_ones(config, faithful):
+def test_the_other_configs_data_and_length_are_the_faithful_ones(config, faithful):
     assert config.train_input_reader == faithful.train_input_reader
     assert config.eval_input_reader == faithful.eval_input_reader
     assert config.eval_config == faithful.eval_config
     same = (
         "batch_size",
         "num_steps",
-        "fine_tune_checkpoint",
-        "fine_tune_checkpoint_type",
         "fine_tune_checkpoint_version",
         "use_bfloat16",
         "max_number_of_boxes",
@@ -100,6 +98,12 @@ def test_the_other_configs_data_start_and_length_are_the_faithful_ones(config, f
     )
     for name in same:
         assert getattr(config.train_config, name) == getattr(faithful.train_config, name), name
+
+
+def test_the_other_config_starts_from_all_that_make_start_checkpoint_took_over(config):
+    train = config.train_config
+    assert train.fine_tune_checkpoint == "checkpoint/d1_start/ckpt-0"
+    assert train.fine_tune_checkpoint_type == "full"
 
 
 def test_the_other_config_can_be_trained_and_its_learning_rate_ends_with_the_training(config):
@@ -116,7 +120,7 @@ def test_the_other_config_can_be_trained_and_its_learning_rate_ends_with_the_tra
     for number in (0, 500, 7750, 15000):
         step.assign(number)
         rates.append(float(rate()))
-    assert rates == pytest.approx([0.001, 0.04, 0.02, 0.0])
+    assert rates == pytest.approx([0.0001, 0.004, 0.002, 0.0])
 
 
 def test_the_other_configs_model_is_built(config):

@@ -95,8 +95,28 @@ def test_the_new_detectors_scores_and_boxes_are_the_columns_of_the_trained_ones(
             expected = _columns_of(one, other, columns)
             np.testing.assert_allclose(one, expected, atol=1e-6, err_msg=name)
     assert compared > 0
+    if family == "EfficientDet":
+        shapes = tf.constant([[256, 256, 3]])
+        assert_same_choice(base.postprocess(theirs, shapes), own.postprocess(ours, shapes))
     facts = json.loads((run / "start.json").read_text())
     assert facts["classes"]["Motorbike"] == "motorcycle"
+
+
+def assert_same_choice(theirs, ours):
+    """Compares detections as `postprocess` gives them, those of the trained one's 90 classes first.
+
+    Boxes are chosen class by class, and the best of all classes remain: what remains of ours among
+    90 classes comes first among ours alone.
+    """
+    theirs, ours = ({k: v[0].numpy() for k, v in found.items()} for found in (theirs, ours))
+    ids = theirs["detection_classes"].astype(int) + 1
+    is_ours = np.isin(ids, EXDARK_IN_COCO)
+    mapped = [EXDARK_IN_COCO.index(number) for number in ids[is_ours]]
+    assert len(mapped) > 5
+    assert ours["detection_classes"][: len(mapped)].tolist() == mapped
+    for name in ("detection_boxes", "detection_scores"):
+        expected = theirs[name][is_ours]
+        np.testing.assert_allclose(ours[name][: len(mapped)], expected, atol=1e-6, err_msg=name)
 
 
 def _columns_of(one, other, columns):
@@ -133,19 +153,68 @@ def test_classes_that_the_detector_lacks_and_bases_without_weights_are_refused(
 ):
     from lowlight.tfod.start_checkpoint import make_start
 
-    base, run = tmp_path / "base", tmp_path / "run"
+    base, run, data = tmp_path / "base", tmp_path / "run", tmp_path / "my data"
     shutil.copytree(bases("SSD MobileNet")[1], base)
     with pytest.raises(DataError, match="none of Owl is a class of this detector.\n  Say which"):
         make_start(base, {1: "Owl"}, run, {})
-    label_map = tmp_path / "owl.txt"
-    label_map.write_text(format_label_map(["Owl"]))
-    flags = f"--base={base}", f"--label_map_path={label_map}", f"--output_dir={run}"
+    data.mkdir()
+    (data / "label_map.txt").write_text(format_label_map({1: "Owl", 3: "bird"}))
+    (data / "test.tfrecord").touch()
+    flags = f"--base={base}", f"--label_map_path={data}/label_map.txt", f"--output_dir={run}"
     done = run_script("make_start_checkpoint.py", *flags, "--classes=Owl=bird")
     assert done.returncode == 0, done.stderr
     assert "  Owl                  <- bird\n" in done.stdout
+    assert "several classes begin as bird: they find the same at first\n" in done.stdout
+    assert (run / "label_map.txt").read_text() == (data / "label_map.txt").read_text()
+    assert f'input_path: "{data}/test.tfrecord"' in (run / "pipeline.config").read_text()
     with pytest.raises(DataError, match="isn't empty.\n  Choose"):
         make_start(base, {1: "Cat"}, run, {})
+    shutil.copy(bases("CenterNet MobileNet")[1] / "pipeline.config", base)
+    with pytest.raises(DataError, match="of another architecture, damaged, or an index without"):
+        make_start(base, {1: "Cat"}, tmp_path / "other", {})
+    shutil.copy(bases("SSD MobileNet")[1] / "pipeline.config", base)
     (base / "checkpoint" / "ckpt-0.data-00000-of-00001").unlink()
     with pytest.raises(DataError, match=r"ckpt-0: can't give its config's model its weights \("):
         make_start(base, {1: "Cat"}, tmp_path / "other", {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "owl.txt", "run"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "my data", "run"]
+
+
+def test_a_training_takes_all_that_a_start_for_its_classes_has(bases, tmp_path):
+    """The config that make_config.py makes of it, and what a training would restore."""
+    from lowlight.tfod import configs
+    from lowlight.tfod.model import build_model
+    from lowlight.tfod.start import check_start, find_start, make_variables
+    from lowlight.tfod.start_checkpoint import make_start
+
+    base, run, data = bases("SSD MobileNet")[1], tmp_path / "run", tmp_path / "data"
+    make_start(base, names_of(["Cat", "Dog"]), run, {})
+    data.mkdir()
+    for name in ("train.tfrecord", "test.tfrecord"):
+        (data / name).touch()
+    (data / "label_map.txt").write_text(format_label_map(["Cat", "Owl"]))
+    with pytest.raises(DataError, match="run: finds Cat and Dog, but .*make_start_checkpoint.py"):
+        find_start(run, data / "label_map.txt")
+    with pytest.raises(
+        DataError, match="data: no run, with .*\n  Make one: python scripts/make_st"
+    ):
+        find_start(data, data / "label_map.txt")
+    shutil.copy(run / "label_map.txt", data)
+    config, _, prefix = find_start(run, data / "label_map.txt")
+    change = configs.Change(64, 100, None, prefix)._replace(checkpoint_type="full")
+    lines = configs.adapt(config, configs.find_data(data), change, "x.config")
+    assert "learning rate: 0.08 -> 0.001 (linear with the batch, x 64/512, and x 0.1, as the " in (
+        "\n".join(lines)
+    )
+    model, train = build_model(config), config.train_config
+    make_variables(model)
+    total = len(model.variables)
+    assert check_start(model, train, "x.config") == (
+        f"{run}/ckpt-0 restores {total} of {total} variables, heads included"
+    )
+    train.fine_tune_checkpoint = str(base / "checkpoint" / "ckpt-0")
+    with pytest.raises(DataError) as caught:
+        check_start(model, train, "x.config")
+    assert 'is a detector of another number of classes: with "full", 12 variables' in str(
+        caught.value
+    )
+    assert f"make_start_checkpoint.py --base={base} --label_map" in str(caught.value)

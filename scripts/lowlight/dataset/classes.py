@@ -1,6 +1,6 @@
 """The classes: ExDark's with its image facts, one's own, and the label map that TFOD reads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -102,11 +102,11 @@ def check_class_name(name: str, place: object) -> None:
         )
 
 
-def format_label_map(classes: Iterable[str] = CLASSES) -> str:
-    """Returns TFOD's StringIntLabelMap as text; ids count from 1 in the order given."""
-    quoted = (f'"{name}"' if "'" in name else f"'{name}'" for name in classes)
-    items = (f"item {{\n  id: {i}\n  name: {name}\n}}\n" for i, name in enumerate(quoted, 1))
-    return "".join(items)
+def format_label_map(classes: Iterable[str] | Mapping[int, str] = CLASSES) -> str:
+    """Returns TFOD's StringIntLabelMap of {id: name}, or of names whose ids count from 1."""
+    names = classes if isinstance(classes, Mapping) else dict(enumerate(classes, 1))
+    quoted = {i: f'"{name}"' if "'" in name else f"'{name}'" for i, name in names.items()}
+    return "".join(f"item {{\n  id: {i}\n  name: {name}\n}}\n" for i, name in quoted.items())
 
 
 class LabelMap(dict):

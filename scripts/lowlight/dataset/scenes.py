@@ -40,6 +40,7 @@ _LIGHTS = {
     "Window": Light((0.28, 0.25, 0.2), (0.43, 0.48, 0.6), 0.6, "Window", 0.35),
     "Shadow": Light((0.55, 0.5, 0.4)),
     "Twilight": Light((0.4, 0.36, 0.4)),
+    "Day": Light((1.0, 1.0, 1.0)),  # none of ExDark's
 }
 
 
@@ -61,7 +62,7 @@ def draw_scene(
     """Draws a scene with one object at least of its main class; None draws a place without objects.
 
     Boxes are tight around what is drawn, as far as it is inside the image. `lightings_at` says
-    which of ExDark's lightings and locations go together.
+    which of ExDark's lightings and locations go together; "Day" goes with both.
     """
     light, size = _LIGHTS[lighting], (width * _SUPERSAMPLING, height * _SUPERSAMPLING)
     canvas = _draw_place(rng, size, location)

@@ -17,6 +17,10 @@ from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig, read_config
 from lowlight.tfod.schedules import CONSTANT, base_rate, length_of, rescale, schedule_of
 
 D1 = "efficientdet_d1_coco17_tpu-32"
+# The share of a learning rate for new heads that trained ones get: EfficientDet learns COCO at 0.08
+# for a batch of 64 (https://github.com/google/automl/tree/master/efficientdet), and is fine-tuned
+# from COCO to VOC at 0.008 (https://github.com/rwightman/efficientdet-pytorch).
+_WARM = 0.1
 _EDGE = "image/object/bbox/xmin"  # a record has one for each box
 _REMOVED = "removed, as the records hold boxes alone"
 _D1_CONFIG = Path(__file__).with_name("efficientdet_d1.config")
@@ -58,6 +62,7 @@ class Change(NamedTuple):
     num_steps: int
     learning_rate: float | None  # at the schedule's height; None scales the base's with the batch
     fine_tune_checkpoint: str  # "" starts from random weights
+    checkpoint_type: str = "detection"  # or "full", which takes over the heads, too
 
 
 def read_base(name: str) -> tuple[PipelineConfig, str, str]:
@@ -133,7 +138,7 @@ def find_data(data_dir: Path | str) -> Data:
     """
     label_map = Path(data_dir) / "label_map.txt"
     names = read_label_map(label_map)
-    train, test = (_records(Path(data_dir), part) for part in ("train", "test"))
+    train, test = (find_records(Path(data_dir), part) for part in ("train", "test"))
     return Data(
         label_map=label_map,
         num_classes=max(names),
@@ -150,8 +155,11 @@ def _most_boxes(path):
     return max(map(len, edges), default=0)
 
 
-def _records(data_dir, part):
-    """Returns the path of a part's record file, or the glob of its shards."""
+def find_records(data_dir: Path, part: str) -> str:
+    """Returns the path of a part's record file, or the glob of its shards; raises as `find_data`.
+
+    The part is "train" or "test".
+    """
     whole = data_dir / f"{part}.tfrecord"
     shards = glob.glob(f"{glob.escape(str(whole))}-?????-of-?????")
     found = [str(whole)] if whole.is_file() else []
@@ -183,7 +191,7 @@ def adapt(config: PipelineConfig, data: Data, change: Change, base_name: str) ->
     lines += _clear_keypoints(train)
     lines += _rescale(train, change, base_name)
     train.use_bfloat16 = False  # TFOD reads it on TPUs alone
-    _set_start(train, change.fine_tune_checkpoint)
+    _set_start(train, change)
     kept = [option.WhichOneof("preprocessing_step") for option in train.data_augmentation_options]
     lines.append(f"augmentations kept: {', '.join(kept) or 'none'}")
     if needs_network(model):
@@ -229,7 +237,7 @@ def _clear_keypoints(train):
     return lines
 
 
-def _set_start(train, checkpoint):
+def _set_start(train, change):
     """Names the checkpoint to start from, as TFOD 2 wants it for every architecture.
 
     "detection" takes the feature extractor alone; the heads begin untrained, with these classes
@@ -239,9 +247,9 @@ def _set_start(train, checkpoint):
         train.ClearField(f"fine_tune_{name}")
     for name in ("from_detection_checkpoint", "load_all_detection_checkpoint_vars"):
         train.ClearField(name)
-    if checkpoint:
-        train.fine_tune_checkpoint = checkpoint
-        train.fine_tune_checkpoint_type = "detection"
+    if change.fine_tune_checkpoint:
+        train.fine_tune_checkpoint = change.fine_tune_checkpoint
+        train.fine_tune_checkpoint_type = change.checkpoint_type
         train.fine_tune_checkpoint_version = CHECKPOINT_V2
 
 
@@ -255,6 +263,9 @@ def _rescale(train, change, base_name):
     if change.learning_rate is None:
         factor = change.batch_size / old_batch
         how = f"linear with the batch, x {change.batch_size}/{old_batch}"
+        if change.checkpoint_type == "full":
+            factor *= _WARM
+            how += f", and x {_WARM}, as the heads are trained already"
     elif 0 < change.learning_rate < float("inf") and old_rate:
         factor, how = change.learning_rate / old_rate, "as asked for"
     else:

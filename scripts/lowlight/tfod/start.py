@@ -2,19 +2,55 @@
 
 import glob
 import re
+import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 from google.protobuf.message import Message
 from object_detection.core.model import DetectionModel
 
-from lowlight.core.errors import DataError, name_some
+from lowlight.core.checkpoint_files import latest_checkpoint
+from lowlight.core.errors import DataError, format_count, name_some
+from lowlight.core.files import existing_dir
 from lowlight.core.tensorflow import plain_message
+from lowlight.dataset.classes import read_label_map
 from lowlight.tfod import zoo
-from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig, build_model
+from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig, build_model, read_config
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _TRIAL_SIDE = 256  # pixels; every architecture takes it, and variables don't depend on it
+
+
+class Start(NamedTuple):
+    """A run to train from, heads included."""
+
+    config: PipelineConfig
+    path: str  # the config's
+    checkpoint: str  # its prefix
+
+
+def find_start(folder: Path | str, label_map: Path | str) -> Start:
+    """Finds what a training of the label map's classes starts from in a run that was made for them.
+
+    Raises:
+        DataError: no such run, or one whose classes are others.
+    """
+    folder, names = existing_dir(folder, "start"), read_label_map(label_map)
+    how = (
+        f"  Make one: python scripts/make_start_checkpoint.py --base=... "
+        f"--label_map_path={shlex.quote(str(label_map))} --output_dir=..."
+    )
+    path, checkpoint = folder / "pipeline.config", latest_checkpoint(folder)
+    if checkpoint is None or not path.is_file():
+        raise DataError(f"{folder}: no run, with checkpoint and pipeline.config.\n{how}")
+    own = read_label_map(folder / "label_map.txt")
+    if own != names:
+        raise DataError(
+            f"{folder}: finds {name_some(own.values(), 20)}, but {label_map} has "
+            f"{name_some(names.values(), 20)}, or with other ids.\n{how}"
+        )
+    return Start(read_config(path), str(path), checkpoint)
 
 
 def build_trial(config: PipelineConfig, path: Path | str) -> DetectionModel:
@@ -84,6 +120,8 @@ def check_start(model: DetectionModel, train_config: Message, path: Path | str) 
     _read_all(prefix, names, path)
     total = len(model.variables)
     rest = f"; the other {total - len(names)} begin untrained" if total > len(names) else ""
+    if _kind(train_config) == "full":
+        rest += ", heads included"
     return f"{prefix} restores {len(names)} of {total} variables{rest}"
 
 
@@ -126,6 +164,8 @@ def _of_another(prefix, path, kind, wanted, found):
     """Returns the DataError for a checkpoint whose names or shapes aren't those that are wanted."""
     missing = [name for name in wanted if name not in found]
     differing = [name for name in wanted if name in found and found[name] != wanted[name]]
+    if kind == "full" and not missing and all(found[n][:-1] == wanted[n][:-1] for n in differing):
+        return _of_other_classes(prefix, path, differing)
     examples = [f"{name} {found[name]}, not {wanted[name]}" for name in differing]
     examples = [
         text.replace(_VALUE, "") for text in examples + [f"{n} isn't in it" for n in missing]
@@ -142,6 +182,19 @@ def _of_another(prefix, path, kind, wanted, found):
         f"variables that it should restore ({kind}) {len(missing)} are missing and "
         f"{len(differing)} have another shape.\n  {name_some(examples, 3)}.\n"
         f"  {remedy}, or remove fine_tune_checkpoint to start from random weights."
+    )
+
+
+def _of_other_classes(prefix, path, differing):
+    """Returns the DataError for a "full" start from a detector of other classes."""
+    folder = Path(prefix).parent
+    base = folder.parent if folder.name == "checkpoint" else folder
+    return DataError(
+        f'{path}: {prefix} is a detector of another number of classes: with "full", '
+        f"{format_count(len(differing), 'variable')} of its heads can't be restored.\n"
+        "  Make one for these classes: python scripts/make_start_checkpoint.py "
+        f"--base={shlex.quote(str(base))} --label_map_path=... --output_dir=...,\n"
+        '  and name its ckpt-0; or set fine_tune_checkpoint_type: "detection".'
     )
 
 

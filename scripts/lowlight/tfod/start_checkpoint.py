@@ -1,8 +1,10 @@
 """Makes a detector for other classes of one that is trained, class by class, as a run's folder."""
 
+import contextlib
 import json
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from lowlight.core.tensorflow import plain_message
 from lowlight.dataset.classes import format_label_map, read_label_map
 from lowlight.tfod import zoo
 from lowlight.tfod.architectures import check_model, model_of
+from lowlight.tfod.configs import find_records
 from lowlight.tfod.model import PipelineConfig, build_model, read_config
 from lowlight.tfod.start import make_variables, named_variables
 
@@ -41,6 +44,7 @@ def make_start(
     given: dict[str, str],
     base_label_map: str | None = None,
     allow_no_match: bool = False,
+    data_dir: Path | None = None,
 ) -> list[str]:
     """Makes a run of a trained detector's weights; returns lines that say what came from where.
 
@@ -51,6 +55,7 @@ def make_start(
         given: as `match_classes` takes it.
         base_label_map: the detector's; None for COCO's, or the one that its config names.
         allow_no_match: go ahead where no class has a source.
+        data_dir: where records of these classes may lie, which the run's config then names.
 
     Raises:
         DataError: no such detector, or a checkpoint that isn't its config's; as `zoo.unpack`,
@@ -58,7 +63,7 @@ def make_start(
     """
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder}: isn't empty.\n  Choose another --output_dir.")
-    base = zoo.unpack(base) if base.is_file() else existing_dir(base, "base")
+    base = _unpacked(base) if base.is_file() else existing_dir(base, "base")
     trained = _read_base(base, base_label_map)
     sources = match_classes(names, trained.names, given)
     if not any(sources.values()) and not allow_no_match:
@@ -67,7 +72,23 @@ def make_start(
             "  Say which are by --classes=NAME=BASE, or begin them untrained by --allow_no_match."
         )
     came = {name: trained.names.get(sources[number]) for number, name in names.items()}
-    return _write(_adapt(trained, sources), names, came, trained.checkpoint, folder)
+    adapted = _adapt(trained, sources)
+    _name_inputs(adapted.config, folder, data_dir)
+    _write(adapted, names, came, trained.checkpoint, folder)
+    shared = {name for name, count in Counter(came.values()).items() if name and count > 1}
+    return [
+        f"{folder}: {adapted.taken} variables of {trained.checkpoint} whole, "
+        f"{adapted.heads} by class",
+        *(f"  {name:<20} <- {source or 'begins untrained'}" for name, source in came.items()),
+        *(f"several classes begin as {name}: they find the same at first" for name in shared),
+    ]
+
+
+def _unpacked(archive):
+    """Returns the folder of an archive, which is unpacked beside it if it isn't there already."""
+    name = archive.name.removesuffix(".tar.gz")
+    folder = zoo.folder_of(name, archive.parent)
+    return folder if (folder / "pipeline.config").is_file() else zoo.unpack(archive)
 
 
 def match_classes(
@@ -231,13 +252,25 @@ def _names_of(config, base, label_map):
     return names
 
 
-def _write(adapted, names, came, checkpoint, folder):
-    """Writes the run's files beside their place, moves them there, and says what they hold."""
-    config, step = adapted.config, tf.Variable(0, dtype=tf.int64, trainable=False)
+def _name_inputs(config, folder, data_dir):
+    """Names the run's label map in a config, and the records that lie in a folder, if any."""
     config.train_config.ClearField("fine_tune_checkpoint")
-    for reader in (config.train_input_reader, *config.eval_input_reader):
+    config.eval_config.use_moving_averages = False  # none lie in the checkpoint
+    for reader, part in (
+        (config.train_input_reader, "train"),
+        *((reader, "test") for reader in config.eval_input_reader),
+    ):
         reader.label_map_path = str(folder / "label_map.txt")
-        reader.tf_record_input_reader.input_path[:] = [_UNSET]
+        records = _UNSET
+        if data_dir is not None:
+            with contextlib.suppress(DataError):
+                records = find_records(data_dir, part)
+        reader.tf_record_input_reader.input_path[:] = [records]
+
+
+def _write(adapted, names, came, checkpoint, folder):
+    """Writes the run's files beside their place and moves them there."""
+    step = tf.Variable(0, dtype=tf.int64, trainable=False)
     counts = {"taken": adapted.taken, "heads": adapted.heads}
     about = {"base": str(checkpoint), "classes": came, "variables": counts}
     output_dir(folder.parent)
@@ -245,13 +278,9 @@ def _write(adapted, names, came, checkpoint, folder):
         partial = Path(beside) / "run"
         whole = tf.train.Checkpoint(model=adapted.model, step=step)
         tf.train.CheckpointManager(whole, str(partial), 1).save(checkpoint_number=0)
-        write_text(partial / "pipeline.config", text_format.MessageToString(config))
-        write_text(partial / "label_map.txt", format_label_map(list(names.values())))
+        write_text(partial / "pipeline.config", text_format.MessageToString(adapted.config))
+        write_text(partial / "label_map.txt", format_label_map(names))
         write_text(partial / "start.json", json.dumps(about, indent=2) + "\n")
         if folder.is_dir():
             folder.rmdir()  # an empty one
         os.replace(partial, folder)
-    return [
-        f"{folder}: {adapted.taken} variables of {checkpoint} whole, {adapted.heads} by class",
-        *(f"  {name:<20} <- {source or 'begins untrained'}" for name, source in came.items()),
-    ]

@@ -99,7 +99,10 @@ def how_to_get_checkpoint(prefix: Path | str) -> str:
     for archive in ARCHIVES if Path(prefix).parent.name == "checkpoint" else ():
         if folder_of(archive).name == folder.name:
             return how_to_fetch(archive, folder.parent)
-    return "Correct the path, or remove the line to start from random weights."
+    return (
+        "Correct the path, or remove the line to start from random weights. What starts with "
+        "trained heads\n  is made by scripts/make_start_checkpoint.py."
+    )
 
 
 def checkpoint_in(folder: Path | str) -> Path:
