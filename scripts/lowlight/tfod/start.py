@@ -19,6 +19,7 @@ from lowlight.tfod import zoo
 from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig, build_model, read_config
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_FILES = "pipeline.config", "label_map.txt"  # of a start
 _TRIAL_SIDE = 256  # pixels; every architecture takes it, and variables don't depend on it
 
 
@@ -41,10 +42,10 @@ def find_start(folder: Path | str, label_map: Path | str) -> Start:
         f"  Make one: python scripts/make_start_checkpoint.py --base=... "
         f"--label_map_path={shlex.quote(str(label_map))} --output_dir=..."
     )
-    path, checkpoint = folder / "pipeline.config", latest_checkpoint(folder)
-    if checkpoint is None or not path.is_file():
-        raise DataError(f"{folder}: no run, with checkpoint and pipeline.config.\n{how}")
-    own = read_label_map(folder / "label_map.txt")
+    path, own_map, checkpoint = *map(folder.joinpath, _FILES), latest_checkpoint(folder)
+    if checkpoint is None or not (path.is_file() and own_map.is_file()):
+        raise DataError(f"{folder}: no checkpoint with {' and '.join(_FILES)}.\n{how}")
+    own = read_label_map(own_map)
     if own != names:
         raise DataError(
             f"{folder}: finds {name_some(own.values(), 20)}, but {label_map} has "
