@@ -114,7 +114,8 @@ def test_the_new_detectors_scores_and_boxes_are_the_columns_of_the_trained_ones(
     if family == "EfficientDet":
         others = np.setdiff1d(np.arange(90), columns)
         scores = np.array(theirs["class_predictions_with_background"])
-        scores[..., others] = -30  # so that none of the 100 boxes is of another class
+        # Behind the background; so that none of the 100 boxes is of another class.
+        scores[..., others + 1] = -30
         theirs["class_predictions_with_background"] = tf.constant(scores)
         shapes = tf.constant([[256, 256, 3]])
         assert_same_choice(base.postprocess(theirs, shapes), own.postprocess(ours, shapes))
