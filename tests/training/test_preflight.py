@@ -88,6 +88,32 @@ def test_a_batch_that_needs_more_memory_than_there_is_is_told_or_refused(
     assert check(share=1.9, parts=2) == []
 
 
+def test_what_a_config_freezes_is_told_with_counts_and_a_pattern_without_a_match_is_refused(
+    start, data_dir
+):
+    from lowlight.tfod.frozen import describe_frozen
+
+    def describe(**patterns):
+        train = type(small_config(data_dir).train_config)(**patterns)
+        return describe_frozen(start[0], train, "x.config")
+
+    variables = start[0].trainable_variables
+    heads = [v for v in variables if "BoxPredictor" in v.name]
+    total, left = (sum(v.shape.num_elements() for v in some) for some in (variables, heads))
+    number = len(variables) - len(heads)
+    assert describe() == ""
+    assert describe(update_trainable_variables=["BoxPredictor"]) == (
+        f"{number} of {len(variables)} variables, {total - left:,} of {total:,} weights: "
+        f'update_trainable_variables "BoxPredictor" ({len(heads)})'
+    )
+    with pytest.raises(DataError, match=r'"FeatureExtractor" is found in no .*\n.*begin with \w'):
+        describe(freeze_variables=["BoxPredictor", "FeatureExtractor"])
+    with pytest.raises(DataError, match=r'freeze_variables: "\(" is no regular expression'):
+        describe(freeze_variables=["("])
+    with pytest.raises(DataError, match=rf"all {len(variables)} variables are frozen"):
+        describe(freeze_variables=["kernel", "."])
+
+
 @pytest.fixture
 def built(start, monkeypatch):
     """Has preflight take the model that was built already."""

@@ -17,16 +17,11 @@ use_moving_average: false"""
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """Losses and weights of STEPS steps: of TFOD's eager_train_step and of our own, in this order.
-
-    Both begin with the same weights, see the same batches and drop the same connections; gradients
-    are clipped.
-    """
+def setting(tmp_path_factory):
+    """(config, Trainee, first batches, strategy) of a training whose gradients are clipped."""
     import tensorflow as tf
     from google.protobuf import text_format
 
-    from lowlight.tfod import training as tfod_training
     from lowlight.tfod.training import make_trainee
     from lowlight.training.step import TrainingInput
 
@@ -41,7 +36,20 @@ def both(tmp_path_factory):
     trainee, batches = make_trainee(
         config, lambda model: TrainingInput(config, 1).batches(strategy, 0, model)
     )
-    batches = list(batches.take(STEPS))
+    return config, trainee, list(batches.take(STEPS)), strategy
+
+
+@pytest.fixture(scope="module")
+def both(setting):
+    """Losses and weights of STEPS steps: of TFOD's eager_train_step and of our own, in this order.
+
+    Both begin with the same weights, see the same batches and drop the same connections.
+    """
+    import tensorflow as tf
+
+    from lowlight.tfod import training as tfod_training
+
+    config, trainee, batches, strategy = setting
     variables = trainee.model.variables
     first = [variable.numpy() for variable in variables]
     results = []
@@ -106,3 +114,24 @@ def test_gradients_were_clipped(both):
     _, (own, _) = both
     assert min(losses["gradient_norm"] for losses in own) > CLIP
     assert own[0]["learning_rate"] == 0.5
+
+
+def test_frozen_variables_stay_as_they_are_and_others_move(setting):
+    config, trainee, (batch, *_), strategy = setting
+    config = type(config).FromString(config.SerializeToString())
+    config.train_config.update_trainable_variables.extend(["stack_", "BoxPredictor"])
+    config.train_config.freeze_variables.append("^stack_[0-3]/")
+    variables = trainee.model.trainable_variables
+    before = [variable.numpy() for variable in variables]
+    _own_step(trainee.model, config, trainee.optimizer, strategy)._run(*batch)
+    moved = {
+        variable.name
+        for variable, value in zip(variables, before, strict=True)
+        if not np.array_equal(variable.numpy(), value)
+    }
+    names = [variable.name for variable in variables]
+    trained = {n for n in names if n.startswith(("WeightShared", "stack_4", "stack_5", "stack_6"))}
+    assert moved <= trained
+    # In a batch of few boxes some variables have no gradient.
+    assert {n.split("/")[0] for n in moved} == {n.split("/")[0] for n in trained}
+    assert len(moved) > len(trained) / 2

@@ -80,6 +80,7 @@ def feature_extractors() -> list[str]:
 
 def build_model(config: PipelineConfig, is_training: bool = False) -> DetectionModel:
     """Returns the Keras detection model of a pipeline config, with its layers not yet built."""
+    tf.keras.backend.reset_uids()  # so that names don't depend on the models that were built before
     return model_builder.build(config.model, is_training=is_training)
 
 

@@ -14,6 +14,7 @@ from lowlight.core.tensorflow import plain_message
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.record_checks import RecordCounts, count_and_check, record_files
 from lowlight.tfod.architectures import image_sides, model_of
+from lowlight.tfod.frozen import describe_frozen
 from lowlight.tfod.model import DetectionModel
 from lowlight.tfod.schedules import base_rate, schedule_of
 from lowlight.tfod.start import build_trial, bytes_per_pixel, check_start
@@ -44,8 +45,8 @@ def preflight(
         Lines for a table of what was found, and a line for each warning.
 
     Raises:
-        DataError: as `check_training`, `count_and_check`, `check_start` and `check_memory`; too
-            little room on the disk; a record that TFOD can't take.
+        DataError: as `check_training`, `count_and_check`, `check_start`, `describe_frozen` and
+            `check_memory`; too little room on the disk; a record that TFOD can't take.
     """
     train, start = config.train_config, "random weights"
     parts = options.accumulate
@@ -62,12 +63,13 @@ def preflight(
         "records": f"{counts.images:,} images, {counts.boxes:,} boxes in {files}, whole",
         "classes": f"{settings.num_classes}, as in {labels}",
         "start": start,
+        "frozen": describe_frozen(model, train, config_path),
         "batch": f"{train.batch_size} on {count_devices(replicas)}{_in_parts(parts)}",
         "schedule": _describe_schedule(train, options.num_steps),
         "disk": _check_disk(checkpoint_size(model, train), run_dir, options),
     }
     warnings += data_warnings(config, counts)
-    lines = [f"  {name:<9} {text}" for name, text in rows.items()]
+    lines = [f"  {name:<9} {text}" for name, text in rows.items() if text]
     return lines + [f"  warning: {text}" for text in warnings]
 
 

@@ -13,6 +13,7 @@ from lowlight.core.tfrecords import find_frames
 from lowlight.dataset.record_checks import record_files
 from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
+from lowlight.tfod.frozen import updated_variables
 from lowlight.tfod.model import DetectionModel
 from lowlight.tfod.randomness import seeded_dropout
 from lowlight.training.accumulation import accumulate
@@ -39,6 +40,7 @@ class TrainStep:
 
     It does what TFOD's `model_lib_v2.eager_train_step` does: the losses of the replicas are divided
     by their number and added up, and each replica's gradients are clipped before they are added.
+    Variables that the config freezes get no gradient.
     """
 
     model: DetectionModel
@@ -76,7 +78,7 @@ class TrainStep:
 
     def _run_replica(self, features, labels):
         """Updates the weights by a replica's part of a batch; returns losses and gradient norm."""
-        optimizer, variables = self.optimizer, self.model.trainable_variables
+        optimizer, variables = self.optimizer, self._variables()
         if self.precision:
             image = tfod_training.FIELDS.image
             features = {**features, image: tf.cast(features[image], self.precision)}
@@ -94,6 +96,9 @@ class TrainStep:
         total = tf.add_n(list(losses.values()))
         return {**losses, "Loss/total_loss": total, "gradient_norm": norm}
 
+    def _variables(self):
+        return updated_variables(self.model, self.config.train_config)
+
     def _detection_losses(self, features, labels):
         made = self.optimizer.iterations
         return tfod_training.detection_losses(self.model, self.config, features, labels, made)
@@ -109,7 +114,7 @@ class TrainStep:
             target = tf.add_n(list(losses.values()))
             if is_scaled:
                 target = self.optimizer.get_scaled_loss(target)
-        variables = self.model.trainable_variables
+        variables = self._variables()
         gradients = tape.gradient(target, variables, unconnected_gradients=unconnected)
         if is_scaled:
             gradients = self.optimizer.get_unscaled_gradients(gradients)
@@ -123,7 +128,7 @@ class TrainStep:
             losses, gradients = self._differentiate(lambda: self._detection_losses(*part), zero)
             return losses, gradients, tfod_training.loss_count(self.model, self.config)
 
-        variables = self.model.trainable_variables
+        variables = self._variables()
         losses, gradients = accumulate(differentiate, (features, labels), self.parts, variables)
         if self._regularization_loss():
             regularization, more = self._differentiate(self._regularization_loss, zero)
