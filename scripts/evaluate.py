@@ -47,6 +47,9 @@ flags.DEFINE_integer("sample_1_of_n", 1, "With --model_dir: score only every n-t
 flags.DEFINE_integer("bootstrap", 1000, "Samples for the 95% intervals; 0 for none.", 0)
 flags.DEFINE_integer("seed", 0, "What the samples come from.", 0)
 flags.DEFINE_boolean("report", True, "Write report.html.")
+flags.DEFINE_boolean(
+    "raw_weights", False, "With --model_dir, a run: not the averages that its config asks for."
+)
 flags.DEFINE_boolean("watch", False, "Score each new checkpoint of --model_dir's training.")
 flags.DEFINE_integer(
     "watch_timeout", 3600, "With --watch: seconds without a new checkpoint before it ends.", 1
@@ -86,6 +89,7 @@ def _score_model(options):
         "label_map_path": FLAGS.label_map_path,
         "eval_dir": FLAGS.output_dir,
         "sample_1_of_n": FLAGS.sample_1_of_n,
+        "raw_weights": FLAGS.raw_weights,
         "options": options,
         "detector": detector_options(),
     }

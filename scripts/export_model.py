@@ -23,6 +23,7 @@ flags.DEFINE_string("model_dir", None, "The run's folder, or one of several runs
 flags.DEFINE_string("output_dir", None, "Where to; exported/ in the run's folder by default.")
 flags.DEFINE_list("format", ["saved_model"], "saved_model, onnx, or saved_model,onnx.")
 flags.DEFINE_boolean("nms", False, "With onnx: a file that chooses among the boxes, too.")
+flags.DEFINE_boolean("raw_weights", False, "Not the averages that the config asks for.")
 flags.DEFINE_string("label_map_path", None, "Class names for ONNX; by default the config's.")
 
 
@@ -32,12 +33,17 @@ def main():
     from lowlight.detector.export import export_run
     from lowlight.detector.runs import find_checkpoint
 
-    model = find_checkpoint(FLAGS.model_dir)
+    model = find_checkpoint(FLAGS.model_dir, FLAGS.raw_weights)
     names = read_names(model) if "onnx" in formats or FLAGS.label_map_path else None
-    export_dir = Path(FLAGS.output_dir or model.run_dir / "exported")
+    export_dir = Path(FLAGS.output_dir or model.run_dir / _folder(model))
     print(f"exporting {model.path}")
     for path in export_run(model, export_dir, formats, FLAGS.nms, names):
         print(f"wrote {path}")
+
+
+def _folder(model):
+    """Returns the name of a folder that isn't taken for an export of the averages."""
+    return "exported_raw_weights" if model.raw_weights else "exported"
 
 
 def check_formats() -> set[str]:

@@ -112,9 +112,60 @@ def test_a_run_is_scored_with_the_averages_of_its_weights_where_its_config_says_
     averages = [reader.get_tensor(name) for name in names]
     assert not (found[True] == found[False]).all()
     assert any(a.shape == found[True].shape and (a == found[True]).all() for a in averages)
+    config.eval_config.use_moving_averages = True
+    raw = detection_module(config, prefix, raw_weights=True)._model
+    raw = max((v.numpy() for v in raw.trainable_variables), key=np.size)
+    np.testing.assert_array_equal(raw, found[False])
     config.train_config.optimizer.use_moving_average = False
     with pytest.raises(DataError, match="asks for moving averages .+, but the training kept none"):
         detection_module(config, prefix)
+
+
+def test_an_export_of_averages_keeps_them_in_all_its_parts_and_a_raw_one_is_not_taken_for_it(
+    run_dir, tmp_path
+):
+    import tensorflow as tf
+
+    from lowlight.detector.export import export_run
+    from lowlight.detector.loading import _build_module
+    from lowlight.detector.runs import find_checkpoint, find_model
+    from lowlight.tfod.model import read_config
+
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    path = run / "pipeline.config"
+    asked = "eval_config {\n  use_moving_averages: true"
+    path.write_text(path.read_text().replace("eval_config {", asked))
+    weights = {}
+    for raw in (True, False):
+        export_run(find_checkpoint(run, raw_weights=raw), run / "exported")
+        assert find_model(run).is_exported != raw
+        config = read_config(run / "exported" / "pipeline.config")
+        assert not config.eval_config.use_moving_averages
+        model = find_model(run / "exported")
+        module, _ = _build_module(model, model.checkpoint, raw_weights=True)
+        saved = [v.numpy() for v in tf.saved_model.load(str(model.path)).variables_]
+        for variable, value in zip(module._model.variables, saved, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), value)
+        weights[raw] = max(saved, key=np.size)
+    assert not (weights[True] == weights[False]).all()
+
+
+def test_averages_begin_as_the_first_weights(tmp_path):
+    import tensorflow as tf
+
+    from lowlight.tfod.model import read_config
+    from lowlight.tfod.training import make_trainee
+    from lowlight.training.step import TrainingInput
+
+    config = read_config(write_tiny_data(tmp_path))
+    config.train_config.optimizer.use_moving_average = True
+    strategy = tf.distribute.get_strategy()
+    trainee, _ = make_trainee(
+        config, lambda model: TrainingInput(config, 1).batches(strategy, 0, model)
+    )
+    for variable in trainee.model.trainable_variables:
+        average = trainee.optimizer.get_slot(variable, "average")
+        np.testing.assert_array_equal(average.numpy(), variable.numpy())
 
 
 def test_a_schedule_begun_again_stays_so_when_the_same_command_continues(run_dir):

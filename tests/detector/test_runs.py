@@ -66,6 +66,20 @@ def test_an_export_of_another_checkpoint_is_not_taken_whatever_its_step(tmp_path
     assert find_model(run).path == run / "ckpt-1"
 
 
+def test_an_export_is_taken_only_with_the_weights_that_the_config_asks_for(tmp_path):
+    run = make_run(tmp_path / "run", 200)
+    exported = make_export(run / "exported", 200) / "saved_model"
+    for asked in (True, False):
+        text = f"{CONFIG_TEXT}eval_config {{\n  use_moving_averages: {str(asked).lower()}\n}}\n"
+        (run / "pipeline.config").write_text(text)
+        for averaged in (True, False):
+            record_source(exported, run / "ckpt-1", 200, averaged)
+            assert find_model(run).is_exported == (averaged == asked)
+        raw = find_model(run, raw_weights=True)
+        assert (raw.path, raw.raw_weights) == (run / "ckpt-1", asked)
+        assert ("raw weights" in raw.name) == asked
+
+
 def test_a_run_that_was_moved_is_found_by_the_last_part_of_its_path(tmp_path):
     run = make_run(tmp_path / "run", 100, 200)
     (run / "checkpoint").write_text('model_checkpoint_path: "/content/drive/run/ckpt-1"\n')

@@ -57,7 +57,7 @@ def export_run(
         network = _write_export(model, partial, "saved_model" in formats)
         if onnx_files:
             _write_onnx(model, network, partial, onnx_files, names)
-        stays = was_made_from(export_dir, model.path)
+        stays = was_made_from(export_dir, model.path, model.is_averaged)
         for part in _PARTS:
             if not stays or (partial / part).exists():
                 _replace(partial / part, export_dir / part)
@@ -80,10 +80,10 @@ def _check_dir(export_dir):
 def _write_export(model, folder, as_saved_model) -> Network | None:
     """Writes a run's config and, if wanted, its SavedModel; returns its network."""
     step, config = checkpoint_step(model.path), tfod.read_config(model.config_path)
-    module = tfod.detection_module(config, model.path)
+    module = tfod.detection_module(config, model.path, model.raw_weights)
     if as_saved_model:
         tfod.save_export(module, config, step, folder)
-        record_source(folder / "saved_model", model.path, step)
+        record_source(folder / "saved_model", model.path, step, model.is_averaged)
     else:
         shutil.copyfile(model.config_path, folder / CONFIG)
     network = trace_network(module, config, module.__call__)
@@ -108,7 +108,7 @@ def _write_onnx(model, network, folder, files, names):
     kept = kept_folder(folder / "saved_model")
     if kept is not None:
         network.kept_path(kept, ".onnx").write_bytes(bare.SerializeToString())
-    source = source_of(model.path, checkpoint_step(model.path))
+    source = source_of(model.path, checkpoint_step(model.path), model.is_averaged)
     source["num_classes"] = model.num_classes()
     for file in files:
         whole = whole_model(bare, network, names, file == ONNX_NMS, source)

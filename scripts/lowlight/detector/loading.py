@@ -154,7 +154,7 @@ def _load(model, always):
             "model.onnx as --model_dir, or install requirements.txt."
         )
     if not model.is_exported:
-        module, config = _build_module(model, model.path)
+        module, config = _build_module(model, model.path, model.raw_weights)
         network = _trace(module, config, module.__call__) if always else None
         return network or _WholeModel(module.__call__, model.path)
     function = _load_signature(model.path)
@@ -174,18 +174,19 @@ def _network_beside(model, function):
         return None
     importlib.import_module("lowlight.tfod")  # says so where TFOD isn't installed
     try:
-        module, config = _build_module(model, model.checkpoint)
+        # An export's checkpoint holds the weights that it has, averages among them.
+        module, config = _build_module(model, model.checkpoint, raw_weights=True)
     except DataError:
         return None
     return _trace(module, config, function)
 
 
-def _build_module(model, checkpoint):
+def _build_module(model, checkpoint, raw_weights):
     """Returns (TFOD's inference module, its config)."""
     from lowlight.tfod import model as tfod
 
     config = tfod.read_config(model.config_path)
-    return tfod.detection_module(config, checkpoint), config
+    return tfod.detection_module(config, checkpoint, raw_weights), config
 
 
 def _trace(module, config, function):

@@ -25,6 +25,12 @@ class Model(NamedTuple):
     run_dir: Path  # where evaluations of it belong
     config_path: Path  # the pipeline config; an export of another program may lack the file
     checkpoint: str | None  # prefix of the checkpoint that holds its step
+    raw_weights: bool = False  # of a checkpoint: not the averages that its config asks for
+
+    @property
+    def name(self) -> str:
+        """Its path, and that it is of raw weights where others are meant otherwise."""
+        return f"{self.path}{' (raw weights)' if self.raw_weights else ''}"
 
     @property
     def is_exported(self) -> bool:
@@ -44,7 +50,16 @@ class Model(NamedTuple):
     def absolute(self) -> "Model":
         """Returns it with paths that don't depend on the working folder."""
         places = (Path(os.path.abspath(p)) for p in (self.path, self.run_dir, self.config_path))
-        return Model(*places, self.checkpoint and os.path.abspath(self.checkpoint))
+        checkpoint = self.checkpoint and os.path.abspath(self.checkpoint)
+        return Model(*places, checkpoint, self.raw_weights)
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether a checkpoint is run with moving averages of its weights, as its config asks."""
+        if self.raw_weights or not self.config_path.is_file():
+            return False
+        text = self.config_path.read_text()
+        return bool(re.search(r"^[^#\n]*\buse_moving_averages:\s*(true|True|t|1)\b", text, re.M))
 
     def files(self) -> list[Path]:
         """Returns the paths of the files that change when another model takes its place."""
@@ -81,16 +96,21 @@ class Model(NamedTuple):
         return int(found[1]) if found else None
 
 
-def record_source(saved_model: Path | str, prefix: Path | str, step: int) -> None:
-    """Notes in a SavedModel from which checkpoint of which training step it was made."""
+def record_source(
+    saved_model: Path | str, prefix: Path | str, step: int, averaged: bool = False
+) -> None:
+    """Notes in a SavedModel from which checkpoint of which training step it was made, and how."""
     path = Path(saved_model) / _SOURCE
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(source_of(prefix, step)))
+    path.write_text(json.dumps(source_of(prefix, step, averaged)))
 
 
-def source_of(prefix: Path | str, step: int) -> dict:
-    """Returns what an export notes of the checkpoint that it is made from, a JSON object."""
-    return {"step": step, "sha256": _digest(prefix)}
+def source_of(prefix: Path | str, step: int, averaged: bool = False) -> dict:
+    """Returns what an export notes of the checkpoint that it is made from, a JSON object.
+
+    The digest of one of averaged weights is another than that of one of raw weights.
+    """
+    return {"step": step, "sha256": _digest(prefix, averaged)}
 
 
 def _read_source(saved_model):
@@ -102,19 +122,20 @@ def _read_source(saved_model):
         return {}
 
 
-def was_made_from(export_dir: Path, prefix: Path | str) -> bool:
+def was_made_from(export_dir: Path, prefix: Path | str, averaged: bool = False) -> bool:
     """Says whether all that an export's folder holds was made from one checkpoint, this one."""
     noted = []
     if (export_dir / "saved_model").exists():
         noted.append(_read_source(export_dir / "saved_model"))
     if (export_dir / ONNX).is_file():
         noted.append(read_facts(export_dir / ONNX).source)
-    return all(source.get("sha256") == _digest(prefix) for source in noted)
+    return all(source.get("sha256") == _digest(prefix, averaged) for source in noted)
 
 
-def _digest(prefix):
+def _digest(prefix, averaged):
     """Returns the SHA-256 of a checkpoint's index, which holds a checksum of each weight."""
-    return hashlib.sha256(Path(f"{prefix}.index").read_bytes()).hexdigest()
+    which = b"averages" if averaged else b""
+    return hashlib.sha256(Path(f"{prefix}.index").read_bytes() + which).hexdigest()
 
 
 def check_classes(model: Model, names: dict, label_map_path: Path | str) -> None:
@@ -128,18 +149,20 @@ def check_classes(model: Model, names: dict, label_map_path: Path | str) -> None
         )
 
 
-def find_model(model_dir: Path | str | Model) -> Model:
+def find_model(model_dir: Path | str | Model, raw_weights: bool = False) -> Model:
     """Finds what to run: a SavedModel, a run's checkpoint, or the newest run below a folder.
 
     Of a run whose newest checkpoint was exported, the SavedModel is taken: it is the same model and
     starts sooner. An ONNX file is taken where it is named, or where nothing else is there. A Model
-    is returned as it is.
+    is returned as it is. With `raw_weights` a checkpoint is taken, without averages.
 
     Raises:
         DataError: no such folder or ONNX file, or no model in it.
     """
     if isinstance(model_dir, Model):
         return model_dir
+    if raw_weights:
+        return find_checkpoint(model_dir, raw_weights)
     path = Path(model_dir)
     if path.suffix == ".onnx" and not path.is_dir():
         return _onnx_model(existing_file(path, "Check --model_dir."))
@@ -147,9 +170,10 @@ def find_model(model_dir: Path | str | Model) -> Model:
     return _find(model_dir, _model_in, missing)
 
 
-def find_checkpoint(model_dir: Path | str) -> Model:
+def find_checkpoint(model_dir: Path | str, raw_weights: bool = False) -> Model:
     """As `find_model`, for checkpoints only."""
-    return _find(model_dir, _checkpoint_in, "no checkpoint (ckpt-*.index)")
+    model = _find(model_dir, _checkpoint_in, "no checkpoint (ckpt-*.index)")
+    return model._replace(raw_weights=raw_weights and model.is_averaged)
 
 
 def _find(model_dir, find_in, missing):
@@ -169,8 +193,8 @@ def _find(model_dir, find_in, missing):
 def _model_in(folder):
     exported, checkpoint = _export_in(folder), _checkpoint_in(folder)
     if exported and checkpoint:
-        is_made_of_it = _read_source(exported.path).get("sha256") == _digest(checkpoint.path)
-        return exported if is_made_of_it else checkpoint
+        digest = _digest(checkpoint.path, checkpoint.is_averaged)
+        return exported if _read_source(exported.path).get("sha256") == digest else checkpoint
     return exported or checkpoint or _onnx_in(folder)
 
 

@@ -47,13 +47,14 @@ def evaluate_model(
     on_train_data: bool = False,
     config_path: Path | str | None = None,
     on_image: Callable | None = None,
+    raw_weights: bool = False,
     options: ScoringOptions | None = None,
     detector: dict | None = None,
 ) -> tuple[dict, Path]:
     """Scores the model that a folder holds, on all images but those it has scored before.
 
     Args:
-        model_dir: as `runs.find_model` takes it.
+        model_dir, raw_weights: as `runs.find_model` takes them.
         records, label_map_path: TFRecord files or globs; None for what the config names.
         eval_dir: the output folder; None for one in `run_dir`: eval/ for the config's test
             records, eval_<name>/ for other records, and with what `variant_of` says at the end
@@ -74,7 +75,7 @@ def evaluate_model(
             model's, or no pipeline.config where one is needed; a variant that would be written
             where the plain score belongs.
     """
-    options, model = options or ScoringOptions(), find_model(model_dir)
+    options, model = options or ScoringOptions(), find_model(model_dir, raw_weights)
     detector = detector and detector | {"engine": detector.get("engine") or model.default_engine}
     patterns = records
     if not (records and label_map_path):
@@ -84,7 +85,7 @@ def evaluate_model(
     plain = Path(run_dir or model.run_dir) / "eval"
     if on_train_data or records:
         plain = plain.with_name(f"eval_{Path(paths[0]).stem}")
-    variant = variant_of(options, sample_1_of_n, detector)
+    variant = variant_of(options, sample_1_of_n, detector, model.raw_weights)
     evaluation = _Evaluation(
         model=model,
         records=paths,
@@ -173,7 +174,7 @@ class _Evaluation:
     def _identity(self):
         """Returns what tells one evaluation from another: model, records and label map."""
         return {
-            "model": str(self.model.path),
+            "model": self.model.name,
             "files": fingerprint(self.model.files()),
             "records": fingerprint(self.records),
             "label_map": fingerprint([self.label_map_path]),
@@ -219,13 +220,12 @@ class _Evaluation:
         step = self.model.step()
         about = {
             "step": step,
-            "model": str(self.model.path),
+            "model": self.model.name,
             "records": self.records,
             "detector": self.detector,
             "seconds": seconds,
         }
-        what, place = f"{self.model.path} (step {step})", ", ".join(self.records)
-        title = name_score(what, truth, place)
+        title = name_score(f"{self.model.name} (step {step})", truth, ", ".join(self.records))
         pictures = functools.partial(read_encoded, self.records)
         finish_score(score, self.eval_dir, about, title, self.options, pictures)
         self._write_events(score, step)

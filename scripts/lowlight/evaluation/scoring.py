@@ -48,7 +48,10 @@ class ScoringOptions:
 
 
 def variant_of(
-    options: ScoringOptions, sample_1_of_n: int = 1, detector: dict | None = None
+    options: ScoringOptions,
+    sample_1_of_n: int = 1,
+    detector: dict | None = None,
+    raw_weights: bool = False,
 ) -> str:
     """Returns in what a score differs from the plain one on all images, "" in nothing.
 
@@ -67,6 +70,8 @@ def variant_of(
         parts.append("tta")
     if detector.get("precision", "float32") != "float32":
         parts.append(detector["precision"])
+    if raw_weights:
+        parts.append("raw_weights")
     return "_".join(parts)
 
 

@@ -84,8 +84,13 @@ def build_model(config: PipelineConfig, is_training: bool = False) -> DetectionM
     return model_builder.build(config.model, is_training=is_training)
 
 
-def detection_module(config: PipelineConfig, checkpoint: Path | str) -> tf.Module:
+def detection_module(
+    config: PipelineConfig, checkpoint: Path | str, raw_weights: bool = False
+) -> tf.Module:
     """Returns TFOD's inference module with the weights of a checkpoint, given by its prefix.
+
+    They are their moving averages where eval_config.use_moving_averages says so, unless the raw
+    ones are asked for.
 
     Its `__call__` has one signature, uint8 [1, H, W, 3] RGB, and returns a dict of float32 tensors:
     detection_boxes [1, N, 4] unit yxyx, detection_classes [1, N] from 1, detection_scores [1, N],
@@ -112,7 +117,7 @@ def detection_module(config: PipelineConfig, checkpoint: Path | str) -> tf.Modul
             f"{checkpoint}: holds another model than its config describes.\n"
             "  Check that the folder's pipeline.config is the one it was trained with."
         ) from error
-    if config.eval_config.use_moving_averages:
+    if config.eval_config.use_moving_averages and not raw_weights:
         _take_averages(model, config, checkpoint)
     return module
 
@@ -124,6 +129,12 @@ def _take_averages(model, config, checkpoint):
         raise DataError(
             f"{checkpoint}: eval_config asks for moving averages (use_moving_averages: true), but "
             "the training kept none.\n  Set it to false, or train with use_moving_average: true."
+        )
+    names = tf.train.load_checkpoint(str(checkpoint)).get_variable_to_shape_map()
+    if not any("/.OPTIMIZER_SLOT/optimizer/average/" in name for name in names):
+        raise DataError(
+            f"{checkpoint}: eval_config asks for moving averages (use_moving_averages: true), but "
+            "the checkpoint holds none.\n  Give --raw_weights, or set it to false."
         )
     optimizer, _ = optimizer_builder.build(settings, global_step=tf.Variable(0, dtype=tf.int64))
     optimizer.shadow_copy(model)
@@ -140,6 +151,7 @@ def save_export(
     The SavedModel has the signature of `detection_module`, whose module and config are given. It
     is saved without the Keras layers inside, only the traced function and its variables: TFOD's
     exporter traces each layer again. The exported checkpoint keeps the training steps behind it.
+    What weights it has, averages or raw ones, are its only ones: the exported config asks for none.
     """
     exported = tf.Module()
     exported.variables_ = list(module._model.variables)
@@ -151,7 +163,10 @@ def save_export(
     checkpoint = tf.train.Checkpoint(model=module._model, step=step)
     manager = tf.train.CheckpointManager(checkpoint, str(output_dir / "checkpoint"), max_to_keep=1)
     manager.save(checkpoint_number=0)
-    config_util.save_pipeline_config(config, str(output_dir))
+    exported_config = PipelineConfig()
+    exported_config.CopyFrom(config)
+    exported_config.eval_config.use_moving_averages = False
+    config_util.save_pipeline_config(exported_config, str(output_dir))
 
 
 def trace_network(module: tf.Module, height: int, width: int) -> Callable:

@@ -257,6 +257,9 @@ def make_trainee(
     inner._create_all_weights(model.trainable_variables)
     if train_config.fine_tune_checkpoint and not step:
         _restore_fine_tune_checkpoint(model, train_config, batches)
+    if train_config.optimizer.use_moving_average:
+        for variable in model.trainable_variables:  # TFOD's begin with zeros
+            optimizer.get_slot(variable, "average").assign(variable)
     return Trainee(model, optimizer, steps, schedule_steps), batches
 
 
