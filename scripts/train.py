@@ -36,6 +36,17 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "accumulate", 1, "Parts in which a batch is taken, one after the other, to save memory.", 1
 )
+flags.DEFINE_boolean(
+    "balance", False, "Have images of rare classes come more often, as LVIS's repeat factors say."
+)
+flags.DEFINE_float(
+    "balance_share",
+    None,
+    "With --balance: classes in a smaller share of the images come more often (LVIS's t); by "
+    "default the median of the classes' shares, for the rarer half of them.",
+    0,
+    1,
+)
 flags.DEFINE_boolean("mixed_precision", False, "Compute in float16 on GPUs, in bfloat16 on CPUs.")
 flags.DEFINE_boolean("dry_run", False, "End after the checks, before the first step.")
 flags.DEFINE_boolean("check_images", False, "Decode every image of the records before training.")
@@ -85,6 +96,8 @@ def main():
         eval_every_n=FLAGS.eval_every_n,
         patience=FLAGS.patience,
         accumulate=FLAGS.accumulate,
+        balance=FLAGS.balance,
+        balance_share=FLAGS.balance_share,
         mixed_precision=FLAGS.mixed_precision,
         dry_run=FLAGS.dry_run,
         check_images=FLAGS.check_images,

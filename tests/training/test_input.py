@@ -9,6 +9,7 @@ import pytest
 from noise_records import SIZES, make_config, write_shards
 
 from lowlight.core.errors import DataError
+from lowlight.dataset.balance import Balance
 
 pytestmark = pytest.mark.slow
 
@@ -42,11 +43,11 @@ class OneOfSeveral:
         return make_dataset(tf.distribute.InputContext(workers, index, workers))
 
 
-def batches(config, model, count, seed=1, start=0, place=()):
+def batches(config, model, count, seed=1, start=0, place=(), balance=None):
     """Returns the first batches, each {name: array} of features and labels."""
     from lowlight.training.step import TrainingInput
 
-    dataset = TrainingInput(config, seed).batches(OneOfSeveral(*place), start, model)
+    dataset = TrainingInput(config, seed, balance).batches(OneOfSeveral(*place), start, model)
     return [{**f, **lab} for f, lab in itertools.islice(dataset.as_numpy_iterator(), count)]
 
 
@@ -104,6 +105,44 @@ def test_an_augmentation_that_needs_autograph_has_it(config, model):
     other.CopyFrom(config)
     other.train_config.data_augmentation_options.add().random_square_crop_by_scale.SetInParent()
     assert len(batches(other, model, 1)) == 1
+
+
+@pytest.fixture(scope="module")
+def balance():
+    """The first of the five images comes three times, the second in half of the epochs twice."""
+    return Balance(0.5, {}, np.array([3, 1.5, 1, 1, 1]))
+
+
+@pytest.fixture(scope="module")
+def balanced(config, model, balance):
+    """Fifteen batches of two: four epochs of seven or eight images."""
+    return batches(config, model, 15, balance=balance)
+
+
+def test_a_balance_has_images_come_as_often_as_it_says_each_time_augmented(balanced):
+    order = hashes(balanced)
+    first = max(set(order), key=order.count)
+    counts = sorted(map(order.count, set(order)))
+    assert 10 <= order.count(first) <= 12
+    assert len(counts) == len(SIZES)
+    assert 4 <= counts[-2] <= 8
+    assert counts[0] >= 3
+    images = [image for batch in balanced for image in batch["image"]]
+    same = [image for image, number in zip(images, order, strict=True) if number == first]
+    assert not any(np.array_equal(a, b) for a, b in itertools.combinations(same, 2))
+
+
+def test_a_balanced_training_continues_with_the_batches_it_would_have_had(
+    config, model, balance, balanced
+):
+    assert_same(batches(config, model, 3, start=12, balance=balance), balanced[12:])
+    assert hashes(batches(config, model, 5, seed=2, balance=balance)) != hashes(balanced[:5])
+
+
+def test_two_workers_share_each_balanced_batch(config, model, balance, balanced):
+    shares = [batches(config, model, 4, place=(2, n), balance=balance) for n in (0, 1)]
+    both = [[*a["hash"], *b["hash"]] for a, b in zip(*shares, strict=True)]
+    assert both == [[*batch["hash"]] for batch in balanced[:4]]
 
 
 def test_an_image_is_prepared_bit_by_bit_as_tfod_does(config, model):

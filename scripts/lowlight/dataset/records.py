@@ -62,6 +62,12 @@ def parse_record(serialized: bytes, place: str, ids: dict[str, int]) -> Record:
     return _make_record(_Features(serialized, place), ids)
 
 
+def read_classes(paths: Iterable[Path | str], ids: dict[str, int]) -> Iterator[list[int]]:
+    """Yields the ids of the boxes' classes of each image of TFRecord files, as `read_records`."""
+    for features in _read_features(paths):
+        yield _read_classes(features, ids)
+
+
 def name_images(paths: Iterable[Path | str]) -> ImageNames:
     """Returns the names of the images of TFRecord files, in order.
 

@@ -56,10 +56,17 @@ class TrainingOptions:
     eval_every_n: int = 0  # steps between two evaluations; 0 for none
     patience: int = 0  # evaluations without a better score that end the training; 0 for no end
     accumulate: int = 1  # parts in which each device takes its images of a batch
+    balance: bool = False  # have images of rare classes come more often
+    balance_share: float | None = None  # a rare class is in a smaller share; None: the median
     mixed_precision: bool = False  # compute in float16 on GPUs, in bfloat16 elsewhere
     dry_run: bool = False  # end after the checks
     check_images: bool = False  # decode all of them before training
     flags: Mapping[str, object] = field(default_factory=dict)  # what the user gave, for run.json
+
+    def sampling(self) -> str:
+        """Says how often images come, in the flags' words; "" where each comes once an epoch."""
+        share = "" if self.balance_share is None else f" --balance_share={self.balance_share:g}"
+        return f"--balance{share}" if self.balance else ""
 
 
 def check_config(config: Message, path: Path | str) -> None:

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from lowlight.core.errors import DataError, format_count, name_some
 from lowlight.core.tensorflow import plain_message
+from lowlight.dataset.balance import Balance, balance_images, balance_records, format_balance
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.record_checks import RecordCounts, count_and_check, record_files
 from lowlight.tfod.architectures import image_sides, model_of
@@ -62,6 +63,7 @@ def preflight(
     rows = {
         "records": f"{counts.images:,} images, {counts.boxes:,} boxes in {files}, whole",
         "classes": f"{settings.num_classes}, as in {labels}",
+        "balance": _describe_balance(config.train_input_reader, counts, options),
         "start": start,
         "frozen": describe_frozen(model, train, config_path),
         "batch": f"{train.batch_size} on {count_devices(replicas)}{_in_parts(parts)}",
@@ -80,6 +82,29 @@ def _check_records(config, path, check_images):
     decode = functools.partial(tf.io.decode_image, expand_animations=False)
     names = read_label_map(reader.label_map_path)
     return count_and_check(files, names, decode if check_images else None)
+
+
+def find_balance(config: Message, options: TrainingOptions) -> Balance | None:
+    """Returns how often a config's training records come by the options, None for each once.
+
+    Raises DataError: as `record_files` and `balance_records`.
+    """
+    if not options.balance:
+        return None
+    reader = config.train_input_reader
+    files = record_files(reader.tf_record_input_reader.input_path, "train_input_reader")
+    ids, every_n = read_label_map(reader.label_map_path).ids, reader.sample_1_of_n_examples
+    return balance_records(files, ids, options.balance_share, every_n)
+
+
+def _describe_balance(reader, counts, options):
+    """Returns how often the classes' images come, as lines of text; "" without --balance."""
+    if not options.balance:
+        return ""
+    images = counts.classes[:: max(reader.sample_1_of_n_examples, 1)]
+    found = balance_images(images, options.balance_share)
+    text = format_balance(found, read_label_map(reader.label_map_path))
+    return text.replace("\n", "\n" + " " * 12)
 
 
 def _check_apart(prefix, run_dir, path):

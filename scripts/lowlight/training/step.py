@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow import plain_message
 from lowlight.core.tfrecords import find_frames
+from lowlight.dataset.balance import Balance
 from lowlight.dataset.record_checks import record_files
 from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
@@ -140,13 +141,14 @@ class TrainStep:
 class TrainingInput:
     """A run's training records: each epoch takes all of them, in an order of its own.
 
+    With a Balance an epoch takes an image of factor 1.4 once or, in two of five epochs, twice.
     Order and augmentations follow from seed, step and an image's place in its batch alone: not from
     how many workers read or calls run in parallel, nor from where training began. Every worker
     reads all files, so there may be fewer files than workers.
     """
 
-    def __init__(self, config: Message, seed: int):
-        """Finds the records that a TrainEvalPipelineConfig names.
+    def __init__(self, config: Message, seed: int, balance: Balance | None = None):
+        """Finds the records that a TrainEvalPipelineConfig names; a `balance` is of these.
 
         Raises:
             DataError: no record file, a damaged one, or none with a record in it.
@@ -156,6 +158,7 @@ class TrainingInput:
         self._index = index_records(self._paths, reader.sample_1_of_n_examples)
         self._config, self._seed = config, seed
         self._batch_size, self._shuffle = config.train_config.batch_size, reader.shuffle
+        self._factors = None if balance is None else balance.factors
 
     def batches(
         self, strategy: tf.distribute.Strategy, start_step: int, model: DetectionModel
@@ -202,21 +205,32 @@ class TrainingInput:
     def _order(self, start_step):
         """Returns a dataset of (position, record) from a step's batch on, int64 scalars.
 
-        Every epoch's positions name each record once.
+        No position comes twice.
         """
         size, start = len(self._index), start_step * self._batch_size
+        most, first = size, start // size
+        if self._factors is not None:  # epochs of different sizes
+            most, first = int(np.ceil(self._factors).sum()), 0
 
         def epoch(number):
+            pair = tf.stack([self._seed, number])
             order = tf.range(size, dtype=tf.int64)
+            if self._factors is not None:
+                order = self._repeated(order, pair)
             if self._shuffle:
-                pair = tf.stack([self._seed, number])
                 order = tf.random.experimental.stateless_shuffle(order, pair)
-            return tf.data.Dataset.from_tensor_slices(
-                (tf.range(size, dtype=tf.int64) + number * size, order)
-            )
+            positions = tf.range(tf.size(order, tf.int64)) + number * most
+            return tf.data.Dataset.from_tensor_slices((positions, order))
 
-        epochs = tf.data.Dataset.range(start // size, np.iinfo(np.int64).max)
-        return epochs.flat_map(epoch).skip(start % size)
+        epochs = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
+        return epochs.flat_map(epoch).skip(start - first * size)
+
+    def _repeated(self, order, pair):
+        """Returns each record as often as its factor says, rounded at random by an epoch's seed."""
+        whole, rest = np.divmod(self._factors, 1)
+        own = tf.random.experimental.stateless_fold_in(pair, 1)  # apart from the shuffle's
+        up = tf.random.stateless_uniform([len(rest)], own, dtype=tf.float64) < rest
+        return tf.repeat(order, tf.constant(whole, tf.int64) + tf.cast(up, tf.int64))
 
     def _examples(self, order, model, parallel):
         """Returns a dataset of the (features, labels) of each image in an order."""

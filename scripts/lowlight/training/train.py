@@ -30,7 +30,7 @@ from lowlight.training.config import (
     check_same_run,
 )
 from lowlight.training.loop import TrainingLoop
-from lowlight.training.preflight import preflight
+from lowlight.training.preflight import find_balance, preflight
 from lowlight.training.record import (
     RunEvaluation,
     RunRecord,
@@ -98,6 +98,8 @@ def _complete(options, config, path):
     num_steps = options.num_steps or config.train_config.num_steps
     if not num_steps:
         raise DataError(f"{path}: no num_steps.\n  Add it, or give --num_train_steps.")
+    if options.balance_share is not None and not options.balance:
+        raise DataError("--balance_share: says nothing without --balance.\n  Add --balance.")
     if options.eval_every_n:
         check_eval_input(config, path)
     return replace(options, num_steps=num_steps)
@@ -189,6 +191,9 @@ class _Session:
             changes = check_same_run(own, self._config, self.dir, self._config_path)
         if record.last_session and record.last_session["data"] != data:
             changes += ["the records or the label map are others than before"]
+        before, now = (record.last_session or {}).get("sampling", ""), self._options.sampling()
+        if before != now:
+            changes += [f"images are sampled {now or 'alike'}, before {before or 'alike'}"]
         if changes:
             print("\n  ".join(["changed since this run was last trained:", *changes]))
         return changes
@@ -223,6 +228,7 @@ class _Session:
             "config_sha256": hashlib.sha256(Path(self._config_path).read_bytes()).hexdigest(),
             "devices": list(devices),
             "data": data,
+            "sampling": self._options.sampling(),
             "changes": changes,
         }
 
@@ -230,7 +236,7 @@ class _Session:
         """Sets up what trains; returns (TrainingLoop, the training batches)."""
         config, options = self._config, self._options
         precision = choose_precision(options.mixed_precision)
-        records = TrainingInput(config, start.seed)
+        records = TrainingInput(config, start.seed, find_balance(config, options))
         with strategy.scope():
             trainee, batches = tfod_training.make_trainee(
                 config,
