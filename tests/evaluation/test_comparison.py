@@ -134,7 +134,8 @@ def test_what_cannot_be_compared_is_named(tmp_path, names, message):
     ("text", "message"),
     [
         ("{", "not JSON, or cut short"),
-        ("7", "its records or images_dir are no paths"),
+        ("7", "holds no JSON object"),
+        ("null", "holds no JSON object"),
         ('{"records": [1]}', "its records or images_dir are no paths"),
         ('{"images_dir": ["a"]}', "its records or images_dir are no paths"),
     ],

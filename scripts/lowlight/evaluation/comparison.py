@@ -115,7 +115,8 @@ def _eval_dir(folder):
 def _read_about(path):
     """Returns what metrics.json says of where the images are: their records, or their folder."""
     about = parse_json(path.read_bytes(), path, _REMEDY)
-    about = about if isinstance(about, dict) else {"records": about}
+    if not isinstance(about, dict):
+        raise DataError(f"{path}: holds no JSON object.\n  {_REMEDY}")
     records, folder = about.get("records") or [], about.get("images_dir") or ""
     if not (isinstance(records, list) and all(isinstance(p, str) for p in (*records, folder))):
         raise DataError(f"{path}: its records or images_dir are no paths.\n  {_REMEDY}")
