@@ -217,6 +217,10 @@ FINE = {"classes.txt": "owl", "a.txt": "", "b.txt": ""}
     [
         ({"classes.txt": None}, "neither a data.yaml nor a classes.txt.\n"),
         ({"a.txt": None, "b.txt": None}, "holds no label file \\(.txt\\).\n"),
+        (
+            {"a.txt": None, "b.txt": None, "ImageSets/Main/train.txt": "a"},
+            "holds no label file \\(.txt\\).\n",
+        ),
         ({"b.txt": None}, "no label file \\(.txt\\) for b.jpg.\n.*--allow_missing"),
         ({"c.txt": ""}, "no image in .*images for c.jpg.\n.*--allow_missing"),
         ({"x/a.txt": ""}, "/x/a.txt: x/a.jpg has the same stem as a.jpg.\n"),

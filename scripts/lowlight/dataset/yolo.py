@@ -30,6 +30,7 @@ from lowlight.images.boxes import (
 from lowlight.images.reading import image_size
 
 _FOLDERS = "labels", "images"
+_LISTS_OF_VOC = "ImageSets"  # a folder of .txt that name images and hold no labels
 _REMEDY = "Correct the line and run this step again."
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _WHOLE = re.compile(r"([0-9]{1,9})(\.0*)?")
@@ -51,6 +52,7 @@ def import_yolo(
         DataError: as `data_yaml.find_description`, `parse_yolo` and `label_folders.import_folder`.
     """
     files = [file for file in list_files(source, "labels") if not is_stray(file.name)]
+    files = [file for file in files if _LISTS_OF_VOC not in file.name.split("/")]
     described, apart = find_description(source, files)
     folder = find_labels(source, files, ".txt", _FOLDERS, apart)
     image_ids = [label.image_id for label in folder.labels]
