@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lowlight.core.errors import DataError, join_errors, say_others
+from lowlight.core.errors import DataError, format_count, join_errors, say_others
 from lowlight.core.files import locked
 from lowlight.core.log import DetectionLog, fingerprint, fingerprint_of
 from lowlight.core.parallel import Progress, cores, map_in_threads
@@ -66,7 +66,8 @@ def detect_on_images(
     files = find_images(source, recursive)
     save_dir = prepare_save_path(save_path, files, source) if save_path else None
     count, before = detect_files(files, make_job(save_dir), source)
-    return f"{count} objects in {len(files)} images{by_earlier_run(before)}", save_dir
+    found = f"{format_count(count, 'object')} in {format_count(len(files), 'image')}"
+    return found + by_earlier_run(before), save_dir
 
 
 def by_earlier_run(count: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lowlight.core.errors import DataError, Interrupted, noted_signals
+from lowlight.core.errors import DataError, Interrupted, format_count, noted_signals
 from lowlight.core.files import locked
 from lowlight.core.parallel import Progress, cores, map_in_threads
 from lowlight.images.drawing import brightened, brightness_of, draw_detections
@@ -50,9 +50,11 @@ def detect_on_video(
         save_dir = prepare_video_path(save_path, source) if save_path else None
         counts = detect_frames(film, make_job(save_dir), every)
         codec = sound_left_out(film) if save_dir else ""
-    of = f" of {counts.frames}" if every != 1 else ""
+    objects, frames = format_count(counts.objects, "object"), format_count(counts.seen, "frame")
+    if every != 1:
+        frames = f"{counts.seen} of {format_count(counts.frames, 'frame')}"
     sound = f", without its sound ({codec}), which MP4 can't hold" if codec else ""
-    return f"{counts.objects} objects in {counts.seen}{of} frames{sound}", save_dir
+    return f"{objects} in {frames}{sound}", save_dir
 
 
 def detect_frames(video: Video, job: Job, every: int = 1) -> Counts:
