@@ -121,7 +121,7 @@ test: venv-dev  ## Runs all tests, two files at a time.
 test-fast: venv-dev  ## Runs the tests that need no TensorFlow.
 	$(PY) -m pytest -n auto -m "not slow"
 
-test-long: venv-dev  ## Runs the tests that train until something is learned (EXDARK_ROOT, ten minutes).
+test-long: venv-dev  ## Runs the tests that train until something is learned (EXDARK_ROOT, 15 minutes).
 	LONG_TESTS=1 $(PY) -m pytest tests/training/test_overfit.py
 
 test-tfod: venv-dev  ## Runs TFOD's own tests under the repairs (long).

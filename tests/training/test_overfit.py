@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(
-    "LONG_TESTS" not in os.environ, reason="takes ten minutes: set LONG_TESTS=1 to run it"
+    "LONG_TESTS" not in os.environ, reason="takes 15 minutes: set LONG_TESTS=1 to run it"
 )
 @pytest.mark.usefixtures("exdark_root")
 def test_twelve_photographs_are_learnt_from_random_weights(run_script):
