@@ -13,6 +13,7 @@ saved_model   the exported model of small_model.py; its label map lies beside it
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,8 @@ from lowlight.dataset.annotations import gather_annotations
 from lowlight.dataset.conversion import convert_images
 
 prepare_tensorflow()  # before a test imports it
+# A shell's background job ignores Ctrl-C, and what it starts would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 _REAL_PARTS = "ExDark", "ExDark_Annno.zip", "imageclasslist.txt", "image_sizes.csv"
 _EXIF_ORIENTATION = 0x0112
