@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import yaml
 
-from lowlight.core.errors import DataError, name_some
+from lowlight.core.errors import DataError
 from lowlight.core.sources import SourceFile
 from lowlight.dataset.classes import SPLITS, check_class_name, parse_classes
-from lowlight.dataset.labels import decode_label, read_label_file
+from lowlight.dataset.labels import decode_label, read_label_file, refuse_several
 
 _MOST_BYTES = 2**18  # of a data.yaml; 1,200 classes have 30,000
 _FORM = "It names the classes: names: [cat, dog], or a line each, 0: cat."
@@ -41,11 +41,7 @@ def find_description(source: object, files: list[SourceFile]) -> tuple[DataYaml,
     named = [name for name in yamls if _base(name) in ("data.yaml", "data.yml")]
     texts = [name for name in names if _base(name) == "classes.txt"]
     for found in (named or yamls, texts):
-        if len(found) > 1:
-            raise DataError(
-                f"{source}: {name_some(sorted(found))} all name classes.\n"
-                "  Keep the one that belongs to the labels, or give one data set's folder."
-            )
+        refuse_several(source, found)
     described = [
         _read(file) for file in files if file.name in (named or yamls) or file.name in texts
     ]

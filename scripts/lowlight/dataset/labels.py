@@ -1,6 +1,7 @@
 """What labels of all forms share on their way to the tables."""
 
 import posixpath
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -177,6 +178,15 @@ def read_label_file(file: SourceFile) -> bytes:
             f"{_MOST_BYTES:,}.\n  Replace or remove it."
         )
     return file.read()
+
+
+def refuse_several(source: object, names: Collection[str]) -> None:
+    """Raises DataError where several files of a folder or archive name the classes."""
+    if len(names) > 1:
+        raise DataError(
+            f"{source}: {name_some(sorted(names))} all name classes.\n"
+            "  Keep the one that belongs to the labels, or give one data set's folder."
+        )
 
 
 def decode_label(data: bytes, place: object) -> str:

@@ -20,7 +20,13 @@ from lowlight.core.sources import is_stray, list_files
 from lowlight.dataset.classes import check_class_name, parse_classes
 from lowlight.dataset.coco import CocoBox, CocoImage
 from lowlight.dataset.label_folders import find_labels, import_folder, without_crowds
-from lowlight.dataset.labels import Labels, Oddity, decode_label, read_label_file
+from lowlight.dataset.labels import (
+    Labels,
+    Oddity,
+    decode_label,
+    read_label_file,
+    refuse_several,
+)
 from lowlight.dataset.tables import ImageRow
 from lowlight.images.boxes import (
     pixel_xyxy_to_pixel_ltwh,
@@ -100,11 +106,7 @@ def import_voc(
 def _find_classes(source, files):
     """Returns {class: number} of a classes.txt, {} where there is none."""
     texts = [file for file in files if posixpath.basename(file.name).lower() == "classes.txt"]
-    if len(texts) > 1:
-        raise DataError(
-            f"{source}: {name_some([file.name for file in texts])} all name classes.\n"
-            "  Keep the one that belongs to the labels, or give one data set's folder."
-        )
+    refuse_several(source, [file.name for file in texts])
     return parse_classes(read_label_file(texts[0]), texts[0].place) if texts else {}
 
 
