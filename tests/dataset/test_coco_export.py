@@ -7,16 +7,6 @@ import pytest
 from lowlight.core.files import locked
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco_import import import_coco
-from lowlight.dataset.tables import ImageRow, SplitRow, format_table, read_table
-
-
-@pytest.fixture
-def data_dir(tiny_data):
-    """tiny_data with a split.csv: the first six images are for training, the others to test."""
-    images = read_table(tiny_data / "images.csv", ImageRow, "")
-    rows = zip(images.filename, ["train"] * 6 + ["test"] * 2, strict=True)
-    (tiny_data / "split.csv").write_text(format_table([SplitRow(*row) for row in rows], SplitRow))
-    return tiny_data
 
 
 @pytest.fixture

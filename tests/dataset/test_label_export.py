@@ -15,7 +15,7 @@ from lowlight.dataset.annotations import parse_bbgt
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.data_yaml import DataYaml, parse_data_yaml
 from lowlight.dataset.labels import clip_box
-from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table, read_table
+from lowlight.dataset.tables import AnnotationRow, ImageRow, read_table
 from lowlight.dataset.voc import format_voc, import_voc, parse_voc, voc_files
 from lowlight.dataset.yolo import format_yolo, import_yolo, parse_yolo, yolo_files
 from lowlight.images.boxes import (
@@ -25,15 +25,6 @@ from lowlight.images.boxes import (
 )
 
 FORMS = {"yolo": import_yolo, "voc": import_voc}
-
-
-@pytest.fixture
-def data_dir(tiny_data):
-    """tiny_data with a split.csv: six images are for training, two to test."""
-    images = read_table(tiny_data / "images.csv", ImageRow, "")
-    rows = zip(images.filename, ["train"] * 6 + ["test"] * 2, strict=True)
-    (tiny_data / "split.csv").write_text(format_table([SplitRow(*row) for row in rows], SplitRow))
-    return tiny_data
 
 
 @pytest.fixture

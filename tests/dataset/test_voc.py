@@ -1,7 +1,6 @@
 """Pascal VOC's annotations come in: corners counted from 1, marks, sizes, hostile XML."""
 
 import pytest
-from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
@@ -25,15 +24,6 @@ def write(folder, files):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
-
-
-@pytest.fixture
-def images_dir(tmp_path):
-    """A folder with a.jpg and b.jpg, 40x20."""
-    (tmp_path / "images").mkdir()
-    for name in "ab":
-        Image.new("RGB", (40, 20)).save(tmp_path / f"images/{name}.jpg")
-    return tmp_path / "images"
 
 
 def test_corners_count_from_1_and_marks_are_counted(tmp_path, images_dir):

@@ -169,15 +169,6 @@ def write(folder, files):
     return folder
 
 
-@pytest.fixture
-def images_dir(tmp_path):
-    """A folder with a.jpg and b.jpg, 40x20."""
-    (tmp_path / "images").mkdir()
-    for name in "ab":
-        Image.new("RGB", (40, 20)).save(tmp_path / f"images/{name}.jpg")
-    return tmp_path / "images"
-
-
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "archive"])
 @pytest.mark.parametrize("files", LAYOUTS.values(), ids=LAYOUTS)
 def test_the_layouts_of_tools_are_read_and_the_split_kept(tmp_path, images_dir, files, zipped):
