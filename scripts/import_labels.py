@@ -4,13 +4,13 @@ r"""Makes the tables and classes.txt from labels of COCO's, YOLO's or Pascal VOC
     --images_dir=mine/images --output_dir=mine
 
 --labels is COCO's JSON, or the folder or zip archive with YOLO's .txt files and their data.yaml or
-classes.txt, or with VOC's XML files. The images are those that convert_images.py made, found by the
-stem of the name that the labels give theirs. Boxes are clipped to the image and their edges go to
-the nearest whole pixel; crowd boxes are left out, and so are boxes without width or height and
-categories that only group others. Where all classes are ExDark's, they keep ExDark's ids; otherwise
-ids count from 1 in the labels' order, VOC's in the alphabet's without a classes.txt. It writes
-annotations.csv, images.csv, classes.txt and problems.csv, which names what was out of the ordinary:
-file,problem,detail.
+classes.txt, or with VOC's XML files; a data.yaml stands for its folder. The images are those that
+convert_images.py made, found by the stem of the name that the labels give theirs. Boxes are clipped
+to the image and their edges go to the nearest whole pixel; crowd boxes are left out, and so are
+boxes without width or height and categories that only group others. Where all classes are ExDark's,
+they keep ExDark's ids; otherwise ids count from 1 in the labels' order, VOC's in the alphabet's
+without a classes.txt. It writes annotations.csv, images.csv, classes.txt and problems.csv, which
+names what was out of the ordinary: file,problem,detail.
 """
 
 from absl import flags

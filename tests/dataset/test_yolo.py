@@ -200,6 +200,14 @@ def test_labels_beside_their_images_and_a_classes_txt_need_no_yaml(tmp_path, ima
         import_yolo(write(images_dir, files), images_dir)
 
 
+def test_a_yaml_stands_for_its_folder_and_counts_alone_there(tmp_path, images_dir):
+    files = LAYOUTS["ultralytics"] | {"mine.yml": "train: images/val\nnames: [owl]"}
+    folder = write(tmp_path / "labels", files)
+    found = import_yolo(folder / "mine.yml", images_dir)
+    assert [row.class_name for row in found.boxes] == ["owl"]
+    assert [row.official_split for row in found.images] == ["", "train"]
+
+
 FINE = {"classes.txt": "owl", "a.txt": "", "b.txt": ""}
 
 

@@ -37,7 +37,7 @@ def find_description(source: object, files: list[SourceFile]) -> tuple[DataYaml,
         DataError: none or several name the classes, or two do so differently.
     """
     names = {file.name for file in files}
-    yamls = [name for name in names if name.lower().endswith((".yaml", ".yml"))]
+    yamls = [name for name in names if is_yaml(name)]
     named = [name for name in yamls if _base(name) in ("data.yaml", "data.yml")]
     texts = [name for name in names if _base(name) == "classes.txt"]
     for found in (named or yamls, texts):
@@ -61,6 +61,11 @@ def find_description(source: object, files: list[SourceFile]) -> tuple[DataYaml,
     lists = {_known_end(path, ending, described.root) for path in paths}
     readmes = {name for name in ending if _base(name).startswith("readme")}
     return described, {*lists, *readmes, *texts}
+
+
+def is_yaml(name: str) -> bool:
+    """Says whether a file's name is a yaml's."""
+    return name.lower().endswith((".yaml", ".yml"))
 
 
 def _base(name):

@@ -17,7 +17,7 @@ from lowlight.core.errors import DataError, name_some
 from lowlight.core.sources import is_stray, list_files
 from lowlight.dataset.classes import SPLITS
 from lowlight.dataset.coco import CocoBox, CocoImage
-from lowlight.dataset.data_yaml import DataYaml, find_description, split_images
+from lowlight.dataset.data_yaml import DataYaml, find_description, is_yaml, split_images
 from lowlight.dataset.label_folders import find_labels, import_folder, without_crowds
 from lowlight.dataset.labels import Labels, decode_label, read_label_file
 from lowlight.dataset.tables import ImageRow
@@ -44,14 +44,20 @@ def import_yolo(
 ) -> Labels:
     """Reads a folder, or zip archive, with labels and fits them to converted images.
 
-    Labels are those below folders called `labels`, where there are any; an image is where `images`
+    The source may be a data.yaml, which then counts alone among those of its folder. Labels are
+    those below folders called `labels`, where there are any; an image is where `images`
     takes that name's place, or lies beside its labels. What the data.yaml says of train, val and
     test becomes the images' official split.
 
     Raises:
         DataError: as `data_yaml.find_description`, `parse_yolo` and `label_folders.import_folder`.
     """
+    given = Path(source)
+    chosen = given.name if is_yaml(given.name) and given.is_file() else None
+    source = given.parent if chosen else source
     files = [file for file in list_files(source, "labels") if not is_stray(file.name)]
+    if chosen:
+        files = [file for file in files if file.name == chosen or not is_yaml(file.name)]
     files = [file for file in files if _LISTS_OF_VOC not in file.name.split("/")]
     described, apart = find_description(source, files)
     folder = find_labels(source, files, ".txt", _FOLDERS, apart)
