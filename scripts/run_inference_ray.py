@@ -19,7 +19,7 @@ import os
 from absl import flags
 
 from lowlight.core import command
-from lowlight.core.errors import DataError, join_errors, say_others
+from lowlight.core.errors import DataError, raise_any, say_others
 from lowlight.core.files import is_inside, locked, output_dir
 from lowlight.core.log import fingerprint
 from lowlight.core.parallel import Progress
@@ -59,9 +59,7 @@ def main() -> None:
         rest = left_to_do(files, parts)
         errors = detect(rest, task, parts) if rest else []
     earlier = by_earlier_run(len(files) - len(rest))
-    if errors:
-        others = len(parts.done())
-        raise join_errors(errors, say_others(others, f"done{earlier}"))
+    raise_any(errors, say_others(len(parts.done()), f"done{earlier}"))
     print(f"{parts.count()} objects in {len(files)} images{earlier}: {folder}")
 
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from lowlight.core.errors import DataError, format_count, join_errors, name_some
+from lowlight.core.errors import DataError, format_count, name_some, raise_any
 from lowlight.core.files import (
     existing_dir,
     existing_file,
@@ -203,10 +203,12 @@ def test_who_waits_gets_the_folder_when_the_other_lets_go(tmp_path, holder, caps
 
 
 def test_errors_are_joined_up_to_twenty():
-    few = join_errors([DataError("a"), DataError("b")], "The others are done.")
-    assert str(few) == "a\nb\nThe others are done."
-    many = str(join_errors([DataError(str(i)) for i in range(23)])).split("\n")
-    assert many == [*map(str, range(20)), "... and 3 more like these."]
+    raise_any([], "Nothing was read.")
+    with pytest.raises(DataError, match="^a\nb\nThe others are done.$"):
+        raise_any([DataError("a"), DataError("b")], "The others are done.")
+    with pytest.raises(DataError) as many:
+        raise_any([DataError(str(i)) for i in range(23)])
+    assert str(many.value).split("\n") == [*map(str, range(20)), "... and 3 more like these."]
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,25 @@ class DataError(Exception):
     """
 
 
-def join_errors(errors: Sequence[DataError], rest: str = "") -> DataError:
-    """Returns one error that names the first 20 and counts the others, so that all get corrected.
+@contextlib.contextmanager
+def kept_in(errors: list) -> Iterator[None]:
+    """Ends the block at a DataError and adds it to a list, so that what comes next is read too."""
+    try:
+        yield
+    except DataError as error:
+        errors.append(error)
+
+
+def raise_any(errors: Sequence[DataError], rest: str = "") -> None:
+    """Raises one error that names the first 20 and counts the others, where there are any.
 
     The rest is a sentence about what is not wrong, or what to do next.
     """
     lines = [str(error) for error in errors[:_MOST_SHOWN]]
     if len(errors) > _MOST_SHOWN:
         lines.append(f"... and {len(errors) - _MOST_SHOWN} more like these.")
-    return DataError("\n".join([*lines, rest] if rest else lines))
+    if lines:
+        raise DataError("\n".join([*lines, rest] if rest else lines))
 
 
 def name_some(names: Iterable[str], most: int = 5) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from lowlight.core.errors import DataError, join_errors
+from lowlight.core.errors import DataError, raise_any
 
 # What expands to more than this was made to fill a memory, not to show an image.
 MAX_MEMBER_BYTES = 512 * 2**20
@@ -159,8 +159,7 @@ def _list_members(path, flag):
         for info in archive.infolist()
         if (harm := _harm_of(info))
     ]
-    if errors:
-        raise join_errors(errors, "Nothing was read or written.")
+    raise_any(errors, "Nothing was read or written.")
     reader = _Reader(archive)
     return [
         SourceFile(

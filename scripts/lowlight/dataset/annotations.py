@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.core.errors import DataError, join_errors, name_some
+from lowlight.core.errors import DataError, kept_in, name_some, raise_any
 from lowlight.core.files import existing_file
 from lowlight.core.sources import SourceFile, is_stray, list_files
 from lowlight.dataset.classes import CLASSES, LIGHTINGS, LOCATIONS, SPLITS
@@ -152,12 +152,9 @@ def gather_annotations(
     for stem, path in images.items():
         if image_list and stem not in facts:
             labels.notes.add(Oddity.UNLISTED, path.name)
-        try:
+        with kept_in(errors):
             _add_image(labels, path, by_stem[stem], facts.get(stem))
-        except DataError as error:
-            errors.append(error)
-    if errors:
-        raise join_errors(errors)
+    raise_any(errors)
     return labels
 
 

@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Collection
 from typing import NamedTuple
 
-from lowlight.core.errors import DataError, join_errors
+from lowlight.core.errors import DataError, kept_in, raise_any
 from lowlight.core.json_texts import coco_box, coco_image, format_coco, parse_json
 from lowlight.dataset.classes import check_class_name
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
@@ -89,8 +89,7 @@ def parse_coco(data: bytes, place: object) -> Coco:
             errors.append(_unknown(box, "image_id", "images"))
         if box.category_id not in categories:
             errors.append(_unknown(box, "category_id", "categories"))
-    if errors:
-        raise join_errors(errors)
+    raise_any(errors)
     names = {number: name for number, (name, _) in categories.items()}
     groups = frozenset(group for name, group in categories.values() if group != name)
     return Coco(images, names, boxes, groups)
@@ -118,7 +117,7 @@ def _items(whole, key, place, read):
     items, errors = {}, []
     for number, item in enumerate(whole[key]):
         where = f"{place}: {key}[{number}]"
-        try:
+        with kept_in(errors):
             if not isinstance(item, dict):
                 raise DataError(f"{where}: not an object.\n  {_REMEDY}")
             item_id = _id(item, "id", where)
@@ -126,10 +125,7 @@ def _items(whole, key, place, read):
             if item_id in items:
                 raise DataError(f"{where}: another of the {key} has this id.\n  {_REMEDY}")
             items[item_id] = read(item, where)
-        except DataError as error:
-            errors.append(error)
-    if errors:
-        raise join_errors(errors)
+    raise_any(errors)
     return items
 
 

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from lowlight.core.errors import DataError, join_errors
+from lowlight.core.errors import DataError, kept_in, raise_any
 from lowlight.core.files import existing_file
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco import Coco, parse_coco
@@ -132,19 +132,15 @@ def _fit(coco: Coco, paths: dict, keep_crowds: bool, notes: Notes):
     images, boxes, errors = [], [], []
     for number, path in paths.items():
         item = coco.images[number]
-        try:
+        with kept_in(errors):
             size = image_size(path)
             _check_turn(item, path, size, converted.get(path.name), notes)
             its = boxes_of[number]
             rows = _fit_boxes(its, path.name, size, coco.categories, keep_crowds, notes)
-        except DataError as error:
-            errors.append(error)
-            continue
-        boxes.extend(rows)
-        row = ImageRow(path.name, item.file_name, *size, boxes=len(rows))
-        images.append(row._replace(official_split=item.split))
-    if errors:
-        raise join_errors(errors)
+            boxes.extend(rows)
+            row = ImageRow(path.name, item.file_name, *size, boxes=len(rows))
+            images.append(row._replace(official_split=item.split))
+    raise_any(errors)
     return images, boxes
 
 

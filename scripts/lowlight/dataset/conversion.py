@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.core.errors import DataError, join_errors, say_others
+from lowlight.core.errors import DataError, raise_any, say_others
 from lowlight.core.files import locked, output_dir, whole_file, write_texts
 from lowlight.core.parallel import Progress, map_in_processes
 from lowlight.core.sources import is_stray, list_files, name_key
@@ -102,8 +102,7 @@ def convert_images(
             }
         )
     errors = [error for error, _ in results if isinstance(error, DataError)]
-    if errors:
-        raise join_errors(errors, say_others(len(rows), f"in {folder}"))
+    raise_any(errors, say_others(len(rows), f"in {folder}"))
     found = sum(was_there for _, was_there in results)
     return Converted(rows, strays, others, problems, found)
 

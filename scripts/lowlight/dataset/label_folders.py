@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from lowlight.core.errors import DataError, join_errors, name_some
+from lowlight.core.errors import DataError, kept_in, name_some, raise_any
 from lowlight.core.files import locked, output_dir
 from lowlight.core.sources import SourceFile, is_stray
 from lowlight.dataset.coco import Coco, CocoBox, CocoImage
@@ -110,15 +110,11 @@ def import_folder(
         )
     images, boxes, errors = {}, [], []
     for label in folder.labels:
-        try:
+        with kept_in(errors):
             image, its_boxes = read(label, paths.get(image_stem(label.image, flatten)))
-        except DataError as error:
-            errors.append(error)
-            continue
-        images[label.file.name] = image
-        boxes += its_boxes
-    if errors:
-        raise join_errors(errors)
+            images[label.file.name] = image
+            boxes += its_boxes
+    raise_any(errors)
     if names is None:
         names = {box.category_id: box.category_id for box in boxes}
     coco = Coco(images, names, boxes, frozenset())

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lowlight.core.errors import DataError, join_errors
+from lowlight.core.errors import DataError, raise_any
 from lowlight.core.files import existing_dir, existing_file
 from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.core.sources import name_key
@@ -136,8 +136,7 @@ def _measure_brightness(images, images_dir):
             values.append(value)
             progress.update()
     errors = [value for value in values if isinstance(value, DataError)]
-    if errors:
-        raise join_errors(errors)
+    raise_any(errors)
     return values
 
 

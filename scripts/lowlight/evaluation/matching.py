@@ -113,7 +113,6 @@ def match(ranked: Ranked, boxes_inside: np.ndarray, detections_inside: np.ndarra
     has detections at most.
 
     Args:
-        ranked: Ranked.
         boxes_inside: bool [G, R], boxes that lie in each range.
         detections_inside: bool [D, R].
     """

@@ -39,7 +39,6 @@ def accumulate(tally: Tally, weights: np.ndarray) -> Scores:
     work grows with the correct detections and, by one sparse product, with all of them.
 
     Args:
-        tally: Tally.
         weights: [N, B], a column for each weighting; float32 is twice as fast and precise to about
             1e-6, float64 is exact.
     """

@@ -34,7 +34,6 @@ def write_report(path: Path, score: Score, title: str, about: dict, pictures: Ca
 
     Args:
         path: the HTML file.
-        score: Score.
         title: what was scored on what.
         about: {name: JSON value}; score_threshold, max_detections, bootstrap and seed are shown.
         pictures: called with filenames, returns {filename: bytes} of those it has.
@@ -245,7 +244,6 @@ def draw_found(
     """Returns (an image brightened, with its boxes and some detections; its mean luma).
 
     Args:
-        score: Score.
         place: the image's.
         rows: int, the detections to draw.
         data: the image's bytes.

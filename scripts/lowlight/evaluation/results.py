@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lowlight.core.errors import DataError, join_errors
+from lowlight.core.errors import DataError, raise_any
 from lowlight.core.files import existing_file
 from lowlight.core.json_texts import format_coco_results, parse_json
 from lowlight.evaluation.truth import Truth, stem
@@ -88,8 +88,7 @@ def read_results(path: Path | str, truth: Truth, ids_only: bool = False) -> tupl
             left_out += 1
         else:
             rows.append((place, labels[item["category_id"]], item["bbox"], item["score"]))
-    if errors:
-        raise join_errors(errors)
+    raise_any(errors)
     return make_found(*zip(*rows, strict=True)), left_out
 
 

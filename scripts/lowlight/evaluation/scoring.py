@@ -188,7 +188,6 @@ def finish_score(
         eval_dir: an existing folder.
         about: {name: JSON value} for metrics.json.
         title: what is scored on what.
-        options: ScoringOptions.
         pictures: called with filenames, returns {filename: bytes} of those it has.
     """
     about = {
@@ -228,7 +227,6 @@ def score_file(
         source: of the ground truth.
         eval_dir: the output folder, made where it is missing; None for one beside the file, whose
             name ends with what `variant_of` says.
-        options: ScoringOptions.
 
     Raises:
         DataError: as the readers of detections and ground truth; an output that is an input.

@@ -166,7 +166,6 @@ def score_slices(
     """Scores everything, each class, and each slice of the families; "All" comes first.
 
     Args:
-        ranked: Ranked.
         matches: of COCO's areas.
         families: of `make_families`.
         weights: of `draw_weights`, [N, B]; B may be 0.

@@ -186,7 +186,6 @@ def truth_of_records(
     Args:
         records: whose images may be left out.
         images: of these records.
-        names: LabelMap.
         place: how a message names the records.
         ids: {filename: id} of the tables. Where they lack an image, and the records give no
             numbers, ids count from 1.
@@ -225,7 +224,6 @@ def format_truth(truth: Truth, facts: Sequence = ()) -> str:
     """Returns the ground truth as the text of a COCO file that `read_truth_of_coco` reads.
 
     Args:
-        truth: Truth.
         facts: a JSON value for each image, kept with it under "facts"; none for none.
     """
     image_ids = truth.image_ids.tolist()

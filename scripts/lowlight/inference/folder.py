@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lowlight.core.errors import DataError, format_count, join_errors, say_others
+from lowlight.core.errors import DataError, format_count, raise_any, say_others
 from lowlight.core.files import locked
 from lowlight.core.log import DetectionLog, fingerprint, fingerprint_of
 from lowlight.core.parallel import Progress, cores, map_in_threads
@@ -94,8 +94,7 @@ def detect_files(files: list[SourceFile], job: Job, source: str = "") -> tuple[i
         before, (counts, errors) = 0, _run(files, job, print_entry)
     else:
         before, counts, errors = _run_and_keep(files, job, source)
-    if errors:
-        raise join_errors(errors, say_others(len(counts), "done"))
+    raise_any(errors, say_others(len(counts), "done"))
     return sum(counts), before
 
 
