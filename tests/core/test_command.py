@@ -163,7 +163,6 @@ ENDS = {
         "error: a.csv: Read-only file system.\n"
         "  The file system is read-only. Choose another folder.\n",
     ),
-    "Ctrl-C": ("raise KeyboardInterrupt", 130, "\ninterrupted; run the same command again.\n"),
 }
 
 
@@ -171,6 +170,41 @@ ENDS = {
 def test_a_run_ends_with_a_status_and_a_plain_message(run_main, statement, status, stderr):
     run = run_main(statement)
     assert (run.returncode, run.stdout, run.stderr) == (status, "", stderr)
+
+
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+HANGS = """
+    import os, signal, threading, time
+    from lowlight.core.parallel import map_in_threads
+    said, say, command._PATIENCE = threading.Event(), command.say, 1
+    command.say = lambda text: (say(text), said.set())
+    def hang(number):
+        os.kill(os.getpid(), number)
+        said.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    list(map_in_threads(hang, [signal.SIGINT]))
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), SIGNALS.items())
+def test_a_signal_ends_a_run_with_its_status_and_one_line(run_main, name, status):
+    run = run_main(f"import os, signal; os.kill(os.getpid(), signal.{name}); print('on')")
+    message = f"\ninterrupted by {name}. Run the same command again.\n"
+    assert (run.returncode, run.stdout, run.stderr) == (status, "", message)
+
+
+def test_a_run_that_hangs_says_so_and_a_second_ctrl_c_ends_it_at_once(run_main):
+    run = run_main(HANGS)
+    waits = "waits for what is being read, written or computed; Ctrl-C now ends it at once"
+    assert run.returncode == 130
+    assert run.stderr.endswith(f"\n{waits}\n\ninterrupted by SIGINT. Run the same command again.\n")
+
+
+def test_ctrl_c_while_a_script_imports_ends_it_plainly(run_main):
+    run = run_main("pass\nraise KeyboardInterrupt")
+    message = "\ninterrupted by SIGINT. Run the same command again.\n"
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", message)
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])

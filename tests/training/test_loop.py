@@ -9,7 +9,7 @@ import pytest
 from one_weight_run import Run, steps_kept
 
 from lowlight.core.errors import DataError, Interrupted, Signals, noted_signals
-from lowlight.training.stopping import STOPPING, TrainingSignals
+from lowlight.training.stopping import TrainingSignals
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def test_no_checkpoint_is_kept_of_a_loss_that_is_no_number(tmp_path, bad):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_lets_the_step_end_and_keeps_it(tmp_path, number):
     run = Run(tmp_path)
-    with noted_signals(TrainingSignals(), STOPPING) as run.signals:
+    with noted_signals(TrainingSignals()) as run.signals:
         run.loop.signals = run.signals
         with pytest.raises(Interrupted) as caught:
             run.train(100, 50, on_batch=lambda step: step == 3 and os.kill(os.getpid(), number))
@@ -77,7 +77,7 @@ def test_a_wait_for_input_that_hangs_ends_soon_after_a_signal_with_what_was_made
 
     monkeypatch.setattr("lowlight.training.stopping._PATIENCE", 0.1)
     run = Run(tmp_path)
-    with noted_signals(TrainingSignals(), STOPPING) as signals:
+    with noted_signals(TrainingSignals()) as signals:
         run.loop.signals, signals.leave = signals, leave
         with pytest.raises(Interrupted):
             run.train(100, 50, on_batch=wait_at_3)

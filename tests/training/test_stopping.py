@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from lowlight.core.errors import noted_signals
-from lowlight.training.stopping import STOPPING, Fetcher, TrainingSignals
+from lowlight.training.stopping import Fetcher, TrainingSignals
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TRACES = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from lowlight.core.errors import noted_signals
-from lowlight.training.stopping import STOPPING, TrainingSignals
+from lowlight.training.stopping import TrainingSignals
 
-with noted_signals(TrainingSignals(), STOPPING) as signals:
+with noted_signals(TrainingSignals()) as signals:
     signals.at_end = lambda reason: print("record:", reason)
     print("traces", flush=True)
     try:
@@ -49,7 +49,7 @@ def test_a_signal_before_the_first_step_ends_the_process_whatever_catches_errors
 def test_a_hangup_that_is_ignored_as_under_nohup_stays_so():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with noted_signals(TrainingSignals(), STOPPING):
+        with noted_signals(TrainingSignals()):
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

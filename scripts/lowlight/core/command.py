@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from absl import app, flags, logging
 
-from lowlight.core.errors import DataError, Interrupted, name_some
+from lowlight.core.errors import DataError, Interrupted, Signals, name_some, say, take_signals
 from lowlight.core.tensorflow import prepare_tensorflow
 
 # What the operating system refuses for a reason that the user can act on.
@@ -31,6 +31,9 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "The name is too long. Choose a shorter path.",
 }
 
+_PATIENCE = 2  # seconds that a command told to end may wait without a word
+_WAITS = "waits for what is being read, written or computed; Ctrl-C now ends it at once"
+
 
 def run(main: Callable, takes_arguments: bool = False) -> None:
     """Parses the flags, calls main() and exits.
@@ -38,17 +41,41 @@ def run(main: Callable, takes_arguments: bool = False) -> None:
     With `takes_arguments`, what stands beside the flags isn't an error, and main gets it as a list.
 
     Exit status: 0 on success, 1 after a DataError, a flag error, or a file that the operating
-    system refuses (each printed as `error: ...`), 130 after Ctrl-C, 143 after a SIGTERM that a step
-    noted, and in silence 141 where nobody reads the output any more, as in `| head`. Any other
+    system refuses (each printed as `error: ...`), 130 after Ctrl-C, 143 after SIGTERM, 129 after
+    SIGHUP, and in silence 141 where nobody reads the output any more, as in `| head`. Any other
     exception is a bug and keeps its traceback. TFOD's and TensorFlow's own log shows errors only;
     --verbosity=0 shows all of it.
     """
+    take_signals(_CommandSignals())
 
     def start(argv):
         with _ended_at_once():
             _exit_plainly(functools.partial(main, argv[1:]) if takes_arguments else main)
 
     app.run(start, flags_parser=lambda argv: _parse_flags(argv, takes_arguments))
+
+
+class _CommandSignals(Signals):
+    """Ends a command where it stands, or at a second Ctrl-C without a wait for what it is at."""
+
+    def stop(self, number: int, twice: bool) -> None:
+        interrupted = Interrupted(number, again="Run the same command again.")
+        if twice:
+            self.leave(interrupted)
+        self.number = signal.SIGINT  # one Ctrl-C now is the second, whatever came first
+        signal.signal(signal.SIGALRM, lambda *_: say(_WAITS))
+        signal.alarm(_PATIENCE)
+        raise interrupted
+
+
+def _end_imports(kind, error, trace):
+    """Ends a script that Ctrl-C finds before its main; for sys.excepthook."""
+    if issubclass(kind, KeyboardInterrupt):
+        _CommandSignals().stop(signal.SIGINT, True)
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _end_imports
 
 
 def print_notes(notes: Iterable[tuple[str, int, Iterable[str]]]) -> None:
@@ -124,9 +151,6 @@ def _exit_plainly(main):
     except Interrupted as interrupted:
         print(f"\n{interrupted} {interrupted.again}", file=sys.stderr)
         sys.exit(128 + interrupted.number)
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again.", file=sys.stderr)
-        sys.exit(130)
     except Exception as error:
         message = _system_message(error)
         if message is None:

@@ -3,9 +3,13 @@
 import contextlib
 import os
 import signal
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+from lowlight.core.tensorflow import real_stderr
+
+STOPPING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP  # what a step ends at
 _MOST_SHOWN = 20
 
 
@@ -87,27 +91,66 @@ class Signals:
         self.something_to_keep = False
 
     def on_signal(self, number: int, frame: object) -> None:
-        """Notes a signal or raises Interrupted, as the class says; for signal.signal."""
+        """Notes a signal or ends the step, as the class says; for signal.signal."""
         del frame
+        if number == signal.SIGHUP:
+            _leave_terminal()
         twice = self.number == number == signal.SIGINT
         self.number = number
         if twice or not self.something_to_keep:
-            raise Interrupted(number)  # where that is lost, as in a __del__, the step looks for it
-        # Not print: this may have interrupted one.
-        os.write(sys.__stderr__.fileno(), b"\nstopping: this step is finished and kept first\n")
+            self.stop(number, twice)
+        say("stopping: this step is finished and kept first")
+
+    def stop(self, number: int, twice: bool) -> None:
+        """Raises Interrupted; where that is lost, as in a __del__, the step looks for the signal.
+
+        Args:
+            number: the signal's.
+            twice: it is a second Ctrl-C.
+        """
+        del twice
+        raise Interrupted(number)
+
+    def leave(self, interrupted: Interrupted) -> None:
+        """Ends the process as `command.run` does, without a wait for its threads."""
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        say(f"{interrupted} {interrupted.again}")
+        os._exit(128 + interrupted.number)
 
 
-@contextlib.contextmanager
-def noted_signals(
-    signals: Signals | None = None, numbers: Iterable[int] = (signal.SIGINT, signal.SIGTERM)
-) -> Iterator[Signals]:
-    """Yields a Signals, or the one given, that notes some signals for the time of the block.
+def say(text: str) -> None:
+    """Writes a line to standard error, if that is open: in a signal's handler.
+
+    A print wouldn't do, because the signal may have interrupted one.
+    """
+    with contextlib.suppress(OSError):
+        os.write(real_stderr(), f"\n{text}\n".encode())
+
+
+def _leave_terminal():
+    """Drops what is printed from now on to a terminal, which is closed: writing there fails."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        if stat.S_ISCHR(os.fstat(output).st_mode):
+            os.dup2(nowhere, output)
+    os.close(nowhere)
+
+
+def take_signals(signals: Signals) -> dict:
+    """Lets a Signals take STOPPING from now on, and returns {signal's number: what took it before}.
 
     One that is ignored already, as SIGHUP is under nohup, stays so.
     """
+    numbers = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, signals.on_signal) for number in numbers}
+
+
+@contextlib.contextmanager
+def noted_signals(signals: Signals | None = None) -> Iterator[Signals]:
+    """Yields a Signals, or the one given, that takes STOPPING for the time of the block."""
     signals = signals or Signals()
-    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, signals.on_signal) for number in numbers}
+    before = take_signals(signals)
     try:
         yield signals
     finally:

@@ -131,7 +131,8 @@ class _Fork:
     @classmethod
     def begin(cls, function, chunks, stop, caller):
         """Prepares the process, which ends when its caller does."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller, who stops this
+        for number in (signal.SIGINT, signal.SIGHUP):  # they reach the caller, who stops this
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGTERM)
         if os.getppid() != caller:  # it ended before that

@@ -1,18 +1,12 @@
 """Ends a training that is told to stop: at once, or after what it has made is kept."""
 
 import contextlib
-import os
 import queue
-import signal
-import stat
-import sys
 import threading
 from collections.abc import Iterable
 
 from lowlight.core.errors import Interrupted, Signals
-from lowlight.core.tensorflow import real_stderr
 
-STOPPING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP  # what ends a training
 _PATIENCE = 2.0  # seconds that a training told to stop waits for its next batch
 
 
@@ -27,31 +21,16 @@ class TrainingSignals(Signals):
         super().__init__()
         self.at_end = lambda reason: None  # called before the process ends at once
 
-    def on_signal(self, number: int, frame: object) -> None:
-        """Notes a signal, or ends the process; for signal.signal."""
-        if number == signal.SIGHUP:
-            _leave_terminal()
-        if number == signal.SIGINT == self.number or not self.something_to_keep:
-            self.leave(Interrupted(number))
-        super().on_signal(number, frame)
+    def stop(self, number: int, twice: bool) -> None:
+        """Ends the process."""
+        del twice
+        self.leave(Interrupted(number))
 
     def leave(self, interrupted: Interrupted) -> None:
         """Ends the process as `command.run` does, without a wait for TensorFlow's threads."""
         with contextlib.suppress(Exception):
             self.at_end(str(interrupted))
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            os.write(real_stderr(), f"\n{interrupted} {interrupted.again}\n".encode())
-        os._exit(128 + interrupted.number)
-
-
-def _leave_terminal():
-    """Drops what is printed from now on to a terminal, which is closed: writing there fails."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for output in (1, 2):
-        if stat.S_ISCHR(os.fstat(output).st_mode):
-            os.dup2(nowhere, output)
-    os.close(nowhere)
+        super().leave(interrupted)
 
 
 class Fetcher:

@@ -40,7 +40,7 @@ from lowlight.training.record import (
     software,
 )
 from lowlight.training.step import TrainingInput, TrainStep, choose_precision
-from lowlight.training.stopping import STOPPING, TrainingSignals
+from lowlight.training.stopping import TrainingSignals
 from lowlight.training.workers import LOST_WORKER, Workers, count_devices, read_cluster
 
 
@@ -78,7 +78,7 @@ def train_run(
     with locked(session.dir) if cluster.index == 0 else contextlib.nullcontext():
         try:
             strategy = make_strategy()
-            with noted_signals(TrainingSignals(), STOPPING) as signals:
+            with noted_signals(TrainingSignals()) as signals:
                 session.train(strategy, Workers(strategy, cluster), signals)
         except LOST_WORKER as error:
             if options.num_workers == 1:
