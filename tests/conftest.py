@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from browser import COMMAND, Browser
+from checks import write_files
 from PIL import Image
 from small_model import export_small_model
 
@@ -85,19 +86,14 @@ def tiny_exdark(tmp_path):
     Table/2015_00008 holds no table. By the list 4 images are for training, 2 for validation and
     2 for testing. Four stray files lie about.
     """
-    root = tmp_path / "tiny"
+    files = dict.fromkeys(_STRAYS, "stray")
+    files["imageclasslist.txt"] = _IMAGE_LIST.replace("\n", "\r\n")
     for name, mode, width, height, oddity, boxes in _TINY:
-        image = root / "ExDark" / name
-        _write(image, _image_bytes(mode, width, height, image.suffix, oddity))
+        files[f"ExDark/{name}"] = _image_bytes(mode, width, height, Path(name).suffix, oddity)
         text_name = name.replace("JPG", "jpg") if oddity == "annotation in lower case" else name
         lines = ["% bbGt version=3", *(f"{box} 0 0 0 0 0 0 0" for box in boxes)]
-        _write(
-            root / "ExDark_Annno" / f"{text_name}.txt", "".join(f"{x}\n" for x in lines).encode()
-        )
-    _write(root / "imageclasslist.txt", _IMAGE_LIST.replace("\n", "\r\n").encode())
-    for name in _STRAYS:
-        _write(root / name, b"stray")
-    return root
+        files[f"ExDark_Annno/{text_name}.txt"] = "".join(f"{line}\n" for line in lines)
+    return write_files(tmp_path / "tiny", files)
 
 
 def _image_bytes(mode, width, height, suffix, oddity):
@@ -113,11 +109,6 @@ def _image_bytes(mode, width, height, suffix, oddity):
     stream = io.BytesIO()
     image.convert(mode).save(stream, "PNG" if suffix == ".png" else "JPEG", **options)
     return stream.getvalue()[: -2 if oddity == "no end marker" else None]
-
-
-def _write(path, data):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ import io
 import json
 
 import numpy as np
+from checks import write_tables
 from PIL import Image
 
 from lowlight.dataset.classes import format_label_map
-from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
+from lowlight.dataset.tables import AnnotationRow, ImageRow
 from lowlight.evaluation.results import format_results, make_found
 from lowlight.evaluation.truth import TrueBox, format_truth, make_truth, read_truth_of_tables
 
@@ -91,10 +92,7 @@ def make_data(folder):
             left, top = 5 + 55 * place, int(rng.integers(0, 30))
             label = CLASSES[(number + place) % 2]
             boxes.append(AnnotationRow(name, 120, 90, label, left, top, left + 50, top + 45))
-    (folder / "images.csv").write_text(format_table(images, ImageRow))
-    (folder / "annotations.csv").write_text(format_table(boxes, AnnotationRow))
-    splits = [SplitRow(image.filename, "test") for image in images]
-    (folder / "split.csv").write_text(format_table(splits, SplitRow))
+    write_tables(folder, images, boxes, split="test")
     (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n")
     (folder / "label_map.txt").write_text(format_label_map(CLASSES))
     return folder

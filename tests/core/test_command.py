@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from checks import message_of
 
 ROOT = Path(__file__).parents[2]
 TAKES_ARGUMENTS = "compare_runs.py"
@@ -26,13 +27,6 @@ def command_of(name):
     """Returns the words of the first command in a script's docstring."""
     text = docstring_of(name).replace("\\\n", " ")
     return shlex.split(next(line for line in text.splitlines() if line.startswith("  python ")))
-
-
-def message_of(run):
-    """Returns the error that a script ended with, after the log lines of its work."""
-    assert run.returncode == 1, run.stderr
-    assert "Traceback" not in run.stderr
-    return run.stderr[run.stderr.index("error: ") :]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from checks import refused, write_files
 
 from lowlight.core import sources
 from lowlight.core.errors import DataError
@@ -19,11 +20,7 @@ _FLAG_BITS, _COMPRESSION, _UNCOMPRESSED_SIZE = 8, 10, 24
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, data in (("b.txt", b"2"), ("Cat/a.txt", b"1"), ("Cat/.hidden", b"")):
-        path = tmp_path / "source" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return tmp_path / "source"
+    return write_files(tmp_path / "source", {"b.txt": "2", "Cat/a.txt": "1", "Cat/.hidden": ""})
 
 
 def write_zip(path, *members, compression=zipfile.ZIP_DEFLATED):
@@ -82,9 +79,8 @@ def test_what_is_no_plain_file_is_refused_where_it_is_read(folder, make, found):
     make(folder / "Cat/odd.jpg")
     files = {file.name: file for file in list_files(folder, "input_dir")}
     assert len(files) == 4
-    with pytest.raises(DataError) as caught:
+    with refused(f"{folder}/Cat/odd.jpg: {found}"):
         files["Cat/odd.jpg"].read()
-    assert str(caught.value).startswith(f"{folder}/Cat/odd.jpg: {found}")
     assert files["Cat/a.txt"].read() == b"1"
 
 
@@ -146,10 +142,8 @@ def make_cut_zip(path):
 def test_a_source_without_files_is_refused(tmp_path, make, found, remedy):
     source = tmp_path / "ExDark.zip"
     make(source)
-    with pytest.raises(DataError) as caught:
+    with refused(f"{source}: {found}", remedy):
         list_files(source, "input_dir")
-    assert str(caught.value).startswith(f"{source}: {found}")
-    assert str(caught.value).endswith(remedy)
 
 
 @pytest.mark.parametrize(
@@ -282,6 +276,5 @@ def test_a_member_that_cannot_be_read_is_named(tmp_path, damage, compression):
     damage(data)
     path.write_bytes(data)
     (file,) = list_files(path, "input_dir")
-    with pytest.raises(DataError) as caught:
+    with refused(f"{path}: Cat/a.txt: "):
         file.read()
-    assert str(caught.value).startswith(f"{path}: Cat/a.txt: ")

@@ -1,4 +1,5 @@
 import pytest
+from checks import refused
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import (
@@ -74,10 +75,8 @@ def test_the_lines_of_classes_txt_are_the_classes_in_the_order_of_their_ids(tmp_
 def test_a_classes_txt_that_cannot_be_used_is_refused(tmp_path, data, message):
     path = tmp_path / "classes.txt"
     path.write_bytes(data)
-    with pytest.raises(DataError) as caught:
+    with refused(f"{path}{message}"):
         read_classes(tmp_path)
-    assert str(caught.value).startswith(f"{path}{message}")
-    assert "\n  " in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["driver's mirror", "dogs'", "# 1", "Straßenlampe", "a, b"])

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 
 import pytest
+from checks import refused
 from pycocotools.coco import COCO
 
 from lowlight.core.errors import DataError
@@ -184,10 +185,8 @@ BAD_FILES = {
 
 @pytest.mark.parametrize(("whole", "message"), BAD_FILES.values(), ids=BAD_FILES)
 def test_a_fault_is_told_with_its_place_and_a_remedy(whole, message):
-    with pytest.raises(DataError) as caught:
+    with refused(f"a.json: {message}"):
         parse(whole)
-    assert str(caught.value).startswith(f"a.json: {message}")
-    assert "\n  " in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000])

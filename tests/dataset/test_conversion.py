@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checks import write_files
 from PIL import Image, ImageFile, ImageOps
 
 from lowlight.core import parallel
@@ -39,14 +40,6 @@ def damaged():
     place = data.index(b"\xff\xc4") + 5  # how many codes the table has of each length
     data[place : place + 16] = b"\xff" * 16
     return bytes(data)
-
-
-def write_source(folder, files):
-    """Writes {name: bytes} into a folder, made where it is missing, and returns it."""
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
 
 
 def table_of(folder):
@@ -97,7 +90,7 @@ def test_a_rotated_jpeg_keeps_its_bytes_and_the_rotation_is_told():
 
 
 def test_a_jpeg_with_a_damaged_middle_is_found_where_it_is_verified_and_has_no_hash(tmp_path):
-    source = write_source(tmp_path / "in", {"a.jpg": damaged()})
+    source = write_files(tmp_path / "in", {"a.jpg": damaged()})
     (row,) = convert_images(source, tmp_path / "out").rows
     assert (row.how, row.phash) == ("kept", "")
     with pytest.raises(DataError, match=r"^a\.jpg: damaged or cut short"):
@@ -189,7 +182,7 @@ def test_a_disk_that_is_full_ends_it_and_keeps_the_old_image(tiny_exdark, tmp_pa
 
 
 def test_photographs_are_turned_upright_where_that_is_asked_for(tmp_path):
-    source = write_source(tmp_path / "in", {"a.jpg": turned(), "b.jpg": jpeg()})
+    source = write_files(tmp_path / "in", {"a.jpg": turned(), "b.jpg": jpeg()})
     found, hows = [], []
     for upright in (False, True, True, False):
         done = convert_images(source, tmp_path, options=ConversionOptions(upright=upright))
@@ -224,7 +217,7 @@ def test_every_form_keeps_its_stored_pixels_or_is_turned(tmp_path, form, orienta
 
 def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
     files = {"cam1/0001.jpg": jpeg(size=(40, 30)), "cam2/night/0001.jpg": jpeg(size=(41, 30))}
-    source = write_source(tmp_path / "in", files)
+    source = write_files(tmp_path / "in", files)
     with pytest.raises(DataError, match=r"give --flatten \(cam2__night__0001\.jpg\)"):
         convert_images(source, tmp_path / "out")
     for found in (0, 2):
@@ -235,7 +228,7 @@ def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_a_flat_name_that_is_too_long_is_that_images_error(tmp_path):
     names = f"{'a' * 200}/{'b' * 200}.jpg", f"{'c' * 251}.jpg"
-    source = write_source(tmp_path / "in", dict.fromkeys(names, jpeg()))
+    source = write_files(tmp_path / "in", dict.fromkeys(names, jpeg()))
     with pytest.raises(DataError, match=r"too long a name\.\n  Rename it\.\nThe other image is in"):
         convert_images(source, tmp_path / "out", options=FLAT)
 
@@ -243,7 +236,7 @@ def test_a_flat_name_that_is_too_long_is_that_images_error(tmp_path):
 def test_images_of_any_form_are_read_whatever_their_extension(tmp_path, run_script):
     kinds = "jpe", "JFIF", "mpo", "avif", "HEIC", "webp", "tiff"
     files = {f"{kind}.{kind}": jpeg() for kind in kinds}
-    source = write_source(tmp_path / "in", {**files, "a.arw": b"", "b.ARW": b"", "c.txt": b""})
+    source = write_files(tmp_path / "in", {**files, "a.arw": b"", "b.ARW": b"", "c.txt": b""})
     run = run_script("convert_images.py", f"--input_dir={source}", f"--output_dir={tmp_path}")
     assert run.stdout.startswith(f"7 images in {tmp_path}\n")
     assert "  files that are no images by their extension: 2 .arw, 1 .txt\n" in run.stdout
@@ -267,7 +260,7 @@ def test_two_conversions_into_one_folder_do_not_run_at_a_time(tiny_exdark, tmp_p
 
 def test_more_pixels_than_allowed_are_refused_by_name(tmp_path, run_script):
     files = {"a.jpg": jpeg(size=(41, 30)), "b.jpg": jpeg(size=(40, 30))}
-    source = write_source(tmp_path / "in", files)
+    source = write_files(tmp_path / "in", files)
     flags = f"--input_dir={source}", f"--output_dir={tmp_path}", "--max_pixels=1200"
     run = run_script("convert_images.py", *flags)
     assert (run.returncode, (tmp_path / "b.jpg").exists()) == (1, True)
@@ -278,7 +271,7 @@ def test_more_pixels_than_allowed_are_refused_by_name(tmp_path, run_script):
 def test_all_refused_images_are_in_problems_however_many(tmp_path):
     files = {f"{number:02}.jpg": b"text" for number in range(30)}
     with pytest.raises(DataError, match=r"\.\.\. and 10 more like these"):
-        convert_images(write_source(tmp_path / "in", files), tmp_path / "out")
+        convert_images(write_files(tmp_path / "in", files), tmp_path / "out")
     lines = table_of(tmp_path / "out")
     assert len(lines) == 30
     assert lines[-1] == '29.jpg,not converted,"not an image, whatever its name says."'

@@ -3,6 +3,7 @@ import re
 import shutil
 
 import pytest
+from checks import message_of
 from PIL import Image
 
 from lowlight.core.errors import DataError
@@ -92,13 +93,6 @@ def images(folder):
 def zip_of(folder):
     """Archives a folder as ExDark's authors do, with the folder itself inside."""
     return shutil.make_archive(folder, "zip", folder.parent, folder.name)
-
-
-def message_of(run):
-    """Returns the error that a script ended with, after the log lines of its work."""
-    assert run.returncode == 1, run.stderr
-    assert "Traceback" not in run.stderr
-    return run.stderr[run.stderr.index("error: ") :]
 
 
 def test_images_and_annotations_become_jpegs_and_two_tables(tiny_exdark, convert, annotate):

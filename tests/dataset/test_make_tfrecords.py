@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from checks import write_tables
 from pictures import encode
 from PIL import Image
 
@@ -21,11 +22,6 @@ def images_dir(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").write_bytes(JPEG)
     return tmp_path / "images"
-
-
-def write_tables(folder, images, boxes):
-    (folder / "images.csv").write_text(format_table(images, ImageRow))
-    (folder / "annotations.csv").write_text(format_table(boxes, AnnotationRow))
 
 
 def test_the_step_writes_the_same_bytes_each_time(tmp_path, images_dir, run_script):

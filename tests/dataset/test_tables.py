@@ -1,4 +1,5 @@
 import pytest
+from checks import refused, write_tables
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
@@ -132,10 +133,8 @@ GOOD = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
 def test_a_bad_table_is_told_with_its_place(tmp_path, text, message):
     path = tmp_path / "a.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(DataError) as caught:
+    with refused(f"{path}{message}"):
         read_table(path, AnnotationRow, REMEDY)
-    assert str(caught.value).startswith(f"{path}{message}")
-    assert "\n  " in str(caught.value)
 
 
 def test_a_missing_table_is_told_with_the_remedy(tmp_path):
@@ -150,13 +149,8 @@ BOXES = [
 ]
 
 
-def write_tables(folder, images=(CAT,), boxes=BOXES):
-    (folder / "images.csv").write_text(format_table(images, ImageRow))
-    (folder / "annotations.csv").write_text(format_table(boxes, AnnotationRow))
-
-
 def test_tables_are_read_as_images_with_their_boxes(tmp_path):
-    write_tables(tmp_path)
+    write_tables(tmp_path, [CAT], BOXES)
     assert read_tables(tmp_path, CLASSES) == [(CAT, BOXES)]
 
 
@@ -193,7 +187,7 @@ def test_tables_that_contradict_themselves_are_refused(tmp_path, images, boxes, 
 
 
 def test_an_unknown_class_is_told_with_the_known_ones_and_where_to_name_it(tmp_path):
-    write_tables(tmp_path)
+    write_tables(tmp_path, [CAT], BOXES)
     with pytest.raises(DataError) as caught:
         read_tables(tmp_path, ("Cat", "Cup"))
     assert str(caught.value) == (

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from checks import write_tables
 from scored import random_case
 
 from lowlight.core.errors import DataError
@@ -31,8 +32,7 @@ BOXES = [
 
 @pytest.fixture
 def data_dir(tmp_path):
-    (tmp_path / "images.csv").write_text(format_table(IMAGES, ImageRow))
-    (tmp_path / "annotations.csv").write_text(format_table(BOXES, AnnotationRow))
+    write_tables(tmp_path, IMAGES, BOXES)
     splits = [SplitRow("a.jpg", "train"), SplitRow("b.jpg", "test"), SplitRow("c.jpg", "test")]
     (tmp_path / "split.csv").write_text(format_table(splits, SplitRow))
     return tmp_path
