@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from onnx_model import (
     NAMES,
+    SIDE,
     SOURCE,
     infer_without_tensorflow,
     picture_with_a_square,
@@ -17,6 +18,8 @@ from small_model import NEEDS_ONNX
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import format_label_map
+from lowlight.dataset.tables import AnnotationRow, ImageRow
+from lowlight.dataset.writing import write_records
 from lowlight.detector import onnx_engine
 from lowlight.detector.detector import Detector
 from lowlight.detector.onnx_files import read_facts
@@ -47,6 +50,30 @@ def test_a_file_says_what_it_was_made_from_and_what_its_classes_are(onnx_file):
     model, facts = find_model(onnx_file), read_facts(onnx_file)
     assert (model.step(), model.num_classes(), facts.names) == (7, 3, NAMES)
     assert model.files() == [onnx_file]
+
+
+@pytest.mark.slow
+def test_a_file_is_scored_on_records_like_any_model(onnx_file, tmp_path):
+    from lowlight.evaluation.evaluation import evaluate_model
+
+    Image.fromarray(picture_with_a_square()).save(tmp_path / "a.jpg", quality=95, subsampling=0)
+    box = AnnotationRow("a.jpg", SIDE, SIDE, "Red", 8, 16, 16, 24)
+    entries, records = [(ImageRow("a.jpg", "", SIDE, SIDE), [box])], tmp_path / "test.tfrecord"
+    ids = {name: number for number, name in NAMES.items()}
+    write_records(records, entries, tmp_path, ids, lambda: None)
+    label_map = tmp_path / "label_map.txt"
+    label_map.write_text(format_label_map(list(ids)))
+    metrics, path = evaluate_model(
+        onnx_file,
+        records=[str(records)],
+        label_map_path=label_map,
+        eval_dir=tmp_path / "eval",
+        detector={"engine": None},
+    )
+    assert path == onnx_file
+    assert metrics["DetectionBoxes_Precision/mAP"] == 1
+    about = json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    assert (about["step"], about["detector"]) == (7, {"engine": "onnxruntime"})
 
 
 def test_a_larger_picture_is_resized_as_the_file_says(onnx_file):
