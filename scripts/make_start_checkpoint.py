@@ -3,11 +3,11 @@ r"""Makes a detector for your classes of one that is trained, class by class, wi
   python scripts/make_start_checkpoint.py \
     --base=checkpoint/efficientdet_d1_coco17_tpu-32.tar.gz --output_dir=checkpoint/d1_start
 
---base is an archive of the model zoo, packed or unpacked, or a run. Classes meet by name (Motorbike
-is COCO's motorcycle); --classes says it for others. Writes a run's folder: a checkpoint, the
-pipeline.config for these classes, label_map.txt, and start.json with what came from where.
-evaluate.py scores it, run_inference.py draws with it, and make_config.py --start makes a config
-that trains from it.
+--base is an archive of the model zoo, packed, unpacked or by its name in checkpoint/, or a run.
+Classes meet by name (Motorbike is COCO's motorcycle); --classes says it for others. Writes a run's
+folder: a checkpoint, the pipeline.config for these classes, label_map.txt, and start.json with what
+came from where. evaluate.py scores it, run_inference.py draws with it, and make_config.py --start
+makes a config that trains from it.
 """
 
 from pathlib import Path
@@ -37,6 +37,7 @@ flags.DEFINE_string(
     "base_label_map_path", None, "The detector's label map; by default COCO's, or its run's."
 )
 flags.DEFINE_boolean("allow_no_match", False, "Go ahead where no class is one of the detector's.")
+flags.DEFINE_boolean("raw_weights", False, "Not the averages that the detector's config asks for.")
 
 
 def main() -> None:
@@ -59,6 +60,7 @@ def main() -> None:
         base_label_map=FLAGS.base_label_map_path,
         allow_no_match=FLAGS.allow_no_match,
         data_dir=Path(label_map).parent if label_map else None,
+        raw_weights=FLAGS.raw_weights,
     )
     print("\n".join(lines))
 

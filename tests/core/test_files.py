@@ -12,6 +12,7 @@ from lowlight.core.errors import DataError, format_count, name_some, raise_any
 from lowlight.core.files import (
     existing_dir,
     existing_file,
+    folder_beside,
     locked,
     output_dir,
     whole_file,
@@ -197,6 +198,22 @@ def test_who_waits_gets_the_folder_when_the_other_lets_go(tmp_path, holder, caps
     with locked(tmp_path, "scored", "output_dir", waits=True):
         process.join()
     assert f"is being scored by process {process.pid} on " in capsys.readouterr().out
+
+
+def test_a_folder_beside_is_begun_empty_by_one_process_and_gone_at_the_end(tmp_path):
+    left = tmp_path / ".run.partial" / "whole" / "left by a killed process"
+    left.mkdir(parents=True)
+    with folder_beside(tmp_path / "run", "made", "output_dir") as partial:
+        assert names_in(partial) == []
+        beside = folder_beside(tmp_path / "run", "made", "output_dir")
+        with pytest.raises(DataError, match="is being made already, by .*\n.*--output_dir"), beside:
+            pass
+        write_text(partial / "a.txt", "a")
+        os.replace(partial, tmp_path / "run")
+    assert names_in(tmp_path) == ["run"]
+    with pytest.raises(KeyError), folder_beside(tmp_path / "b", "made"):
+        raise KeyError
+    assert names_in(tmp_path) == ["run"]
 
 
 # What errors say. ---------------------------------------------------------------------------------

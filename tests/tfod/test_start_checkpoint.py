@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import families
 import numpy as np
 import pytest
+from small_model import two_convolutions
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES, format_label_map
@@ -26,6 +28,7 @@ def test_exdarks_classes_are_all_classes_of_coco():
     from lowlight.tfod.start_checkpoint import match_classes
 
     assert len(zoo.COCO) == 80
+    assert [zoo.COCO[number] for number in (1, 14, 90)] == ["person", "parking meter", "toothbrush"]
     assert tuple(match_classes(names_of(CLASSES), zoo.COCO).values()) == EXDARK_IN_COCO
 
 
@@ -184,13 +187,59 @@ def test_classes_that_the_detector_lacks_and_bases_without_weights_are_refused(
     with pytest.raises(DataError, match="isn't empty.\n  Choose"):
         make_start(base, {1: "Cat"}, run, {})
     shutil.copy(bases("CenterNet MobileNet")[1] / "pipeline.config", base)
-    with pytest.raises(DataError, match="of another architecture, damaged, or an index without"):
+    with pytest.raises(DataError, match="ckpt-0: holds another model than its config describes"):
         make_start(base, {1: "Cat"}, tmp_path / "other", {})
     shutil.copy(bases("SSD MobileNet")[1] / "pipeline.config", base)
     (base / "checkpoint" / "ckpt-0.data-00000-of-00001").unlink()
-    with pytest.raises(DataError, match=r"ckpt-0: can't give its config's model its weights \("):
+    with pytest.raises(DataError, match=r"ckpt-0: damaged \(.*\n.* or train or fetch it again"):
         make_start(base, {1: "Cat"}, tmp_path / "other", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "my data", "run"]
+
+
+def test_an_archive_that_was_not_fetched_is_named_with_the_commands_that_fetch_it(tmp_path):
+    from lowlight.tfod.start_checkpoint import make_start
+
+    archive = "efficientdet_d0_coco17_tpu-32"
+    for base in (f"{tmp_path}/{archive}", f"{tmp_path}/{archive}.tar.gz", archive):
+        fetch = f"{archive}: not there.\n  Fetch .*\n.*\n    curl -L -o .*/{archive}.tar.gz https"
+        with pytest.raises(DataError, match=fetch.replace(": not", "(.tar.gz)?: not")):
+            make_start(Path(base), {1: "Cat"}, tmp_path / "run", {})
+    with pytest.raises(DataError, match="mine: no such folder.\n  Check --base"):
+        make_start(tmp_path / "mine", {1: "Cat"}, tmp_path / "run", {})
+
+
+def test_averages_are_taken_where_the_detectors_config_asks_for_them(tmp_path):
+    import tensorflow as tf
+
+    from lowlight.tfod.model import build_model, read_config
+    from lowlight.tfod.start import make_variables
+    from lowlight.tfod.start_checkpoint import make_start
+    from lowlight.tfod.training import build_optimizer
+
+    path, text = tmp_path / "base" / "pipeline.config", two_convolutions()
+    for field in ("use_moving_average", "use_moving_averages"):
+        text = text.replace(f"{field}: false", f"{field}: true")
+    path.parent.mkdir()
+    path.write_text(text.replace("num_classes: 3", "num_classes: 90"))
+    config = read_config(path)
+    model, (optimizer, _) = build_model(config), build_optimizer(config, tf.Variable(0, tf.int64))
+    make_variables(model)
+    optimizer.shadow_copy(model)
+    for variable in model.trainable_variables:
+        variable.assign(tf.ones_like(variable))
+        optimizer.get_slot(variable, "average").assign(2 * tf.ones_like(variable))
+    both = tf.train.Checkpoint(model=model, optimizer=optimizer)
+    tf.train.CheckpointManager(both, str(path.parent / "checkpoint"), 1).save(0)
+    for raw, value in ((False, 2), (True, 1)):
+        run = tmp_path / str(value)
+        lines = make_start(path.parent, {1: "Cat"}, run, {}, raw_weights=raw)
+        assert lines[0].endswith("by class" if raw else "by class, as moving averages")
+        assert json.loads((run / "start.json").read_text())["averages"] != raw
+        assert not read_config(run / "pipeline.config").eval_config.use_moving_averages
+        reader = tf.train.load_checkpoint(str(run / "ckpt-0"))
+        names = [name for name in reader.get_variable_to_shape_map() if "kernel" in name]
+        assert len(names) > 2
+        assert all((reader.get_tensor(name) == value).all() for name in names)
 
 
 def test_a_start_is_a_run_that_finds_something(starts):

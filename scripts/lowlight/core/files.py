@@ -5,6 +5,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -205,3 +206,21 @@ def _open_locked(path, doing, flag, waits):
                 raise
             print(f"warning: {path.parent} can't be locked here; let one process alone write it.")
             return file
+
+
+@contextlib.contextmanager
+def folder_beside(path: Path, doing: str, flag: str = "", waits: bool = False) -> Iterator[Path]:
+    """Yields an empty folder beside a path, to make in it what is then moved to the path.
+
+    It is removed at the end. Its name is the same each time, so that what a killed process left
+    there doesn't stay. The other arguments, and what is raised, are as in `locked`.
+    """
+    outer = output_dir(_partial(path))
+    with locked(outer, doing, flag, waits):
+        try:
+            inner = outer / "whole"
+            shutil.rmtree(inner, ignore_errors=True)
+            inner.mkdir()
+            yield inner
+        finally:
+            shutil.rmtree(outer, ignore_errors=True)

@@ -104,13 +104,24 @@ def detection_module(
     module = exporter_lib_v2.DETECTION_MODULE_MAP["image_tensor"](model)
     trace = tf.autograph.experimental.do_not_convert(module.__call__.get_concrete_function)
     trace()  # makes the variables
+    restore_weights(model, config, checkpoint, raw_weights)
+    return module
+
+
+def restore_weights(
+    model: DetectionModel, config: PipelineConfig, checkpoint: Path | str, raw_weights: bool = False
+) -> None:
+    """Gives a config's model, whose variables are made, a checkpoint's weights.
+
+    Averages, `raw_weights` and errors are as in `detection_module`.
+    """
     try:
         status = tf.train.Checkpoint(model=model).restore(str(checkpoint)).expect_partial()
         status.assert_existing_objects_matched()
     except (tf.errors.OpError, IndexError, RuntimeError) as error:
         raise DataError(
             f"{checkpoint}: damaged ({plain_message(error)}).\n"
-            "  Take another checkpoint of the run, or train it again."
+            "  Take another checkpoint, or train or fetch it again."
         ) from error
     except (AssertionError, ValueError) as error:
         raise DataError(
@@ -119,7 +130,6 @@ def detection_module(
         ) from error
     if config.eval_config.use_moving_averages and not raw_weights:
         _take_averages(model, config, checkpoint)
-    return module
 
 
 def _take_averages(model, config, checkpoint):

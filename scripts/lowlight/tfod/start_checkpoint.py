@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +14,12 @@ from object_detection.core.model import DetectionModel
 
 from lowlight.core.checkpoint_files import latest_checkpoint
 from lowlight.core.errors import DataError, name_some
-from lowlight.core.files import existing_dir, output_dir, write_text
-from lowlight.core.tensorflow import plain_message
+from lowlight.core.files import existing_dir, folder_beside, write_text
 from lowlight.dataset.classes import format_label_map, read_label_map
 from lowlight.tfod import zoo
 from lowlight.tfod.architectures import check_model, model_of
 from lowlight.tfod.configs import find_records
-from lowlight.tfod.model import PipelineConfig, build_model, read_config
+from lowlight.tfod.model import PipelineConfig, build_model, read_config, restore_weights
 from lowlight.tfod.start import make_variables, named_variables
 
 _UNSET = "PATH_TO_BE_CONFIGURED"
@@ -45,25 +43,27 @@ def make_start(
     base_label_map: str | None = None,
     allow_no_match: bool = False,
     data_dir: Path | None = None,
+    raw_weights: bool = False,
 ) -> list[str]:
     """Makes a run of a trained detector's weights; returns lines that say what came from where.
 
     Args:
-        base: an archive of the zoo, packed or unpacked, or a run.
+        base: an archive of the zoo, packed, unpacked or by its name, or a run.
         names: {id: name} of the classes to be.
         folder: the run to write, which appears when it is whole.
         given: as `match_classes` takes it.
         base_label_map: the detector's; None for COCO's, or the one that its config names.
         allow_no_match: go ahead where no class has a source.
         data_dir: where records of these classes may lie, which the run's config then names.
+        raw_weights: not the averages that the detector's config asks for.
 
     Raises:
-        DataError: no such detector, or a checkpoint that isn't its config's; as `zoo.unpack`,
-            `match_classes` and `check_model`; no class has a source; the folder isn't empty.
+        DataError: no such detector; as `zoo.unpack`, `match_classes`, `check_model` and
+            `detection_module`; no class has a source; the folder isn't empty.
     """
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder}: isn't empty.\n  Choose another --output_dir.")
-    base = _unpacked(base) if base.is_file() else existing_dir(base, "base")
+    base = _folder_of(base)
     trained = _read_base(base, base_label_map)
     sources = match_classes(names, trained.names, given)
     if not any(sources.values()) and not allow_no_match:
@@ -72,23 +72,34 @@ def make_start(
             "  Say which are by --classes=NAME=BASE, or begin them untrained by --allow_no_match."
         )
     came = {name: trained.names.get(sources[number]) for number, name in names.items()}
-    adapted = _adapt(trained, sources)
+    adapted = _adapt(trained, sources, raw_weights)
     _name_inputs(adapted.config, folder, data_dir)
     _write(adapted, names, came, trained.checkpoint, folder)
     shared = {name for name, count in Counter(came.values()).items() if name and count > 1}
     return [
         f"{folder}: {adapted.taken} variables of {trained.checkpoint} whole, "
-        f"{adapted.heads} by class",
+        f"{adapted.heads} by class{', as moving averages' if adapted.averaged else ''}",
         *(f"  {name:<20} <- {source or 'begins untrained'}" for name, source in came.items()),
         *(f"several classes begin as {name}: they find the same at first" for name in shared),
     ]
 
 
-def _unpacked(archive):
-    """Returns the folder of an archive, which is unpacked beside it if it isn't there already."""
-    name = archive.name.removesuffix(".tar.gz")
-    folder = zoo.folder_of(name, archive.parent)
-    return folder if (folder / "pipeline.config").is_file() else zoo.unpack(archive)
+def _folder_of(base):
+    """Returns a detector's folder; an archive is unpacked beside itself if it isn't there already.
+
+    An archive's name alone stands for the one in checkpoint/.
+    """
+    if str(base) in zoo.ARCHIVES and not base.exists():
+        base = Path("checkpoint", base)
+    archive = base.name.removesuffix(".tar.gz")
+    folder = zoo.folder_of(archive, base.parent)
+    if (folder / "pipeline.config").is_file():
+        return folder
+    if base.is_file():
+        return zoo.unpack(base)
+    if archive in zoo.ARCHIVES:
+        raise DataError(f"{base}: not there.\n  {zoo.how_to_fetch(archive, base.parent)}")
+    return existing_dir(base, "base")
 
 
 def match_classes(
@@ -130,9 +141,10 @@ class _Adapted(NamedTuple):
     model: DetectionModel  # with its weights
     taken: int  # variables taken over as they were
     heads: int  # variables that got some of their rows
+    averaged: bool  # whether they are moving averages
 
 
-def _adapt(base, sources):
+def _adapt(base, sources, raw_weights):
     """Returns the _Adapted of a _Base.
 
     All that doesn't depend on the number of classes is taken over; of the heads' last layers the
@@ -145,7 +157,7 @@ def _adapt(base, sources):
     trained, own = build_model(base.config), build_model(config)
     for model in (trained, own):
         make_variables(model)
-    _restore(trained, base.checkpoint)
+    restore_weights(trained, base.config, base.checkpoint, raw_weights)
     before, after = (named_variables(tf.train.Checkpoint(model=model)) for model in (trained, own))
     heads = _Heads(
         model_of(base.config, base.path).num_classes, max(sources), _background_slots(config)
@@ -162,19 +174,8 @@ def _adapt(base, sources):
                 )
             value, by_class = own_value, by_class + 1
         variable.assign(value)
-    return _Adapted(config, own, len(after) - by_class, by_class)
-
-
-def _restore(model, checkpoint):
-    try:
-        status = tf.train.Checkpoint(model=model).restore(str(checkpoint)).expect_partial()
-        status.assert_existing_objects_matched()
-    except (tf.errors.OpError, AssertionError, ValueError, IndexError, RuntimeError) as error:
-        raise DataError(
-            f"{checkpoint}: can't give its config's model its weights ({plain_message(error)}).\n"
-            "  It is of another architecture, damaged, or an index without weights: name the "
-            "folder of a whole archive or run."
-        ) from error
+    averaged = base.config.eval_config.use_moving_averages and not raw_weights
+    return _Adapted(config, own, len(after) - by_class, by_class, averaged)
 
 
 def _background_slots(config):
@@ -222,11 +223,14 @@ class _Heads(NamedTuple):
 
 def _read_base(folder, label_map):
     """Returns the _Base of an unpacked archive, or of a run with its newest checkpoint."""
-    path = folder / "pipeline.config"
-    config, is_archive = read_config(path), (folder / "checkpoint").is_dir()
+    path, is_archive = folder / "pipeline.config", (folder / "checkpoint").is_dir()
     checkpoint = zoo.checkpoint_in(folder) if is_archive else latest_checkpoint(folder)
-    if checkpoint is None:
-        raise DataError(f"{folder}: no checkpoint.\n  Name a zoo archive's folder or a run.")
+    if checkpoint is None or not path.is_file():
+        raise DataError(
+            f"{folder}: no checkpoint with a pipeline.config.\n"
+            "  Name an archive of the model zoo, or a run."
+        )
+    config = read_config(path)
     return _Base(config, path, checkpoint, _names_of(config, folder, label_map))
 
 
@@ -272,10 +276,9 @@ def _write(adapted, names, came, checkpoint, folder):
     """Writes the run's files beside their place and moves them there."""
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
     counts = {"taken": adapted.taken, "heads": adapted.heads}
-    about = {"base": str(checkpoint), "classes": came, "variables": counts}
-    output_dir(folder.parent)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-        partial = Path(beside) / "run"
+    about = {"base": str(checkpoint), "averages": adapted.averaged, "classes": came}
+    about["variables"] = counts
+    with folder_beside(folder, "made", "output_dir") as partial:
         whole = tf.train.Checkpoint(model=adapted.model, step=step)
         tf.train.CheckpointManager(whole, str(partial), 1).save(checkpoint_number=0)
         write_text(partial / "pipeline.config", text_format.MessageToString(adapted.config))

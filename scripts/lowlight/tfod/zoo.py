@@ -3,11 +3,11 @@
 import os
 import shlex
 import tarfile
-import tempfile
 import zlib
 from pathlib import Path
 
 from lowlight.core.errors import DataError
+from lowlight.core.files import folder_beside
 
 _SERVER = "https://storage.googleapis.com/download.tensorflow.org/models/object_detection/tf2"
 _DATE = "20200711"
@@ -57,7 +57,7 @@ _CLASSES = """
 90 toothbrush
 """
 SLOTS = 90  # num_classes of the zoo's models: ids up to the last, used or not
-_ITEMS = (item.split(maxsplit=1) for item in _CLASSES.replace("\n", " ").split(","))
+_ITEMS = (item.split(maxsplit=1) for item in _CLASSES.strip().replace("\n", " ").split(","))
 COCO = {int(number): name for number, name in _ITEMS}
 
 # What COCO's classes are called elsewhere, ExDark's names first; all in lower case.
@@ -121,7 +121,7 @@ def unpack(archive: Path) -> Path:
         DataError: not such an archive, or cut short; links in it, or paths that climb out of its
             folder; a folder of that name is there already.
     """
-    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".unpacked-") as partial:
+    with folder_beside(archive, "unpacked", waits=True) as partial:
         try:
             with tarfile.open(archive) as file:
                 for member in file:
@@ -131,7 +131,7 @@ def unpack(archive: Path) -> Path:
             raise DataError(
                 f"{archive}: can't be unpacked ({error}).\n  Fetch it from the zoo again."
             ) from error
-        found = sorted(Path(partial).iterdir())
+        found = sorted(partial.iterdir())
         if len(found) != 1 or not (found[0] / "pipeline.config").is_file():
             raise DataError(f"{archive}: not one folder with a pipeline.config.\n  Check the path.")
         target = archive.parent / found[0].name
