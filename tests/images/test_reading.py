@@ -151,6 +151,16 @@ def test_a_file_of_another_form_than_the_projects_is_not_opened(form):
             read(data, "a.jpg")
 
 
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_jpeg_of_12_bits_is_named_as_what_it_is(tmp_path, as_file):
+    frame = JPEG.index(b"\xff\xc0")
+    data = JPEG[: frame + 4] + b"\x0c" + JPEG[frame + 5 :]
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"(?s)^a\.jpg: of format JPEG, .*12-bit.*8 bits a colour"):
+        open_image(path if as_file else data, "a.jpg")
+
+
 @pytest.mark.parametrize("kind", [RuntimeError, struct.error, MemoryError, TypeError, KeyError])
 def test_whatever_a_decoder_raises_is_the_images_error(monkeypatch, kind):
     def fail(image):

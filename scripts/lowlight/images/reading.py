@@ -64,7 +64,11 @@ def open_image(data: bytes | str | Path, place: object, whole: bool = True) -> I
         if isinstance(data, bytes):
             formats = (*_FORMATS, *_heif(data, place))
             data = io.BytesIO(_without_texts(data))
-        image = Image.open(data, formats=formats)
+        try:
+            image = Image.open(data, formats=formats)
+        except Image.UnidentifiedImageError as error:
+            _check_form(data, formats, place, error)
+            raise
         if image.format == "TIFF":
             _keep_stored(image)
         if whole:
@@ -95,6 +99,23 @@ def plain_errors(place: object) -> Iterator[None]:
             f"{place}: damaged or cut short ({type(error).__name__}: {error}).\n"
             "  Fetch it again or remove it."
         ) from error
+
+
+def _check_form(data, formats, place, cause):
+    """Raises DataError where what Pillow can't read begins as one of the formats all the same."""
+    data = data.getvalue() if isinstance(data, io.BytesIO) else Path(data).read_bytes()
+    for name in formats:
+        factory, accepts = Image.OPEN[name]
+        if accepts(data[:16]) is not True:
+            continue
+        try:
+            factory(io.BytesIO(data), "")
+        except SyntaxError as error:
+            raise DataError(
+                f"{place}: of format {name}, but damaged at its beginning or of a form that isn't "
+                f"read ({error}).\n  Fetch it again, or save it as JPEG or PNG with 8 bits a "
+                "colour, by the program that made it."
+            ) from cause
 
 
 def _keep_stored(image):
