@@ -193,7 +193,7 @@ def test_a_size_is_read_from_any_part_of_an_image_or_refused_by_name(tmp_path):
         assert size == (24, 16) or refused.startswith(f"{path}: ")
 
 
-def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+def test_so_many_images_are_decoded_at_a_time_as_their_pixels_have_room(monkeypatch):
     open_now, most = [], []
     original = ImageFile.ImageFile.load
 
@@ -205,11 +205,11 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
         return original(image)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", spy)
-    for large, expected in ((1, [1]), (10**6, [1, 2, 3, 4])):
+    for units, expected in ((31, 1), (15, 2), (10, 3), (8, 3), (1, 4)):
         most.clear()
-        monkeypatch.setattr(reading, "_LARGE", large)
-        list(map_in_threads(lambda _: read_rgb(PNG, "a.png"), range(12), 4))
-        assert set(most) <= set(expected)
+        monkeypatch.setattr(reading, "_UNIT", -(-24 * 16 // units))
+        list(map_in_threads(lambda _: read_rgb(PNG, "a.png"), range(16), 4))
+        assert max(most) <= expected
     assert max(most) > 1
 
 

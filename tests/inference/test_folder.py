@@ -16,6 +16,7 @@ from PIL import Image
 from lowlight.core.errors import DataError
 from lowlight.detector.detections import Detections
 from lowlight.images import reading
+from lowlight.inference import folder as folder_module
 from lowlight.inference import pictures
 from lowlight.inference.folder import Job, detect_files
 from lowlight.inference.inputs import find_images
@@ -208,7 +209,8 @@ def test_results_of_one_archive_are_not_taken_for_another_s(tmp_path, out, secon
 def test_large_images_are_held_one_at_a_time_and_come_out_the_same(folder, out, monkeypatch):
     run(folder, out)
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
-    monkeypatch.setattr(reading, "_LARGE", 1)
+    monkeypatch.setattr(reading, "_UNIT", 1)
+    monkeypatch.setattr(folder_module, "_MOST_HELD", 0)
     held, most = [], []
 
     class Watching(FakeDetector):

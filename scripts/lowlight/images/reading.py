@@ -10,6 +10,7 @@ import io
 import multiprocessing
 import posixpath
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,8 +29,12 @@ BACKGROUND = "black"
 MAX_PIXELS = 120_000_000  # of an image, by default: more than a telephone's 108 million
 # Pillow's others may start a program (EPS), or raise anything on a file of another kind.
 _FORMATS = "JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "AVIF"
-_LARGE = 16_000_000  # pixels; larger images are decoded one at a time, to bound the memory
-_ONE_LARGE = multiprocessing.get_context("fork").RLock()  # forks share it
+# What may be decoded at a time, over all threads and forks, to bound the memory.
+_UNIT = 4_000_000  # pixels
+_UNITS = MAX_PIXELS // _UNIT
+_FORK = multiprocessing.get_context("fork")
+_ROOM, _DOOR = _FORK.Semaphore(_UNITS), _FORK.Lock()
+_THREAD = threading.local()
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEIC_BRANDS = b"heic", b"heix", b"hevc", b"mif1"
 _XMP = b"XML:com.adobe.xmp\0\0"
@@ -208,14 +213,26 @@ def _grey_of_numbers(image):
     return Image.fromarray(np.minimum(levels, 255).astype(np.uint8))
 
 
-def is_large(image: Image.Image) -> bool:
-    """Says whether an image is so large that not several of them may be held at a time."""
-    return image.width * image.height > _LARGE
+@contextlib.contextmanager
+def room_to_decode(image: Image.Image) -> Iterator[None]:
+    """Waits, before an image is decoded, until other threads and forks leave room for its pixels.
 
-
-def alone_if_large(image: Image.Image) -> contextlib.AbstractContextManager:
-    """Waits, before a large image is decoded, until no other thread or fork decodes one."""
-    return _ONE_LARGE if is_large(image) else contextlib.nullcontext()
+    Images of MAX_PIXELS together have room, of more pixels one.
+    """
+    if getattr(_THREAD, "has_room", False):
+        yield
+        return
+    units = min(-(-image.width * image.height // _UNIT), _UNITS)
+    with _DOOR:  # one gathers at a time, as two that have half of it would wait for each other
+        for _ in range(units):
+            _ROOM.acquire()
+    _THREAD.has_room = True
+    try:
+        yield
+    finally:
+        _THREAD.has_room = False
+        for _ in range(units):
+            _ROOM.release()
 
 
 def read_rgb(data: bytes, place: object, upright: bool = False) -> Image.Image:
@@ -224,7 +241,7 @@ def read_rgb(data: bytes, place: object, upright: bool = False) -> Image.Image:
     They are as stored, unless they are to be upright: turned as EXIF says.
     """
     image = open_image(data, place, whole=False)
-    with alone_if_large(image), plain_errors(place):
+    with room_to_decode(image), plain_errors(place):
         image.load()
         orientation = orientation_of(image)
         image = to_rgb(image)

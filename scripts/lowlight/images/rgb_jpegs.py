@@ -9,10 +9,10 @@ import numpy as np
 
 from lowlight.core.errors import DataError
 from lowlight.images.reading import (
-    alone_if_large,
     open_image,
     orientation_of,
     plain_errors,
+    room_to_decode,
     to_rgb,
     turn_upright,
 )
@@ -57,7 +57,7 @@ def to_rgb_jpeg(data: bytes, place: object, verify: bool = False, upright: bool 
     Raises DataError as `open_image`, and where an image is too large for a JPEG.
     """
     image = open_image(data, place, whole=False)
-    with alone_if_large(image):
+    with room_to_decode(image):
         is_rgb_jpeg = image.format in ("JPEG", "MPO") and image.mode == "RGB"
         can_be_kept = is_rgb_jpeg and is_of_common_form(data)
         how = "kept"

@@ -18,7 +18,6 @@ from lowlight.core.parallel import Progress, cores, map_in_threads
 from lowlight.core.sources import SourceFile
 from lowlight.detector.detections import Detections
 from lowlight.detector.detector import Detector, Prepared
-from lowlight.images.reading import is_large
 from lowlight.inference.inputs import find_images, opened_upright
 from lowlight.inference.pictures import (
     LOG,
@@ -32,6 +31,7 @@ from lowlight.inference.results import PARTS, entry_of, print_entry, write_files
 
 _MOST_THREADS = 16  # a step; more hold more images than they gain
 AHEAD = 2  # images a thread that wait for it: enough for no thread to wait, and few in memory
+_MOST_HELD = 480_000_000  # pixels of all images on their way
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ def _run(files, job, add, before=0):
 class Item:
     """An image on its way; at its end it holds an `entry`, or an `error`.
 
-    The entry is `entry_of`'s, with the file's size and time of change under "seen". A large image
-    isn't held on its way, but read again to be drawn on.
+    The entry is `entry_of`'s, with the file's size and time of change under "seen". An image
+    so large that all on their way might have more than _MOST_HELD pixels is read again to be drawn.
     """
 
     def __init__(self, file: SourceFile):
@@ -181,13 +181,18 @@ class Item:
 
 def detect_each(files: Iterable[SourceFile], job: Job) -> Iterator[Item]:
     """Yields the Item of each file, in the files' order, as soon as it is done and drawn."""
-    detector, jobs = job.detector, min(cores(), _MOST_THREADS)
+    detector, jobs = job.detector, _threads()
     items = map_in_threads(_guarded(_load, job), map(Item, files), jobs, ahead=AHEAD)
     groups = in_groups(items, detector.batch_size)
     detect = functools.partial(_detect, detector)
     groups = map_in_threads(detect, groups, detector.parallel, ahead=AHEAD)
     items = itertools.chain.from_iterable(groups)
     yield from map_in_threads(_guarded(_finish, job), items, jobs, ahead=AHEAD)
+
+
+def _threads():
+    """Returns how many threads decode, and how many draw."""
+    return min(cores(), _MOST_THREADS)
 
 
 def _guarded(step, job):
@@ -211,7 +216,8 @@ def _load(item, job):
             item.prepared = job.detector.prepare(np.asarray(image))
         except ValueError as error:
             raise _cannot_be_resized(item, error) from error
-        item.image = None if is_large(image) else image
+        if image.width * image.height * 2 * AHEAD * _threads() <= _MOST_HELD:
+            item.image = image
 
 
 def _finish(item, job):

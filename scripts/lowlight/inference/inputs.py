@@ -12,7 +12,7 @@ from PIL import Image
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.sources import SourceFile, file_on_disk, is_stray, list_files
-from lowlight.images.reading import EXTENSIONS, alone_if_large, open_image, read_rgb
+from lowlight.images.reading import EXTENSIONS, open_image, read_rgb, room_to_decode
 from lowlight.inference.video import is_video_name
 
 _STANDARD_INPUT = "-"
@@ -77,14 +77,14 @@ def opened_upright(file: SourceFile) -> Iterator[Image.Image]:
     """Yields an image as people look at it: RGB, with its EXIF rotation applied.
 
     Of several pictures in a file it is the first. Levels of 16 and 32 bits become 8,
-    CMYK becomes RGB, and transparency lies on black. As long as it is open, no other thread opens a
-    large one if it is large itself.
+    CMYK becomes RGB, and transparency lies on black. As long as it is open, it takes some of the
+    room to decode others.
 
     Raises:
         DataError: it can't be read or isn't an image.
     """
     data = file.read()
-    with alone_if_large(open_image(data, file.place, whole=False)):
+    with room_to_decode(open_image(data, file.place, whole=False)):
         yield read_rgb(data, file.place, upright=True)
 
 
