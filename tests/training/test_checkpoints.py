@@ -1,5 +1,8 @@
 """A run's checkpoints: when they are written, which is taken, and what damage does."""
 
+import contextlib
+import itertools
+import os
 import resource
 from pathlib import Path
 
@@ -153,3 +156,33 @@ def test_the_best_checkpoint_is_a_run_of_its_own_that_others_do_not_find(tmp_pat
     with pytest.raises(DataError, match="saved_model: no such checkpoint"):
         keep_best(run_dir, run_dir / "exported" / "saved_model", run_dir / "metrics.json")
     assert steps_kept(run_dir / "best") == [4]
+
+
+def test_an_interruption_leaves_the_best_before_or_the_new_one_whole(tmp_path, monkeypatch):
+    """Also where both have one name, as after a run was taken back to an earlier checkpoint."""
+    import tensorflow as tf
+
+    from lowlight.detector.runs import find_checkpoint
+    from lowlight.training.checkpoints import keep_best
+
+    (tmp_path / "pipeline.config").write_text("model {}\n")
+    (tmp_path / "metrics.json").write_text("{}")
+    run = Run(tmp_path).train(2)
+    replace, values = os.replace, []
+    for stop_after in (99, 0, 1, 2, 3, 99):
+        run.weight.assign_add(tf.ones_like(run.weight))
+        run.trainee.checkpoint().write(run.checkpoints.newest)
+        left = itertools.count(stop_after, -1)
+
+        def stopped(source, target, left=left):
+            if next(left) == 0:
+                raise KeyboardInterrupt
+            replace(source, target)
+
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(os, "replace", stopped)
+            keep_best(tmp_path, run.checkpoints.newest, tmp_path / "metrics.json")
+        best = tf.train.load_checkpoint(str(find_checkpoint(tmp_path / "best").path))
+        values.append(best.get_tensor("model/weight/.ATTRIBUTES/VARIABLE_VALUE").max())
+    assert values == [3, 3, 3, 3, 3, 8]
+    assert len(list((tmp_path / "best").glob("*.index"))) == 1

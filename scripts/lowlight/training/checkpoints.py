@@ -141,17 +141,23 @@ class Checkpoints:
 def keep_best(run_dir: Path | str, prefix: Path | str, metrics_path: Path | str) -> None:
     """Copies a checkpoint to a run's best/, with the run's config and what it scored.
 
-    Whatever interrupts it, best/ names a whole checkpoint: the new one or the one before.
+    Whatever interrupts it, best/ names a whole checkpoint: the new one or the one before. The new
+    one gets a later number where that one has its name, as in a run that was taken back.
     """
     best, prefix = output_dir(Path(run_dir) / BEST), Path(prefix)
     sources = sorted(prefix.parent.glob(f"{prefix.name}.*"))
     if not sources:
         raise DataError(f"{prefix}: no such checkpoint, so {best} stays as it is.")
-    sources += [Path(run_dir) / CONFIG, Path(metrics_path)]
-    with whole_files(*(best / source.name for source in sources)) as partials:
-        for source, partial in zip(sources, partials, strict=True):
+    name, number = prefix.name, int(prefix.name.rpartition("-")[2])
+    while (best / f"{name}.index").exists():
+        number += 1
+        name = f"{_NAME}-{number}"
+    copies = {best / f"{name}{source.name.removeprefix(prefix.name)}": source for source in sources}
+    copies |= {best / CONFIG: Path(run_dir) / CONFIG, best / "metrics.json": Path(metrics_path)}
+    with whole_files(*copies) as partials:
+        for source, partial in zip(copies.values(), partials, strict=True):
             shutil.copyfile(source, partial)
-    tf.compat.v1.train.update_checkpoint_state(str(best), str(best / prefix.name))
+    tf.compat.v1.train.update_checkpoint_state(str(best), str(best / name))
     for old in best.glob(f"{_NAME}-*"):
-        if not old.name.startswith(f"{prefix.name}."):
+        if not old.name.startswith(f"{name}."):
             old.unlink()
