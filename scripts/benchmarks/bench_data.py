@@ -38,6 +38,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import data_sides  # noqa: E402
 from made_exdark import make_exdark  # noqa: E402
 
+from lowlight.core.parallel import cores  # noqa: E402
+
 FLAGS = flags.FLAGS
 flags.DEFINE_float("fraction", 0.25, "Share of the 7363 images.", 0.001, 1.0)
 flags.DEFINE_integer("repeats", 3, "How often each side runs.", 1)
@@ -128,7 +130,7 @@ def main(argv):
         whole, quarter = sets
         files = list((whole / "ExDark").rglob("*.*"))
         size = sum(path.stat().st_size for path in files)
-        print(f"{len(files)} images of {size / len(files) / 1e3:.0f} KB, {os.cpu_count()} cores")
+        print(f"{len(files)} images of {size / len(files) / 1e3:.0f} KB, {cores()} cores")
         run = functools.partial(run_side, folder=temporary)
         runs = {name: [] for name in (*_SIDES, "quarter")}
         for _ in range(FLAGS.repeats):

@@ -4,7 +4,6 @@ import concurrent.futures
 import functools
 import io
 import multiprocessing
-import os
 import random
 import shutil
 import time
@@ -13,6 +12,7 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
+from lowlight.core.parallel import cores
 from lowlight.dataset import annotations, conversion, split
 from lowlight.dataset import writing as dataset
 from lowlight.dataset.classes import CLASSES
@@ -149,7 +149,7 @@ def limit(raw, out):
     stages = Stages()
     pass_through = functools.partial(_pass_through, out=out)
     context = multiprocessing.get_context("fork")
-    with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(cores(), context) as pool:
         for _ in pool.map(pass_through, sorted((raw / "ExDark").rglob("*.*")), chunksize=_CHUNK):
             pass
     stages.end("all")

@@ -25,6 +25,19 @@ def forked(monkeypatch):
     monkeypatch.setattr(parallel, "_can_fork", lambda: True)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "customary", "expected"),
+    [(64, None, (64, 0)), (2, None, (2, 2)), (2, "1", (2, 1)), (64, "3", (64, 3))],
+)
+def test_a_process_uses_the_cores_that_it_may(monkeypatch, allowed, customary, expected):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(allowed)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if customary:
+        monkeypatch.setenv("OMP_NUM_THREADS", customary)
+    assert (parallel.cores(), parallel.thread_limit()) == expected
+
+
 def with_process(item):
     time.sleep(0.02 * (item % 7 == 0))
     return item, os.getpid()

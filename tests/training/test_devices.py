@@ -160,3 +160,36 @@ def test_a_task_that_does_not_train_is_refused(monkeypatch, task, message):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": ADDRESSES, "task": task}))
     with pytest.raises(DataError, match=message):
         read_cluster(3)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        pytest.param(None, "", id="not set"),
+        pytest.param({"cluster": {}, "environment": "cloud"}, "", id="no cluster"),
+        pytest.param(
+            {"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}}, "", id="itself"
+        ),
+        pytest.param(
+            {"cluster": ADDRESSES, "task": {"type": "worker", "index": 0}},
+            "names 3 workers, but --num_workers=1\\.\n  Unset it",
+            id="one of several",
+        ),
+        pytest.param(
+            {"cluster": ADDRESSES, "task": {"type": "evaluator", "index": 0}},
+            "type is 'evaluator'",
+            id="evaluator",
+        ),
+    ],
+)
+def test_a_process_trains_alone_where_tf_config_names_no_others(monkeypatch, config, message):
+    from lowlight.training.workers import read_cluster
+
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config is not None:
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    if not message:
+        assert (len(read_cluster(1).addresses), read_cluster(1).index) == (1, 0)
+        return
+    with pytest.raises(DataError, match=message):
+        read_cluster(1)

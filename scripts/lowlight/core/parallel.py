@@ -32,12 +32,15 @@ def cores() -> int:
 
 
 def thread_limit() -> int:
-    """Returns OMP_NUM_THREADS, the customary limit of a process's threads, 0 where it isn't set.
+    """Returns the limit of the threads that a library starts, 0 for none.
 
-    Ray sets it to the cores that a worker has.
+    It is OMP_NUM_THREADS, which Ray sets to the cores that a worker has, or the cores of a process
+    that may not use all; ONNX Runtime counts the machine's.
     """
     text = os.environ.get("OMP_NUM_THREADS", "")
-    return int(text) if text.isdecimal() else 0
+    if text.isdecimal():
+        return int(text)
+    return cores() if cores() < (os.cpu_count() or 0) else 0
 
 
 def map_in_threads(

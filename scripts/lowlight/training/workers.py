@@ -33,17 +33,19 @@ class Cluster(NamedTuple):
 
 
 def read_cluster(num_workers: int) -> Cluster:
-    """Reads TF_CONFIG; gives a cluster of one worker alone where there is to be one.
+    """Reads TF_CONFIG, which one worker alone doesn't need.
 
     Raises:
         DataError: TF_CONFIG is missing, isn't what TensorFlow wants, or has another number.
     """
-    if num_workers == 1:
-        return Cluster([""], 0)
     text = os.environ.get("TF_CONFIG", "")
     remedy = f"\n  Set it on each worker, with an index of its own:\n    {_EXAMPLE}"
+    if num_workers == 1:
+        remedy = "\n  Unset it to train alone, or give --num_workers."
     try:
-        config = json.loads(text)
+        config = json.loads(text or "{}")
+        if num_workers == 1 and not config.get("cluster"):
+            return Cluster([""], 0)
         kind, index = config["task"].get("type", "worker"), int(config["task"]["index"])
         jobs = {name: list(config["cluster"].get(name, [])) for name in _KINDS}
         if kind in jobs and index not in range(len(jobs[kind])):
