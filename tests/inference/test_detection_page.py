@@ -88,7 +88,7 @@ def test_classes_and_scores_choose_what_is_shown(browser, page):
     assert shown(browser) == "0 objects in 0 of 120 images"
     click(browser, "#all")
     turn(browser, "text", "#004")
-    assert shown(browser) == "1 objects in 1 of 120 images"
+    assert shown(browser) == "1 object in 1 of 120 images"
 
 
 def test_pictures_can_be_ordered_brightened_and_opened(browser, page):

@@ -47,6 +47,10 @@ function more() {
   drawn = Math.min(drawn + STEP, chosen.length);
 }
 
+function count(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
 function choose() {
   const ids = new Set([...controls.querySelectorAll("[name=class]:checked")].map((box) => +box.value));
   const least = +controls.score.value, text = controls.text.value.toLowerCase();
@@ -60,7 +64,7 @@ function choose() {
   if (controls.order.value === "count") chosen.sort((a, b) => b.found.length - a.found.length);
   const objects = chosen.reduce((sum, { found }) => sum + found.length, 0);
   document.getElementById("shown").textContent =
-    `${objects.toLocaleString("en")} objects in ${chosen.length.toLocaleString("en")} of ${images.length.toLocaleString("en")} images`;
+    `${count(objects, "object")} in ${chosen.length.toLocaleString("en")} of ${count(images.length, "image")}`;
   place.replaceChildren();
   drawn = 0;
   more();
