@@ -201,6 +201,13 @@ def test_ctrl_c_while_a_script_imports_ends_it_plainly(run_main):
     assert (run.returncode, run.stdout, run.stderr) == (130, "", message)
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_a_terminal_would_obey_is_printed_as_escapes_and_long_names_are_cut(run_main, stream):
+    shown = "print('\\x1b]0;t\\7 \\u202e \\r \\x9b\\t\\n' + 60000 * 'a' + '.jpg', file=sys."
+    lines = getattr(run_main(f"{shown}{stream})"), stream).split("\n")
+    assert lines == [r"\x1b]0;t\x07 \u202e \r \x9b" + "\t", f"{800 * 'a'} ... {196 * 'a'}.jpg", ""]
+
+
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_run_that_kept_what_it_had_made_ends_with_the_signals_status(run_main, name, status):
     statement = "import signal; from lowlight.core.errors import Interrupted; "

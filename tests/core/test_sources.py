@@ -54,6 +54,13 @@ def test_a_message_can_name_a_file_on_disk_and_in_an_archive(folder):
     assert list_files(archive, "input_dir")[-1].place == f"{archive}: b.txt"
 
 
+def test_a_line_break_in_a_name_breaks_no_line_of_a_message(folder, tmp_path):
+    (folder / "a\nb\r.jpg").symlink_to("missing")
+    zipped = write_zip(tmp_path / "a.zip", ("a\nb\r.jpg", b""))
+    for file in (*list_files(folder, "input_dir")[2:3], *list_files(zipped, "input_dir")):
+        assert (file.name, file.place[-10:]) == ("a\nb\r.jpg", r"a\nb\r.jpg")
+
+
 def test_a_class_folder_that_is_a_link_is_read(folder, tmp_path):
     (folder / "Cat").rename(tmp_path / "elsewhere")
     (folder / "Cat").symlink_to(tmp_path / "elsewhere")

@@ -46,11 +46,11 @@ def test_a_page_runs_its_own_script_alone():
     assert "document.getElementById" in script
 
 
-def test_a_name_that_is_not_utf8_is_shown_by_its_bytes():
-    page = rendering.render(
-        "detections.html", facts={"Model": "a\udcff"}, classes=[], lowest=0, found={}
-    )
-    assert "<dd>a\\udcff</dd>" in page
+@pytest.mark.parametrize("odd", ["\udcff", "\u202e", "\x1b"])
+def test_what_is_not_utf8_or_would_turn_the_text_is_shown_as_an_escape(odd):
+    facts = {"Model": f"a{odd}"}
+    page = rendering.render("detections.html", facts=facts, classes=[], lowest=0, found={})
+    assert f"<dd>a{odd.encode('unicode_escape').decode()}</dd>" in page
 
 
 def test_a_legend_names_each_colour():

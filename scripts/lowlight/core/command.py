@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterable
 
 from absl import app, flags, logging
 
-from lowlight.core.errors import DataError, Interrupted, Signals, name_some, say, take_signals
+from lowlight.core.errors import (
+    DataError,
+    Interrupted,
+    Signals,
+    name_some,
+    printable,
+    say,
+    take_signals,
+)
 from lowlight.core.tensorflow import prepare_tensorflow
 
 # What the operating system refuses for a reason that the user can act on.
@@ -47,6 +55,7 @@ def run(main: Callable, takes_arguments: bool = False) -> None:
     --verbosity=0 shows all of it.
     """
     take_signals(_CommandSignals())
+    sys.stdout, sys.stderr = _Printable(sys.stdout), _Printable(sys.stderr)
 
     def start(argv):
         with _ended_at_once():
@@ -76,6 +85,20 @@ def _end_imports(kind, error, trace):
 
 
 sys.excepthook = _end_imports
+
+
+class _Printable:
+    """A text stream that writes what is `printable`, since messages hold names of any files."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        self._stream.write(printable(text, kept="\n\t"))
+        return len(text)
 
 
 def print_notes(notes: Iterable[tuple[str, int, Iterable[str]]]) -> None:

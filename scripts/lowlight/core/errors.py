@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import stat
 import sys
@@ -11,6 +12,12 @@ from lowlight.core.tensorflow import real_stderr
 
 STOPPING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP  # what a step ends at
 _MOST_SHOWN = 20
+# What a terminal or a page obeys (controls, ends of lines, turns of the reading direction), and
+# what is no character.
+_CONTROLS = re.compile(
+    "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_LONG_LINE = re.compile(r"(.{800}).{400,}(.{200})")
 
 
 class DataError(Exception):
@@ -44,7 +51,7 @@ def raise_any(errors: Sequence[DataError], rest: str = "") -> None:
 
 def name_some(names: Iterable[str], most: int = 5) -> str:
     """Returns the first names, divided by commas, and how many more there are."""
-    names = list(names)
+    names = [printable(name) for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -62,6 +69,23 @@ def say_others(number: int, where: str) -> str:
         return ""
     others = "other image is" if number == 1 else f"other {number} images are"
     return f"The {others} {where}."
+
+
+def escape_controls(text: str, kept: str = "") -> str:
+    r"""Returns a text whose control characters, but those kept, are shown as \x1b or \u202e."""
+
+    def escape(found):
+        return found[0] if found[0] in kept else found[0].encode("unicode_escape").decode()
+
+    return _CONTROLS.sub(escape, text)
+
+
+def printable(text: object, kept: str = "") -> str:
+    """Returns what may be printed of a text that a stranger wrote, such as a file's name.
+
+    Control characters are escaped as by `escape_controls`, and long lines lose their middle.
+    """
+    return _LONG_LINE.sub(r"\1 ... \2", escape_controls(str(text), kept))
 
 
 class Interrupted(BaseException):  # noqa: N818 - as KeyboardInterrupt, it is no error

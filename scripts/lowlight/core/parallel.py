@@ -222,7 +222,8 @@ class Progress:
                 initial=self.count,
                 unit=f" {self._unit}",
                 miniters=1,
-                file=self._stream,
+                # Its carriage returns aren't to be escaped, as `command.run` has it.
+                file=sys.__stderr__ if self._stream is sys.stderr else self._stream,
                 dynamic_ncols=True,
             )
         is_due = time.monotonic() - self._shown > self._bar.mininterval

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from lowlight.core.errors import DataError, raise_any
+from lowlight.core.errors import DataError, printable, raise_any
 
 # What expands to more than this was made to fill a memory, not to show an image.
 MAX_MEMBER_BYTES = 512 * 2**20
@@ -93,7 +93,7 @@ def _paths_below(folder: Path, above: tuple) -> Iterator[Path]:
         here = status.st_dev, status.st_ino
         entries = [] if here in above else list(os.scandir(folder))
     except OSError as error:
-        print(f"warning: {folder}: {error.strerror}; it is left out.", file=sys.stderr)
+        print(f"warning: {printable(folder)}: {error.strerror}; it is left out.", file=sys.stderr)
         return
     for entry in entries:
         path = folder / entry.name
@@ -109,15 +109,16 @@ def file_on_disk(path: str | Path, name: str) -> SourceFile:
     What can't be read (a pipe, a device, a link to nothing, a name that isn't UTF-8) is refused
     when it is read, so that it stops no other file.
     """
-    place = str(path)
-    if is_text(place) and is_text(name):
-        size = os.stat(place).st_size if os.path.exists(place) else 0
-        return SourceFile(name, place, functools.partial(_read_plain, place), size=size)
-    place = _printable(place)
-    return SourceFile(_printable(name), place, functools.partial(_refuse_name, place))
+    path = str(path)
+    if is_text(path) and is_text(name):
+        size = os.stat(path).st_size if os.path.exists(path) else 0
+        place = printable(path)
+        return SourceFile(name, place, functools.partial(_read_plain, path, place), size=size)
+    place = printable(_as_text(path))
+    return SourceFile(_as_text(name), place, functools.partial(_refuse_name, place))
 
 
-def _printable(name):
+def _as_text(name):
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
@@ -125,21 +126,21 @@ def _refuse_name(place):
     raise DataError(f"{place}: a name that isn't UTF-8.\n  Rename it, by hand or with convmv.")
 
 
-def _read_plain(path):
+def _read_plain(path, place):
     """Returns a file's bytes; raises DataError for what isn't a plain file, before it is opened."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
             kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-            raise DataError(f"{path}: no plain file, but {kind}.\n  Remove it.")
+            raise DataError(f"{place}: no plain file, but {kind}.\n  Remove it.")
         if status.st_size > MAX_MEMBER_BYTES:
-            raise DataError(f"{path}: {_too_large(status.st_size)}.\n  Replace or remove it.")
+            raise DataError(f"{place}: {_too_large(status.st_size)}.\n  Replace or remove it.")
         with open(path, "rb") as file:
             return file.read(status.st_size)  # what a system makes up, as in /proc, may never end
     except OSError as error:
         found = "a link without a file" if os.path.islink(path) else error.strerror
-        raise DataError(f"{path}: {found}.\n  Check the file and its permissions.") from error
+        raise DataError(f"{place}: {found}.\n  Check the file and its permissions.") from error
 
 
 # Archives. ----------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def _list_members(path, flag):
     return [
         SourceFile(
             name=info.filename,
-            place=f"{path}: {info.filename}",
+            place=f"{path}: {printable(info.filename)}",
             read=functools.partial(reader.read, info),
             crc=info.CRC,
             size=info.file_size,
@@ -228,6 +229,6 @@ class _Reader:
 
     def _unreadable(self, info, reason):
         return DataError(
-            f"{self._archive.filename}: {info.filename}: can't be read ({reason}).\n"
+            f"{self._archive.filename}: {printable(info.filename)}: can't be read ({reason}).\n"
             "  Fetch the archive again, or unpack it and give the folder."
         )

@@ -19,8 +19,13 @@ def prepare_tensorflow() -> None:
     Keras 2 is what TFOD's layers are, and spares the import of Keras 3. TensorFlow's C++ side then
     logs errors only; without an NVIDIA driver not even those, which all say that there is no GPU.
     A TF_CPP_MIN_LOG_LEVEL that is set already stays. What TensorFlow 2.21 logs while it is imported
-    ignores it, and is dropped unless the level is 0.
+    ignores it, and is dropped unless the level is 0. Keras and matplotlib, which TFOD and our
+    pages import, write nothing into the home folder unless their variables are set already.
     """
+    os.environ.setdefault("KERAS_HOME", os.devnull)
+    # No folder, so matplotlib makes one in /tmp for the time of the process.
+    os.environ.setdefault("MPLCONFIGDIR", os.devnull)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of that
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     has_gpu_driver = Path("/proc/driver/nvidia/version").exists()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu_driver else "3")

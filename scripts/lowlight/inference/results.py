@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from lowlight.core.errors import escape_controls, printable
 from lowlight.core.files import write_texts
 from lowlight.core.json_texts import format_coco_results
 from lowlight.detector.detections import Detections
@@ -37,7 +38,7 @@ def entry_of(place: dict, size: tuple[int, int], found: Detections, names: dict)
 def print_entry(entry: dict) -> None:
     """Prints an image's entry for people."""
     name = entry["file"] if "file" in entry else f"frame {entry['frame']}, {entry['time']:.3f} s"
-    print(f"{name} ({entry['width']}x{entry['height']}):")
+    print(f"{printable(name)} ({entry['width']}x{entry['height']}):")
     for one in entry[PARTS]:
         xmin, ymin, xmax, ymax = one["box"]
         place = f"x {xmin:.0f} to {xmax:.0f}, y {ymin:.0f} to {ymax:.0f}"
@@ -101,6 +102,7 @@ def _format_page(entries, job):
     found = [one for entry in entries for one in entry[PARTS]]
     counts = Counter(one["class_id"] for one in found)
     names = {number: f"class {number}" for number in counts} | job.names
+    names = {number: escape_controls(name) for number, name in names.items()}
     colours = {number: "rgb({},{},{})".format(*colour_of(number)) for number in names}
     lowest = min((one["score"] for one in found), default=0)
     return render(
@@ -126,7 +128,7 @@ def _format_page(entries, job):
 def _shown(entry):
     """Returns what the page's script takes of an image."""
     return {
-        "name": entry["file"],
+        "name": escape_controls(entry["file"]),
         "picture": quote(output_name(entry["file"])),
         "small": quote(small_name(entry["file"])),
         "size": [entry["width"], entry["height"]],

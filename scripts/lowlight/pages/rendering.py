@@ -5,6 +5,8 @@ import functools
 import hashlib
 from pathlib import Path
 
+from lowlight.core.errors import escape_controls
+
 _FOLDER = Path(__file__).parent / "templates"
 
 
@@ -14,11 +16,9 @@ def render(template: str, **data: object) -> str:
     Args:
         template: the name of a file in templates/.
         data: what the template shows. Text is escaped on its way into the page, but for a
-            figure's SVG that the template marks as safe.
+            figure's SVG that the template marks as safe. Control characters are shown as escapes.
     """
-    page = _environment().get_template(template).render(data)
-    # A file's name that isn't UTF-8 shows its odd bytes as \udcXX.
-    return page.encode("utf-8", "backslashreplace").decode("utf-8")
+    return escape_controls(_environment().get_template(template).render(data), kept="\n\t")
 
 
 @functools.cache
