@@ -73,6 +73,7 @@ def main():
         ("EXIF rotation not applied", done.rotated, True),
         ("turned upright, encoded as RGB JPEG", done.names("turned"), True),
         ("given their end marker", done.names("completed"), True),
+        ("cut behind their end marker", done.names("cut"), True),
         ("encoded as RGB JPEG", done.names("encoded"), False),
         ("other files left alone", done.strays, True),
     )

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.images.reading import open_image, to_rgb
-from lowlight.images.rgb_jpegs import holds_end_marker, is_of_common_form, to_rgb_jpeg
+from lowlight.images.rgb_jpegs import end_of_image, is_of_common_form, to_rgb_jpeg
 
 NOISE = Image.effect_noise((48, 32), 60).convert("RGB")
 BASELINE, PROGRESSIVE = encode(NOISE, "JPEG"), encode(NOISE, "JPEG", progressive=True)
@@ -21,6 +21,7 @@ DONE = {
     "RGB JPEG": (RGB, "kept"),
     "progressive": (encode(gradient(), "JPEG", progressive=True), "kept"),
     "bytes after the end": (RGB + b"more", "kept"),
+    "1 MiB after the end": (RGB + bytes(2**20), "kept"),
     "a camera's MPO": (
         encode(gradient(), "MPO", save_all=True, append_images=[gradient()]),
         "kept",
@@ -43,6 +44,12 @@ def test_only_what_is_no_rgb_jpeg_is_encoded(data, done):
     assert (made.data == data) == (done == "kept")
     if done == "encoded":  # with colour at full resolution
         assert [layer[1:3] for layer in image.layer] == [(1, 1), (1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("data", [RGB, encode(gradient(), "JPEG", progressive=True)])
+def test_what_fills_a_file_behind_the_image_is_cut_off(data):
+    made = to_rgb_jpeg(data + bytes(2**20 + 1), "a.jpg")
+    assert (made.how, made.data) == ("cut", data)
 
 
 @pytest.mark.parametrize("name", ["Boat/2015_00002.png", "Bottle/2015_00003.png"])
@@ -127,12 +134,12 @@ ENDS = {
 
 @pytest.mark.parametrize(("data", "whole"), ENDS.values(), ids=ENDS)
 def test_an_end_marker_counts_where_it_ends_the_image(data, whole):
-    assert holds_end_marker(data) == whole
+    assert bool(end_of_image(data)) == whole
 
 
 @pytest.mark.parametrize("data", [BASELINE, PROGRESSIVE], ids=["baseline", "progressive"])
 def test_no_part_of_a_jpeg_passes_for_a_whole_one(data):
-    assert [n for n in range(len(data)) if holds_end_marker(data[:n])] == []
+    assert [n for n in range(len(data)) if end_of_image(data[:n])] == []
 
 
 @pytest.mark.parametrize(
@@ -152,5 +159,5 @@ PIECES += [b"\xff\xd8\xff\xe1\0\x30Exif\0\0II*\0\x08\0\0\0", b"\1\0\x12\1\3\0\1\
 @given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=12).map(b"".join))
 def test_no_bytes_are_too_odd_to_walk_through(data):
     for some in (data, b"\xff\xd8" + data):
-        assert holds_end_marker(some) in (True, False)
+        assert end_of_image(some) <= len(some)
         assert is_of_common_form(some) in (True, False)

@@ -208,6 +208,8 @@ def _problems_of(file, result, folder, options):
         return
     if result.how == "completed":
         yield ProblemRow(file.name, "no end marker", "added")
+    if result.how == "cut":
+        yield ProblemRow(file.name, "over 1 MiB behind the image", "cut off")
     if result.orientation > 1:
         done = "turned upright" if result.how == "turned" else "not applied"
         yield ProblemRow(file.name, "EXIF rotation", f"{result.orientation}, {done}")

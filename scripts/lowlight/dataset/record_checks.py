@@ -11,7 +11,7 @@ from lowlight.core.errors import DataError, name_some
 from lowlight.dataset.classes import LabelMap
 from lowlight.dataset.records import Record, read_records
 from lowlight.images.reading import open_image
-from lowlight.images.rgb_jpegs import holds_end_marker, is_of_common_form
+from lowlight.images.rgb_jpegs import end_of_image, is_of_common_form
 
 # By TFOD's decoder; an MPO is a JPEG with more behind it, and a GIF gets four dimensions.
 _DECODABLE = "JPEG", "MPO", "PNG", "BMP"
@@ -143,7 +143,7 @@ def _wrong_form(image, data):
                 "neither a baseline nor a progressive JPEG, and TensorFlow reads no other.\n"
                 "  convert_images.py makes one of it."
             )
-        if not holds_end_marker(data):
+        if not end_of_image(data):
             return f"a JPEG that is cut short.\n  {_REMEDY}"
     return ""
 

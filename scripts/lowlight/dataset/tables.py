@@ -22,7 +22,7 @@ class ConvertedRow(NamedTuple):
     """A row of converted.csv: an image, and what the conversion did with it."""
 
     file: str  # its path in the source
-    how: str  # kept, completed, encoded or turned, as `rgb_jpegs.to_rgb_jpeg` says
+    how: str  # kept, completed, cut, encoded or turned, as `rgb_jpegs.to_rgb_jpeg` says
     orientation: int  # EXIF's, 1 where there is none
     source_sha256: str  # of its bytes in the source, in hexadecimal
     sha256: str  # of the RGB JPEG's

@@ -19,6 +19,7 @@ from lowlight.images.reading import (
 
 # What is not yet an RGB JPEG is encoded at this quality with no chroma subsampling.
 JPEG_QUALITY = 95
+_MOST_BEHIND = 2**20  # bytes behind a JPEG's end marker that are kept; cameras put thumbnails there
 _MAX_JPEG_SIDE = 65500  # pixels, of the JPEG library
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _START_OF_SCAN = 0xDA
@@ -29,7 +30,7 @@ _ENDS = frozenset((0xD8, 0xD9))  # what can't come before the first scan
 
 
 # What may be done to an image, as `to_rgb_jpeg` says.
-HOWS = "kept", "completed", "encoded", "turned"
+HOWS = "kept", "completed", "cut", "encoded", "turned"
 
 
 class RgbJpeg(NamedTuple):
@@ -44,8 +45,9 @@ def to_rgb_jpeg(data: bytes, place: object, verify: bool = False, upright: bool 
     """Returns an image file's bytes as those of an RGB JPEG, and what was done to them.
 
     An RGB JPEG is "kept" as it is, or "completed" with an end marker where only that is missing,
-    since TensorFlow reads none without. Anything else is "encoded", forms of JPEG that TensorFlow
-    doesn't read among them. An EXIF rotation is not applied unless asked for ("turned"), since
+    since TensorFlow reads none without, or "cut" where over 1 MiB follows the end marker, which
+    would only fill the records. Anything else is "encoded", forms of JPEG that TensorFlow doesn't
+    read among them. An EXIF rotation is not applied unless asked for ("turned"), since
     ExDark's boxes are in the stored pixels, and TensorFlow ignores the tag.
 
     Args:
@@ -61,12 +63,13 @@ def to_rgb_jpeg(data: bytes, place: object, verify: bool = False, upright: bool 
         is_rgb_jpeg = image.format in ("JPEG", "MPO") and image.mode == "RGB"
         can_be_kept = is_rgb_jpeg and is_of_common_form(data)
         how = "kept"
-        if verify or not can_be_kept or not holds_end_marker(data):
+        if verify or not can_be_kept or not end_of_image(data):
             image, how, data = _decode(image, data, place)
         orientation = orientation_of(image)
         is_turned = upright and orientation > 1
         if can_be_kept and not is_turned:
-            return RgbJpeg(data, how, orientation)
+            whole = _cut_behind(data, place)
+            return RgbJpeg(whole, how if whole is data else "cut", orientation)
         with plain_errors(place):
             image.load()
             image = turn_upright(to_rgb(image), orientation if is_turned else 1)
@@ -84,6 +87,15 @@ def _decode(image, data, place):
             raise
     data = data.rstrip(b"\xff") + _END
     return open_image(data, place), "completed", data
+
+
+def _cut_behind(data, place):
+    """Returns a JPEG's bytes without what follows its end marker, where that is much."""
+    end = end_of_image(data)
+    if not end or len(data) - end <= _MOST_BEHIND:
+        return data
+    whole, cut = (np.asarray(open_image(one, place)) for one in (data, data[:end]))
+    return data[:end] if np.array_equal(whole, cut) else data
 
 
 def _encode(image, place):
@@ -120,8 +132,8 @@ def blank_colour(data: bytes, place: object) -> str:
     return {((0, 0),): "black", ((255, 255),): "white"}.get(tuple(extremes), "")
 
 
-def holds_end_marker(data: bytes) -> bool:
-    """Says whether a JPEG's bytes hold the marker that ends its image.
+def end_of_image(data: bytes) -> int:
+    """Returns where a JPEG's bytes end with the marker that ends its image, 0 where it isn't there.
 
     In the data of a scan 0xFF stands only before 0x00 and a few markers, so the first end marker
     behind the scan's start is the image's own, whatever follows it: padding, or a second image of a
@@ -130,9 +142,9 @@ def holds_end_marker(data: bytes) -> bool:
     """
     scan = next((start for marker, start in _segments(data) if marker == _START_OF_SCAN), None)
     if scan is None:
-        return False
+        return 0
     found = _START_OR_END.search(data, scan)
-    return found is not None and found[0] == _END
+    return found.end() if found and found[0] == _END else 0
 
 
 def is_of_common_form(data: bytes) -> bool:
