@@ -80,6 +80,9 @@ def test_links_back_to_a_folder_above_are_not_followed(folder):
         pytest.param(lambda p: p.symlink_to("/dev/zero"), "no plain file", id="a device"),
         pytest.param(lambda p: p.symlink_to("missing"), "a link without", id="to nothing"),
         pytest.param(lambda p: p.symlink_to(p.name), "a link without a file", id="to itself"),
+        pytest.param(
+            lambda p: p.symlink_to(300 * "a"), "a link without", id="may not be looked at"
+        ),
     ],
 )
 def test_what_is_no_plain_file_is_refused_where_it_is_read(folder, make, found):

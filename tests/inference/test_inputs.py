@@ -91,7 +91,12 @@ def test_where_no_image_is_that_is_said(tmp_path, source, options, message):
 
 def test_what_is_no_plain_file_is_named_and_never_opened(photos):
     os.mkfifo(photos / "pipe.jpg")
-    for name, target in (("zero", "/dev/zero"), ("gone", "nowhere"), ("round", "round.jpg")):
+    for name, target in (
+        ("zero", "/dev/zero"),
+        ("gone", "nowhere"),
+        ("round", "round.jpg"),
+        ("far", 300 * "a"),
+    ):
         (photos / f"{name}.jpg").symlink_to(target)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(photos / "socket.jpg"))
@@ -102,6 +107,7 @@ def test_what_is_no_plain_file_is_named_and_never_opened(photos):
             except DataError as error:
                 errors[file.name] = str(error).splitlines()[0].removeprefix(f"{photos}/")
     assert errors == {
+        "far.jpg": "far.jpg: a link without a file.",
         "gone.jpg": "gone.jpg: a link without a file.",
         "pipe.jpg": "pipe.jpg: no plain file, but a pipe.",
         "round.jpg": "round.jpg: a link without a file.",

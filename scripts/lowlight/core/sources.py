@@ -97,7 +97,7 @@ def _paths_below(folder: Path, above: tuple) -> Iterator[Path]:
         return
     for entry in entries:
         path = folder / entry.name
-        if path.is_dir():
+        if os.path.isdir(path):  # which raises nothing where it may not look
             yield from _paths_below(path, (*above, here))
         else:
             yield path

@@ -60,7 +60,7 @@ def find_images(
 def _of_source(source, recursive, flag):
     path = Path(source)
     if path.is_dir() and not recursive:
-        paths = sorted(p for p in path.iterdir() if _is_named(p) and not p.is_dir())
+        paths = sorted(p for p in path.iterdir() if _is_named(p) and not os.path.isdir(p))
         return [file_on_disk(p, p.name) for p in paths]
     if path.is_dir() or (path.exists() and path.suffix.lower() == ".zip"):
         files = list_files(path, flag)
