@@ -6,6 +6,7 @@ What needs PyArrow, which comes with Ray, is imported where Ray is known to be i
 import contextlib
 import logging
 import os
+import secrets
 import socket
 import traceback
 import warnings
@@ -72,6 +73,18 @@ def load_ray() -> ModuleType:
     return ray
 
 
+def _keep_private() -> None:
+    """Keeps a Ray of this machine alone from asking around and from writing into the home folder.
+
+    The process that shows the dashboard asks clouds' hosts which of them this is, for a report that
+    isn't made, and does nothing else where there is no dashboard.
+    """
+    from ray._private import services
+
+    services.start_api_server = lambda *_, **__: (None, None)  # as one that couldn't start
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())  # otherwise kept in ~/.ray
+
+
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[ModuleType]:
     """Yields the module ray, connected for the time of the block to the cluster at an address.
@@ -90,6 +103,7 @@ def connected(address: str) -> Iterator[ModuleType]:
     options = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == HERE:
         options["include_dashboard"] = False
+        _keep_private()
     else:  # other machines may not have this code
         options["runtime_env"] = {"py_modules": [str(Path(lowlight.__file__).parent)]}
     try:
