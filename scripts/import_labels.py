@@ -18,11 +18,13 @@ from absl import flags
 from lowlight.core import command
 from lowlight.core.errors import format_count, name_some
 from lowlight.dataset.coco_import import import_coco
+from lowlight.dataset.labels import Fitting
 from lowlight.dataset.voc import import_voc
 from lowlight.dataset.yolo import import_yolo
 
+FORMS = {"coco": import_coco, "yolo": import_yolo, "voc": import_voc}
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("format", None, ["coco", "yolo", "voc"], "The labels' form.", required=True)
+flags.DEFINE_enum("format", None, FORMS, "The labels' form.", required=True)
 flags.DEFINE_string(
     "labels", None, "The JSON file, or the folder or zip archive of label files.", required=True
 )
@@ -47,11 +49,8 @@ flags.DEFINE_boolean(
 
 def main():
     """Imports, writes the files and prints what they hold."""
-    given = FLAGS.labels, FLAGS.images_dir, FLAGS.allow_missing, FLAGS.flatten
-    if FLAGS.format == "coco":
-        found = import_coco(*given, FLAGS.keep_crowds)
-    else:
-        found = import_yolo(*given) if FLAGS.format == "yolo" else import_voc(*given)
+    fitting = Fitting(FLAGS.images_dir, FLAGS.allow_missing, FLAGS.flatten, FLAGS.keep_crowds)
+    found = FORMS[FLAGS.format](FLAGS.labels, fitting)
     folder, problems = found.write(FLAGS.output_dir), found.notes.problems()
     print(f"{found.count()} in {folder}/annotations.csv")
     classes = format_count(len(found.classes), "class")

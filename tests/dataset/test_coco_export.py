@@ -7,6 +7,7 @@ import pytest
 from lowlight.core.files import locked
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco_import import import_coco
+from lowlight.dataset.labels import Fitting
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_annotations_and_classes_come_back_from_coco_byte_for_byte(data_dir, exp
         (data_dir / "classes.txt").write_text(text)
     run = export("all")
     assert (run.returncode, run.stderr) == (0, "")
-    back = import_coco(data_dir / "out.json", data_dir / "images").write(data_dir / "back")
+    back = import_coco(data_dir / "out.json", Fitting(data_dir / "images")).write(data_dir / "back")
     assert (back / "annotations.csv").read_bytes() == (data_dir / "annotations.csv").read_bytes()
     assert (back / "classes.txt").read_text() == text
     assert (back / "images.csv").read_text().count("\n") == 9

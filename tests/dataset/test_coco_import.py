@@ -9,7 +9,7 @@ from PIL import Image
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco_import import import_coco, order_classes
-from lowlight.dataset.labels import Oddity
+from lowlight.dataset.labels import Fitting, Oddity
 from lowlight.dataset.tables import (
     AnnotationRow,
     ConvertedRow,
@@ -54,7 +54,9 @@ def load(tmp_path, images_dir):
     """Imports a COCO file of these boxes; `file` has the arguments of write_coco."""
 
     def run(*boxes, file=None, **options):
-        return import_coco(write_coco(tmp_path, *boxes, **(file or {})), images_dir, **options)
+        return import_coco(
+            write_coco(tmp_path, *boxes, **(file or {})), Fitting(images_dir, **options)
+        )
 
     return run
 
@@ -212,8 +214,8 @@ def test_images_of_one_name_in_several_folders_are_told_apart_where_asked(tmp_pa
     images = [{**image, "file_name": name} for image, name in zip((NIGHT, A), names, strict=True)]
     path = write_coco(tmp_path, box(1, 1, 2, 3, 4), images=images)
     with pytest.raises(DataError, match=r"has the same stem as .*\n.*--flatten to convert_images"):
-        import_coco(path, tmp_path / "cams")
-    found = import_coco(path, tmp_path / "cams", flatten=True)
+        import_coco(path, Fitting(tmp_path / "cams"))
+    found = import_coco(path, Fitting(tmp_path / "cams", flatten=True))
     assert [row.filename for row in found.images] == ["cam1__0001.jpg", "cam2__0001.jpg"]
     assert found.boxes[0].filename == "cam2__0001.jpg"
 
@@ -230,7 +232,7 @@ def test_images_of_one_name_in_several_folders_are_told_apart_where_asked(tmp_pa
 def test_names_meet_however_unicode_makes_up_their_letters(tmp_path, on_disk, in_file, same):
     save_images(tmp_path / "images", **{on_disk: (80, 40)})
     path = write_coco(tmp_path, images=[{**A, "file_name": in_file}])
-    assert len(import_coco(path, tmp_path / "images", allow_missing=True).images) == same
+    assert len(import_coco(path, Fitting(tmp_path / "images", allow_missing=True)).images) == same
 
 
 def test_two_items_of_one_image_are_refused(load):

@@ -14,7 +14,7 @@ from lowlight.core.sources import is_stray, list_files
 from lowlight.dataset.annotations import parse_bbgt
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.data_yaml import DataYaml, parse_data_yaml
-from lowlight.dataset.labels import clip_box
+from lowlight.dataset.labels import Fitting, clip_box
 from lowlight.dataset.tables import AnnotationRow, ImageRow, read_table
 from lowlight.dataset.voc import format_voc, import_voc, parse_voc, voc_files
 from lowlight.dataset.yolo import format_yolo, import_yolo, parse_yolo, yolo_files
@@ -186,5 +186,5 @@ def test_crowds_are_left_out_and_counted(data_dir, export, form):
     run = export(form)
     assert run.stdout.startswith(f"{data_dir}/out: 8 images, 7 boxes, 12 classes\n")
     assert run.stdout.endswith("  crowd boxes left out: 1\n")
-    found = FORMS[form](data_dir / "out", data_dir / "images")
+    found = FORMS[form](data_dir / "out", Fitting(data_dir / "images"))
     assert [row.class_name for row in found.boxes][0] == "People"

@@ -5,7 +5,7 @@ from checks import write_files
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.labels import Oddity
+from lowlight.dataset.labels import Fitting, Oddity
 from lowlight.dataset.voc import import_voc, parse_voc
 
 
@@ -29,7 +29,7 @@ def test_corners_count_from_1_and_marks_are_counted(tmp_path, images_dir):
         item(0, 3, 10.5, 9, name="Dog"),
     )
     files = {"a.xml": annotation(*boxes), "b.xml": annotation(size=None)}
-    found = import_voc(write_files(tmp_path / "voc", files), images_dir)
+    found = import_voc(write_files(tmp_path / "voc", files), Fitting(images_dir))
     assert [row[3:8] for row in found.boxes] == [
         ("Cat", 0, 0, 40, 20),
         ("Cat", 4, 5, 5, 6),
@@ -61,7 +61,7 @@ def test_the_layout_of_voc_is_read_and_the_split_kept(tmp_path, images_dir, clas
         "VOC2012/ImageSets/Main/owl_val.txt": "b -1\n",
     }
     files |= {"VOC2012/classes.txt": classes} if classes else {}
-    found = import_voc(write_files(tmp_path / "voc", files), images_dir)
+    found = import_voc(write_files(tmp_path / "voc", files), Fitting(images_dir))
     assert found.classes == expected
     assert [(row.source, row.official_split) for row in found.images] == [
         ("VOC2012/JPEGImages/a.jpg", "train"),
@@ -120,4 +120,4 @@ FINE = {"a.xml": annotation(), "b.xml": annotation()}
 def test_what_does_not_fit_together_is_refused(tmp_path, images_dir, changed, message):
     files = {name: text for name, text in (FINE | changed).items() if text is not None}
     with pytest.raises(DataError, match=f"{tmp_path}/voc.*{message}"):
-        import_voc(write_files(tmp_path / "voc", files), images_dir)
+        import_voc(write_files(tmp_path / "voc", files), Fitting(images_dir))

@@ -10,7 +10,7 @@ from PIL import Image
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.data_yaml import DataYaml, parse_data_yaml
-from lowlight.dataset.labels import Oddity
+from lowlight.dataset.labels import Fitting, Oddity
 from lowlight.dataset.yolo import import_yolo, parse_yolo
 
 NAMES = DataYaml({0: "owl", 1: "Cat"}, {})
@@ -172,7 +172,7 @@ def test_the_layouts_of_tools_are_read_and_the_split_kept(tmp_path, images_dir, 
         with zipfile.ZipFile(source, "w") as archive:
             for name, text in files.items():
                 archive.writestr(f"top/{name}", text)
-    found = import_yolo(source, images_dir)
+    found = import_yolo(source, Fitting(images_dir))
     assert [(row.filename, row.official_split, row.boxes) for row in found.images] == [
         ("a.jpg", "train", 1),
         ("b.jpg", "val", 0),
@@ -185,19 +185,19 @@ def test_the_layouts_of_tools_are_read_and_the_split_kept(tmp_path, images_dir, 
 
 def test_labels_beside_their_images_and_a_classes_txt_need_no_yaml(tmp_path, images_dir):
     files = {"classes.txt": "owl\n\ncat\n", "a.txt": "2 .5 .5 .5 .5", "b.txt": "0 .1 .5 .01 .5"}
-    found = import_yolo(write_files(images_dir, files), images_dir)
+    found = import_yolo(write_files(images_dir, files), Fitting(images_dir))
     assert found.classes == ("owl", "cat")
     assert [row[3:8] for row in found.boxes] == [("cat", 10, 5, 30, 15), ("owl", 3, 5, 5, 15)]
     assert found.notes[Oddity.BOXES_ROUNDED] == {"b.jpg": 1}
     files = {"data.yaml": "names: [owl, cat]"}
     with pytest.raises(DataError, match=r"classes.txt names other classes than data.yaml.\n"):
-        import_yolo(write_files(images_dir, files), images_dir)
+        import_yolo(write_files(images_dir, files), Fitting(images_dir))
 
 
 def test_a_yaml_stands_for_its_folder_and_counts_alone_there(tmp_path, images_dir):
     files = LAYOUTS["ultralytics"] | {"mine.yml": "train: images/val\nnames: [owl]"}
     folder = write_files(tmp_path / "labels", files)
-    found = import_yolo(folder / "mine.yml", images_dir)
+    found = import_yolo(folder / "mine.yml", Fitting(images_dir))
     assert [row.class_name for row in found.boxes] == ["owl"]
     assert [row.official_split for row in found.images] == ["", "train"]
 
@@ -227,14 +227,16 @@ FINE = {"classes.txt": "owl", "a.txt": "", "b.txt": ""}
 def test_what_does_not_fit_together_is_refused(tmp_path, images_dir, changed, message):
     files = {name: text for name, text in (FINE | changed).items() if text is not None}
     with pytest.raises(DataError, match=f"{tmp_path}/labels.*{message}"):
-        import_yolo(write_files(tmp_path / "labels", files), images_dir)
+        import_yolo(write_files(tmp_path / "labels", files), Fitting(images_dir))
 
 
 def test_missing_images_and_labels_are_left_out_and_named_where_that_is_allowed(
     tmp_path, images_dir
 ):
     files = {"classes.txt": "owl", "a.txt": "", "c.txt": "0 .5 .5 .5 .5"}
-    found = import_yolo(write_files(tmp_path / "labels", files), images_dir, allow_missing=True)
+    found = import_yolo(
+        write_files(tmp_path / "labels", files), Fitting(images_dir, allow_missing=True)
+    )
     assert [row.filename for row in found.images] == ["a.jpg"]
     assert list(found.notes[Oddity.UNNAMED]) == ["b.jpg"]
     assert list(found.notes[Oddity.WITHOUT_FILE]) == ["c.jpg"]
@@ -245,7 +247,9 @@ def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
     for folder in ("train", "valid"):
         Image.new("RGB", (9, 9)).save(tmp_path / f"images/{folder}__images__a.jpg")
     files = {"data.yaml": "names: [owl]", "train/labels/a.txt": "", "valid/labels/a.txt": ""}
-    found = import_yolo(write_files(tmp_path / "x", files), tmp_path / "images", flatten=True)
+    found = import_yolo(
+        write_files(tmp_path / "x", files), Fitting(tmp_path / "images", flatten=True)
+    )
     assert [row.source for row in found.images] == ["train/images/a.jpg", "valid/images/a.jpg"]
 
 

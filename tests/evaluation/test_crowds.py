@@ -10,6 +10,7 @@ from lowlight.core.errors import DataError
 from lowlight.core.json_texts import format_coco_results
 from lowlight.dataset.coco import tables_to_coco
 from lowlight.dataset.coco_import import import_coco
+from lowlight.dataset.labels import Fitting
 from lowlight.dataset.records import read_records
 from lowlight.dataset.tables import SplitRow, read_tables
 from lowlight.dataset.writing import verify_records, write_dataset
@@ -50,7 +51,9 @@ def data_dir(tmp_path):
     found = zip(FOUND, (0.9, 0.8, 0.7, 0.95, 0.85), strict=True)
     rows = [(box[0], box[1], box[2], score) for box, score in found]
     (tmp_path / "found.json").write_text(format_coco_results(rows))
-    import_coco(tmp_path / "theirs.json", tmp_path / "images", keep_crowds=True).write(tmp_path)
+    import_coco(tmp_path / "theirs.json", Fitting(tmp_path / "images", keep_crowds=True)).write(
+        tmp_path
+    )
     entries = read_tables(tmp_path, CLASSES)
     rows = [SplitRow(f"{name}.jpg", "test") for name in "ab"]
     write_dataset(tmp_path, entries, rows, tmp_path / "images", CLASSES, verify=True)

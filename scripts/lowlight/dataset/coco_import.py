@@ -8,7 +8,15 @@ from lowlight.core.errors import DataError, kept_in, raise_any
 from lowlight.core.files import existing_file
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco import Coco, parse_coco
-from lowlight.dataset.labels import Labels, Notes, Oddity, clip_box, image_stem, images_by_stem
+from lowlight.dataset.labels import (
+    Fitting,
+    Labels,
+    Notes,
+    Oddity,
+    clip_box,
+    image_stem,
+    images_by_stem,
+)
 from lowlight.dataset.tables import AnnotationRow, ImageRow, converted_images
 from lowlight.images.boxes import round_pixel_xyxy
 from lowlight.images.reading import image_size, open_image, orientation_of
@@ -16,13 +24,7 @@ from lowlight.images.reading import image_size, open_image, orientation_of
 _ROUNDING = 1e-3  # what tools round edges and areas by, relative to the area
 
 
-def import_coco(
-    coco_path: str | Path,
-    images_dir: str | Path,
-    allow_missing: bool = False,
-    flatten: bool = False,
-    keep_crowds: bool = False,
-) -> Labels:
+def import_coco(coco_path: str | Path, fitting: Fitting) -> Labels:
     """Reads a COCO file and fits it to converted images.
 
     An item of `images` belongs to the image with the stem of its `file_name`, in either case. A box
@@ -30,42 +32,29 @@ def import_coco(
     pixels on average and to neither side. A crowd box (iscrowd 1) is left out: it goes around many
     objects, and would teach that they are one. An area is kept where it isn't the box's own.
 
-    Args:
-        coco_path, images_dir: the JSON file, and the folder with the converted images.
-        allow_missing: leave items without image out instead of raising.
-        flatten: the images' names hold their folders, as of `tables.converted_name`.
-        keep_crowds: take crowd boxes too, as crowds; as single objects where there are no others.
-
     Raises:
         DataError: as `parse_coco`; items without image or of another size than it, two items of
             one image, a box wholly outside its image, crowd boxes alone.
     """
     path = existing_file(coco_path, "Check --labels.")
-    coco = _read(path, keep_crowds)
-    return fit_labels(coco, path, images_dir, allow_missing, flatten, keep_crowds)
+    return fit_labels(_read(path, fitting.keep_crowds), path, fitting)
 
 
-def fit_labels(
-    coco: Coco,
-    source: object,
-    images_dir: str | Path,
-    allow_missing: bool = False,
-    flatten: bool = False,
-    keep_crowds: bool = False,
-) -> Labels:
-    """Fits labels in COCO's terms to converted images; arguments and errors as `import_coco`.
+def fit_labels(coco: Coco, source: object, fitting: Fitting) -> Labels:
+    """Fits labels in COCO's terms to converted images; raises as `import_coco`.
 
     `source` is the file or folder that the labels are from, for messages.
     """
-    paths, items = images_by_stem(images_dir), _by_stem(coco, flatten)
+    paths, items = images_by_stem(fitting.images_dir), _by_stem(coco, fitting.flatten)
     classes, notes = _choose_classes(coco)
     missing = [coco.images[number].file_name for stem, number in items.items() if stem not in paths]
-    notes.add_missing(Oddity.WITHOUT_FILE, missing, allow_missing, source, images_dir)
+    allow = fitting.allow_missing
+    notes.add_missing(Oddity.WITHOUT_FILE, missing, allow, source, fitting.images_dir)
     for stem, image in paths.items():
         if stem not in items:
             notes.add(Oddity.UNNAMED, image.name)
     found = {items[stem]: image for stem, image in paths.items() if stem in items}
-    images, boxes = _fit(coco, found, keep_crowds, notes)
+    images, boxes = _fit(coco, found, fitting.keep_crowds, notes)
     return Labels(images, boxes, notes, classes)
 
 

@@ -12,7 +12,7 @@ from lowlight.core.files import locked, output_dir
 from lowlight.core.sources import SourceFile, is_stray
 from lowlight.dataset.coco import Coco, CocoBox, CocoImage
 from lowlight.dataset.coco_import import fit_labels
-from lowlight.dataset.labels import Labels, image_stem, images_by_stem
+from lowlight.dataset.labels import Fitting, Labels, image_stem, images_by_stem
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 from lowlight.images.reading import is_image_name, open_image, orientation_of, read_image
 
@@ -78,47 +78,43 @@ def find_labels(
 
 def import_folder(
     folder: LabelFolder,
-    images_dir: str | Path,
+    fitting: Fitting,
     read: Callable[[LabelFile, Path | None], tuple[CocoImage, list[CocoBox]]],
-    names: dict | None = None,
-    allow_missing: bool = False,
-    flatten: bool = False,
+    names: dict | None,
 ) -> Labels:
     """Reads label files and fits them to converted images.
 
     Args:
         folder: the label files.
-        images_dir, flatten: as of `coco_import.import_coco`.
         read: reads one file; it is given its converted image's path, None where that is missing.
         names: {category id: class}; None where a category's id is the class itself, and the classes
             are those of the boxes.
-        allow_missing: leave labels without image out, and images without labels alone.
 
     Raises:
         DataError: files that can't be read (all of them are named), images without labels, a second
             form beside this one, and as `coco_import.fit_labels`.
     """
-    paths = images_by_stem(images_dir)
-    by_stem = {image_stem(label.image, flatten): label for label in folder.labels}
+    paths = images_by_stem(fitting.images_dir)
+    stems = [image_stem(label.image, fitting.flatten) for label in folder.labels]
     _refuse_other_form(folder, paths)
-    lacking = [path.name for stem, path in paths.items() if stem not in by_stem]
-    if lacking and not allow_missing and len(lacking) < len(paths):
+    lacking = [path.name for stem, path in paths.items() if stem not in stems]
+    if lacking and not fitting.allow_missing and len(lacking) < len(paths):
         raise DataError(
             f"{folder.source}: no label file ({folder.ending}) for {name_some(lacking)}.\n"
             "  Add one, without boxes where nothing is to be found, or give --allow_missing to "
             "leave these images alone."
         )
     images, boxes, errors = {}, [], []
-    for label in folder.labels:
+    for label, stem in zip(folder.labels, stems, strict=True):
         with kept_in(errors):
-            image, its_boxes = read(label, paths.get(image_stem(label.image, flatten)))
+            image, its_boxes = read(label, paths.get(stem))
             images[label.file.name] = image
             boxes += its_boxes
     raise_any(errors)
     if names is None:
         names = {box.category_id: box.category_id for box in boxes}
     coco = Coco(images, names, boxes, frozenset())
-    return fit_labels(coco, folder.source, images_dir, allow_missing, flatten)
+    return fit_labels(coco, folder.source, fitting)
 
 
 def _refuse_other_form(folder, paths):

@@ -111,6 +111,15 @@ class Notes:
         )
 
 
+class Fitting(NamedTuple):
+    """The converted images that labels are fitted to, and how."""
+
+    images_dir: str | Path
+    allow_missing: bool = False  # leave labels without image out, and images without labels alone
+    flatten: bool = False  # the images' names hold their folders, as of `tables.converted_name`
+    keep_crowds: bool = False  # take crowd boxes too, as single objects where all are crowds
+
+
 class Labels(NamedTuple):
     """The labels of a folder of converted images."""
 

@@ -21,6 +21,7 @@ from lowlight.dataset.classes import check_class_name, parse_classes
 from lowlight.dataset.coco import CocoBox, CocoImage
 from lowlight.dataset.label_folders import find_labels, import_folder, without_crowds
 from lowlight.dataset.labels import (
+    Fitting,
     Labels,
     Oddity,
     decode_label,
@@ -61,12 +62,7 @@ class VocLabels(NamedTuple):
     boxes: list  # of VocBox
 
 
-def import_voc(
-    source: str | Path,
-    images_dir: str | Path,
-    allow_missing: bool = False,
-    flatten: bool = False,
-) -> Labels:
+def import_voc(source: str | Path, fitting: Fitting) -> Labels:
     """Reads a folder, or zip archive, with annotations and fits them to converted images.
 
     Annotations are those below folders called `Annotations`, where there are any; an image is where
@@ -96,7 +92,7 @@ def import_voc(
         return image, boxes
 
     names = {number: name for name, number in classes.items()} or None
-    labels = import_folder(folder, images_dir, read, names, allow_missing, flatten)
+    labels = import_folder(folder, fitting, read, names)
     for name, counts in marks.items():
         for mark, count in counts.items():
             labels.notes.add(mark, name, count)

@@ -19,7 +19,7 @@ from lowlight.dataset.classes import SPLITS
 from lowlight.dataset.coco import CocoBox, CocoImage
 from lowlight.dataset.data_yaml import DataYaml, find_description, is_yaml, split_images
 from lowlight.dataset.label_folders import find_labels, import_folder, without_crowds
-from lowlight.dataset.labels import Labels, decode_label, read_label_file
+from lowlight.dataset.labels import Fitting, Labels, decode_label, read_label_file
 from lowlight.dataset.tables import ImageRow
 from lowlight.images.boxes import (
     pixel_xyxy_to_pixel_ltwh,
@@ -36,12 +36,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _WHOLE = re.compile(r"([0-9]{1,9})(\.0*)?")
 
 
-def import_yolo(
-    source: str | Path,
-    images_dir: str | Path,
-    allow_missing: bool = False,
-    flatten: bool = False,
-) -> Labels:
+def import_yolo(source: str | Path, fitting: Fitting) -> Labels:
     """Reads a folder, or zip archive, with labels and fits them to converted images.
 
     The source may be a data.yaml, which then counts alone among those of its folder. Labels are
@@ -72,7 +67,7 @@ def import_yolo(
         boxes = parse_yolo(data, label.file.place, image_size(path), described)
         return image, [box._replace(image_id=label.file.name) for box in boxes]
 
-    return import_folder(folder, images_dir, read, described.names, allow_missing, flatten)
+    return import_folder(folder, fitting, read, described.names)
 
 
 # One image's labels. ------------------------------------------------------------------------------
