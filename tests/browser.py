@@ -1,5 +1,6 @@
 """A headless Chromium that tests drive over pipes, by the DevTools protocol."""
 
+import itertools
 import json
 import os
 import select
@@ -96,3 +97,18 @@ class Browser:
         os.close(self._in)
         self._process.terminate()
         self._process.wait()
+
+
+def check_quiet(browser, page):
+    """Everything is there, nothing is fetched, nothing complained about, at any width and hue."""
+    letters = "e => parseFloat(getComputedStyle(e).fontSize)"
+    for width, scheme in itertools.product((390, 1200), ("light", "dark")):
+        browser.open(page, width, scheme=scheme)
+        assert browser.evaluate("innerWidth") == width
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        assert browser.evaluate("document.images.length") > 0
+        assert browser.evaluate("[...document.images].filter(i => !i.naturalWidth).length") == 0
+        sizes = browser.evaluate(f"[...document.querySelectorAll('p, td, th, li')].map({letters})")
+        assert min(sizes) >= 13
+    assert browser.complaints == []
+    assert {url for url in browser.requests if not url.startswith("data:")} == {page.as_uri()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lowlight.core.errors import DataError
+from lowlight.core.tfrecords import Example, frame_record
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
 
 
@@ -29,6 +30,12 @@ def message_of(run: subprocess.CompletedProcess) -> str:
     return run.stderr[run.stderr.index("error: ") :]
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Returns {path inside: bytes} of all files below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def write_tables(
     folder: Path, images: Iterable[tuple], boxes: Iterable[tuple], split: str = ""
 ) -> None:
@@ -37,6 +44,12 @@ def write_tables(
     if split:
         tables["split.csv"] = [SplitRow(image.filename, split) for image in images], SplitRow
     write_files(folder, {name: format_table(*table) for name, table in tables.items()})
+
+
+def write_examples(path: Path, *examples: Example) -> Path:
+    """Writes a TFRecord file of examples, and returns it."""
+    path.write_bytes(b"".join(frame_record(one.SerializeToString()) for one in examples))
+    return path
 
 
 def write_files(folder: Path, files: dict[str, str | bytes]) -> Path:

@@ -11,7 +11,6 @@ saved_model   the exported model of small_model.py; its label map lies beside it
 """
 
 import importlib
-import io
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 import pytest
 from browser import COMMAND, Browser
 from checks import write_files
+from pictures import encode, rotation
 from PIL import Image
 from small_model import export_small_model
 
@@ -33,7 +33,6 @@ prepare_tensorflow()  # before a test imports it
 signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 _REAL_PARTS = "ExDark", "ExDark_Annno.zip", "imageclasslist.txt", "image_sizes.csv"
-_EXIF_ORIENTATION = 0x0112
 
 # Image, colour mode, width, height, what is odd about it, its boxes as bbGt lines.
 _TINY = (
@@ -102,13 +101,9 @@ def _image_bytes(mode, width, height, suffix, oddity):
     image = Image.merge("RGB", (across, down, across.rotate(180))).resize((width, height))
     if mode == "RGBA":
         image.putalpha(down.resize((width, height)))
-    options = {}
-    if oddity == "EXIF rotation":
-        options["exif"] = exif = Image.Exif()
-        exif[_EXIF_ORIENTATION] = 6
-    stream = io.BytesIO()
-    image.convert(mode).save(stream, "PNG" if suffix == ".png" else "JPEG", **options)
-    return stream.getvalue()[: -2 if oddity == "no end marker" else None]
+    options = {"exif": rotation()} if oddity == "EXIF rotation" else {}
+    data = encode(image.convert(mode), "PNG" if suffix == ".png" else "JPEG", **options)
+    return data[: -2 if oddity == "no end marker" else None]
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import io
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from lowlight.core.errors import DataError
 
@@ -12,6 +12,13 @@ def encode(image: Image.Image, form: str, **options) -> bytes:
     stream = io.BytesIO()
     image.save(stream, form, **options)
     return stream.getvalue()
+
+
+def rotation(orientation: int = 6) -> Image.Exif:
+    """Returns EXIF data that say how a viewer should turn the image, 1 to 8; 6 is by a quarter."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
 
 
 def gradient(mode: str = "RGB", size: tuple = (24, 16)) -> Image.Image:

@@ -3,7 +3,15 @@
 import pytest
 from PIL import Image
 
+from lowlight.dataset.conversion import convert_images
 from lowlight.dataset.tables import ImageRow, SplitRow, format_table, read_table
+
+
+@pytest.fixture
+def converted(tiny_exdark):
+    """tiny_exdark with its images converted to images/."""
+    convert_images(tiny_exdark / "ExDark", tiny_exdark / "images")
+    return tiny_exdark
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from pictures import rotation
 from PIL import Image
 
 from lowlight.core.errors import DataError
@@ -174,9 +175,7 @@ def test_where_no_size_tells_the_turn_of_the_labels_it_is_said(
 
 
 def test_the_tag_of_an_image_tells_where_no_conversion_does(load, images_dir):
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    Image.new("RGB", (80, 40)).save(images_dir / "a.jpg", exif=exif)
+    Image.new("RGB", (80, 40)).save(images_dir / "a.jpg", exif=rotation(3))
     assert list(load().notes[Oddity.MAYBE_TURNED]) == ["a.jpg"]
 
 

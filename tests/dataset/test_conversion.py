@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checks import write_files
+from checks import contents, write_files
+from pictures import encode, rotation
 from PIL import Image, ImageFile, ImageOps
 
 from lowlight.core import parallel
@@ -23,15 +24,11 @@ FLAT = ConversionOptions(flatten=True)
 
 
 def jpeg(mode="RGB", size=(48, 32), **options):
-    stream = io.BytesIO()
-    Image.linear_gradient("L").resize(size).convert(mode).save(stream, "JPEG", **options)
-    return stream.getvalue()
+    return encode(Image.linear_gradient("L").resize(size).convert(mode), "JPEG", **options)
 
 
 def turned():
-    tags = Image.Exif()
-    tags[ORIENTATION] = 6
-    return jpeg(exif=tags)
+    return jpeg(exif=rotation())
 
 
 def damaged():
@@ -111,14 +108,14 @@ def test_processes_write_the_bytes_that_threads_write(tmp_path, monkeypatch, pac
     many_images(source)
     if packed:
         source = shutil.make_archive(source, "zip", source)
-    contents = []
+    made = []
     for is_safe in (False, True):
         monkeypatch.setattr(parallel, "_can_fork", lambda is_safe=is_safe: is_safe)
         out = tmp_path / f"out-{is_safe}"
         convert_images(source, out, jobs=3)
-        contents.append({path.name: path.read_bytes() for path in out.iterdir()})
-    assert contents[0] == contents[1]
-    assert len(contents[0]) == 82
+        made.append(contents(out))
+    assert made[0] == made[1]
+    assert len(made[0]) == 82
     assert convert_images(source, out, jobs=3).found == 80
 
 
@@ -149,7 +146,7 @@ def test_jobs_and_verify_change_no_byte(tiny_exdark, tmp_path, options):
     results = []
     for folder, given in (("a", {}), ("b", options)):
         done = convert_images(tiny_exdark / "ExDark", tmp_path / folder, **given)
-        results.append((done, {p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()}))
+        results.append((done, contents(tmp_path / folder)))
     assert results[0] == results[1]
 
 
@@ -201,13 +198,10 @@ def test_photographs_are_turned_upright_where_that_is_asked_for(tmp_path):
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "JPEG", "AVIF"])
 def test_every_form_keeps_its_stored_pixels_or_is_turned(tmp_path, form, orientation):
     image = Image.linear_gradient("L").resize((64, 48)).convert("RGB")
-    tags = Image.Exif()
-    tags[ORIENTATION] = orientation
-    stream = io.BytesIO()
-    image.save(stream, form, exif=tags, quality=95)
-    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(stream.getvalue())))
+    data = encode(image, form, exif=rotation(orientation), quality=95)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     for is_turned, expected in ((False, image), (True, upright)):
-        jpeg = to_rgb_jpeg(stream.getvalue(), "a", upright=is_turned)
+        jpeg = to_rgb_jpeg(data, "a", upright=is_turned)
         assert jpeg.orientation == orientation
         assert jpeg.how == {True: "turned", False: jpeg.how}[is_turned and orientation > 1]
         found = np.asarray(Image.open(io.BytesIO(jpeg.data)).convert("L"), int)

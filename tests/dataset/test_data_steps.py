@@ -3,7 +3,7 @@ import re
 import shutil
 
 import pytest
-from checks import message_of
+from checks import contents, message_of
 from PIL import Image
 
 from lowlight.core.errors import DataError
@@ -60,13 +60,6 @@ def convert(run_script, tiny_exdark):
 
 
 @pytest.fixture
-def converted(tiny_exdark):
-    """tiny_exdark with its images converted to images/."""
-    convert_images(tiny_exdark / "ExDark", tiny_exdark / "images")
-    return tiny_exdark
-
-
-@pytest.fixture
 def annotate(run_script, tiny_exdark):
     """Runs make_annotations_csv.py on tiny_exdark and its images/, into data/."""
 
@@ -80,10 +73,6 @@ def annotate(run_script, tiny_exdark):
         return run_script("make_annotations_csv.py", *defaults, *arguments, **options)
 
     return run
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def images(folder):

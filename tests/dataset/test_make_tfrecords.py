@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from checks import write_tables
+from checks import contents, write_tables
 from pictures import encode
 from PIL import Image
 
@@ -43,8 +43,8 @@ def test_the_step_writes_the_same_bytes_each_time(tmp_path, images_dir, run_scri
         assert done.returncode == 0, done.stderr
         assert "train.tfrecord: 6 images, 6 boxes" in done.stdout
         assert "test.tfrecord: 2 images, 2 boxes" in done.stdout
-        outputs.append({p.name: p.read_bytes() for p in sorted((tmp_path / folder).iterdir())})
-    assert list(outputs[0]) == ["label_map.txt", "split.csv", "test.tfrecord", "train.tfrecord"]
+        outputs.append(contents(tmp_path / folder))
+    assert sorted(outputs[0]) == ["label_map.txt", "split.csv", "test.tfrecord", "train.tfrecord"]
     assert outputs[0] == outputs[1]
 
 

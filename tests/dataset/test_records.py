@@ -5,11 +5,11 @@ import hashlib
 
 import numpy as np
 import pytest
+from checks import write_examples
 from pictures import encode
 from PIL import Image
 
 from lowlight.core.errors import DataError
-from lowlight.core.tfrecords import frame_record
 from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.records import ImageNames, name_images, read_records
 from lowlight.dataset.tables import AnnotationRow, ImageRow
@@ -104,7 +104,7 @@ def write(tmp_path):
     """
 
     def run(*changes):
-        path, frames = tmp_path / "theirs.record", []
+        examples = []
         for changed in changes:
             example = make_example(IMAGE, BOXES, jpeg(), CLASS_IDS)
             for key, values in changed.items():
@@ -115,9 +115,8 @@ def write(tmp_path):
                 else:
                     kind = {bytes: "bytes", int: "int64", float: "float"}[type(values[0])]
                     getattr(feature, f"{kind}_list").value.extend(values)
-            frames.append(frame_record(example.SerializeToString()))
-        path.write_bytes(b"".join(frames))
-        return path
+            examples.append(example)
+        return write_examples(tmp_path / "theirs.record", *examples)
 
     return run
 
@@ -204,12 +203,6 @@ def test_an_image_without_boxes_is_kept_with_none(tmp_path, images_dir):
     write_records(path, [(IMAGE, [])], images_dir, CLASS_IDS, lambda: None)
     (record,) = read_records([path], CLASS_IDS)
     assert (record.unit_yxyx.shape, record.classes.shape) == ((0, 4), (0,))
-
-
-def test_a_record_file_that_is_cut_short_is_named_with_the_place(record_path):
-    record_path.write_bytes((record_path.read_bytes() * 2)[:-5])
-    with pytest.raises(DataError, match=r"train\.tfrecord: damaged after record 1"):
-        list(read_records([record_path], CLASS_IDS))
 
 
 @pytest.mark.slow

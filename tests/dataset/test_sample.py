@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checks import contents
 from PIL import Image, ImageChops
 
 from lowlight.core.errors import DataError
@@ -17,14 +18,6 @@ from lowlight.images.rgb_jpegs import to_rgb_jpeg
 
 TEST_IMAGES = Path(__file__).parents[2] / "test_images"
 PARTS = "ExDark", "ExDark_Annno", "imageclasslist.txt"
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def write_small(folder, count=9, seed=0):

@@ -156,11 +156,6 @@ def test_tables_are_read_as_images_with_their_boxes(tmp_path):
 
 BAD_TABLES = {
     "unknown image": ([CAT], [BOXES[0]._replace(filename="b.jpg")], r"annotations\.csv:2: b\.jpg"),
-    "unknown class": (
-        [CAT],
-        [BOXES[0], BOXES[0]._replace(class_name="Sofa")],
-        r"csv:3: unknown class",
-    ),
     "another size": ([CAT], [BOXES[0]._replace(width=81)], r"annotations\.csv:2: 81x40 pixels"),
     "outside": ([CAT], [BOXES[0]._replace(xmax=81)], r"csv:2: the box \(8, 10, 81, 20\)"),
     "no area": ([CAT], [BOXES[0]._replace(xmax=8)], r"csv:2: the box \(8, 10, 8, 20\)"),

@@ -6,12 +6,12 @@ image list are the real ones.
 
 import csv
 import functools
-import io
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from pictures import encode, rotation
 from PIL import Image
 
 from lowlight.dataset.classes import CLASSES, read_label_map
@@ -27,14 +27,10 @@ STRAYS = ".DS_Store", "Chair/2015_03019.png~", "Dog/._2015_05337.jpeg"
 @functools.cache
 def blank(form, mode, size, turned=False):
     """Returns the bytes of an image of one dark colour; an all black one would be named."""
-    exif = Image.Exif()
-    if turned:
-        exif[0x0112] = 6
-    stream = io.BytesIO()
     colour = {"L": 60, "RGBA": (40, 60, 80, 255)}.get(mode, (40, 60, 80))
     options = {"quality": 1} if form == "JPEG" else {}
-    Image.new(mode, size, colour).save(stream, form, exif=exif, **options)
-    return stream.getvalue()
+    exif = rotation(6 if turned else 1)
+    return encode(Image.new(mode, size, colour), form, exif=exif, **options)
 
 
 def mode_of(name, pngs, jpegs):

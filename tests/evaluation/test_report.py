@@ -1,6 +1,7 @@
 """The report of an evaluation in a real browser."""
 
 import pytest
+from browser import check_quiet
 from scored import evaluate
 
 
@@ -26,23 +27,6 @@ def comparison(data_dir, results, run_script):
     done = run_script("compare_runs.py", *folders, "--bootstrap=50", f"--output={page}")
     assert done.returncode == 0, done.stderr
     return page
-
-
-def check_quiet(browser, page):
-    """Everything is there, nothing is fetched, nothing complained about, at any width and hue."""
-    for width in (390, 1200):
-        for scheme in ("light", "dark"):
-            browser.open(page, width, scheme=scheme)
-            assert browser.evaluate("document.documentElement.scrollWidth") <= width
-            assert browser.evaluate("document.images.length") > 0
-            assert browser.evaluate("[...document.images].filter(i => !i.naturalWidth).length") == 0
-            letters = "e => parseFloat(getComputedStyle(e).fontSize)"
-            sizes = browser.evaluate(
-                f"[...document.querySelectorAll('p, td, th, li')].map({letters})"
-            )
-            assert min(sizes) >= 13
-    assert browser.complaints == []
-    assert {url for url in browser.requests if not url.startswith("data:")} == {page.as_uri()}
 
 
 def test_a_report_opens_whole_and_quietly(browser, report):

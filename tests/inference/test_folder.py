@@ -11,6 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from checks import contents
 from PIL import Image
 
 from lowlight.core.errors import DataError
@@ -208,7 +209,7 @@ def test_results_of_one_archive_are_not_taken_for_another_s(tmp_path, out, secon
 
 def test_large_images_are_held_one_at_a_time_and_come_out_the_same(folder, out, monkeypatch):
     run(folder, out)
-    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    before = contents(out)
     monkeypatch.setattr(reading, "_UNIT", 1)
     monkeypatch.setattr(folder_module, "_MOST_HELD", 0)
     held, most = [], []
@@ -223,7 +224,7 @@ def test_large_images_are_held_one_at_a_time_and_come_out_the_same(folder, out, 
 
     run(folder, out, Watching())
     assert max(most) == 1
-    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+    assert contents(out) == before
 
 
 def test_few_images_are_held_however_many_there_are(tmp_path, out):

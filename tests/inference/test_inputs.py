@@ -1,6 +1,5 @@
 """Images are found in whatever names them, and read as people look at them."""
 
-import io
 import os
 import socket
 import sys
@@ -8,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from pictures import encode, rotation
 from PIL import Image
 
 from lowlight.core.errors import DataError
@@ -136,9 +136,8 @@ def test_a_name_that_is_not_utf8_is_named(photos):
 
 def read(image, name, **options):
     """Returns what is read of an image that is saved in the form its name says."""
-    stream = io.BytesIO()
-    image.save(stream, Image.registered_extensions()[f".{name.split('.')[1]}"], **options)
-    return read_upright(SourceFile(name, name, stream.getvalue))
+    data = encode(image, Image.registered_extensions()[f".{name.split('.')[1]}"], **options)
+    return read_upright(SourceFile(name, name, lambda: data))
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "bmp", "tif", "gif", "mpo"])
@@ -149,9 +148,7 @@ def test_any_form_is_read_as_rgb(kind):
 
 
 def test_an_exif_rotation_is_applied():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    assert read(Image.new("RGB", (8, 6)), "a.jpg", exif=exif).size == (6, 8)
+    assert read(Image.new("RGB", (8, 6)), "a.jpg", exif=rotation()).size == (6, 8)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The scores from which detections count come from a number, a file or an evaluation."""
 
 import json
+import re
 
 import pytest
 
@@ -53,6 +54,5 @@ def test_thresholds(tmp_path, value, chosen, expected):
     ],
 )
 def test_wrong_thresholds_are_named(tmp_path, value, chosen, message):
-    with pytest.raises(DataError) as error:
+    with pytest.raises(DataError, match=re.escape(message)):
         read(tmp_path, value, chosen)
-    assert message in str(error.value)

@@ -211,9 +211,8 @@ def test_a_base_that_is_not_there_is_named_with_what_to_do(name, message, tmp_pa
     from lowlight.tfod import configs
 
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match=re.escape(message)):
         configs.read_base(name)
-    assert message in str(caught.value)
 
 
 def test_a_base_that_is_no_config_or_has_no_batch_to_scale_is_refused(data_dir, tmp_path):
