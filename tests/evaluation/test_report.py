@@ -1,8 +1,12 @@
 """The report of an evaluation in a real browser."""
 
+import numpy as np
 import pytest
 from browser import check_quiet
 from scored import evaluate
+
+from lowlight.evaluation import report as report_module
+from lowlight.evaluation.metrics import Curve
 
 
 @pytest.fixture
@@ -60,3 +64,16 @@ def test_a_click_on_a_columns_name_sorts_by_it_and_another_turns_it(browser, rep
     browser.evaluate(f"{table}.tHead.rows[0].cells[0].firstChild.click(), 1")
     assert browser.evaluate(names) == ["Low", "Strong", "Weak"]
     assert browser.complaints == []
+
+
+def test_a_curve_with_a_long_tail_of_wrong_detections_goes_through_its_right_ones(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report_module, "draw_lines", lambda *given: drawn.extend(given))
+    ranks = np.array([0, 1, 2, 4, 9, 30])
+    curve = Curve("Cat", len(ranks), np.linspace(1, 0, 3000), np.isin(np.arange(3000), ranks))
+    report_module.draw_precision(curve)
+    ((points, _),), *_, marks = drawn
+    counts = np.arange(1, 1 + len(ranks))
+    expected = np.column_stack([counts / len(ranks), counts / (ranks + 1)])
+    assert points.tolist() == [*expected.tolist(), [1, len(ranks) / 3000]]
+    assert marks == [tuple(expected[3])]

@@ -122,10 +122,12 @@ def _summarize(score):
 
 def draw_precision(curve: Curve) -> str:
     """Returns the figure of precision against recall of one class."""
-    points = np.column_stack([curve.recall(), curve.precision()])
+    recall, best = curve.recall(), curve.best()
+    points = np.column_stack([recall, curve.precision()])
     if len(points) > _MOST_POINTS:
-        points = points[np.unique(np.linspace(0, len(points) - 1, _MOST_POINTS).astype(int))]
-    best = curve.best()
+        # Even in recall: even in rank nearly all would lie in the tail of wrong detections.
+        chosen = np.searchsorted(recall, np.linspace(0, 1, _MOST_POINTS))
+        points = points[np.unique([*chosen[chosen < len(points)], len(points) - 1])]
     marks = [] if np.isnan(best.recall) else [(best.recall, best.precision)]
     label = f"Precision against recall of {curve.name}"
     return draw_lines([(points, "line")], label, ("recall", "precision"), SMALL, marks)
