@@ -12,7 +12,7 @@ import pandas as pd
 from lowlight.core.errors import DataError, raise_any
 from lowlight.core.files import existing_file
 from lowlight.core.json_texts import format_coco_results, parse_json
-from lowlight.evaluation.truth import Truth, stem
+from lowlight.evaluation.truth import Truth
 
 _FORM = (
     'COCO\'s results are a list of {"image_id", "category_id", "bbox": [left, top, width, height], '
@@ -121,10 +121,11 @@ class _Images:
         self._ids = dict.fromkeys(truth.other_ids) | {n: place for place, n in enumerate(ids)}
         self._names, self._numbers = {}, {}
         for place, name in enumerate(truth.filenames):
-            for short in {_same(name), _same(stem(name)), _same(PurePosixPath(name).name)}:
+            path = PurePosixPath(name)
+            for short in {_same(name), _same(path.stem), _same(path.name)}:
                 _note(self._names, short, place)
-            if stem(name).isdecimal():
-                _note(self._numbers, int(stem(name)), place)
+            if path.stem.isdecimal():
+                _note(self._numbers, int(path.stem), place)
         for place, name in enumerate(truth.filenames):  # a whole name is that of one image
             self._names[_same(name)] = place
         given = (item.get("image_id") for item in items if isinstance(item, dict))

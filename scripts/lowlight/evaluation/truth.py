@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -246,11 +246,6 @@ def format_truth(truth: Truth, facts: Sequence = ()) -> str:
         for box in range(len(truth.images))
     ]
     return format_coco(images, boxes, dict(zip(truth.class_ids, truth.names, strict=True)))
-
-
-def stem(filename: str) -> str:
-    """Returns an image's name without folder and extension, which other tools call it by."""
-    return PurePosixPath(filename).stem
 
 
 def ids_of_tables(data_dir: Path | str) -> dict | None:
