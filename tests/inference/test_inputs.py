@@ -12,10 +12,15 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.core.sources import SourceFile
-from lowlight.inference.inputs import find_images, read_upright
+from lowlight.inference.inputs import find_images, opened_upright
 
 DARK = (10, 20, 30)
 ALL = ["a.PNG", "b.jpg", "trip/c.webp", "trip/day 2/d.bmp"]
+
+
+def read_upright(file):
+    with opened_upright(file) as image:
+        return image
 
 
 @pytest.fixture

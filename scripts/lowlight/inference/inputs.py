@@ -88,12 +88,6 @@ def opened_upright(file: SourceFile) -> Iterator[Image.Image]:
         yield read_rgb(data, file.place, upright=True)
 
 
-def read_upright(file: SourceFile) -> Image.Image:
-    """Returns what `opened_upright` yields, to be kept."""
-    with opened_upright(file) as image:
-        return image
-
-
 def _is_named(path):
     """Says whether a file's name is that of an image that isn't a stray one."""
     path = Path(path)
