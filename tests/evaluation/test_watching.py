@@ -75,3 +75,14 @@ def test_each_minute_without_a_checkpoint_is_told(run_dir, capsys, monkeypatch):
         *["no new checkpoint for 0 s; waits 0.35 s"] * 3,
         "no new checkpoint for 0.35 s",
     ]
+
+
+def test_a_variant_is_never_written_where_the_plain_score_belongs(tmp_path):
+    from lowlight.evaluation.evaluation import _choose_eval_dir
+
+    plain, elsewhere = tmp_path / "eval", tmp_path / "elsewhere"
+    assert _choose_eval_dir(None, plain, "") == plain
+    assert _choose_eval_dir(None, plain, "tta") == tmp_path / "eval_tta"
+    assert _choose_eval_dir(elsewhere, plain, "tta") == elsewhere
+    with pytest.raises(DataError, match=r"eval: is for the plain score .*, not for tta\.\n"):
+        _choose_eval_dir(tmp_path / "run" / ".." / "eval", tmp_path / "eval_other", "tta")

@@ -1,8 +1,10 @@
 """What run.json holds, and what it says of data and scores."""
 
 import json
+from pathlib import Path
 
 import pytest
+from one_weight_run import Run, steps_kept
 
 from lowlight.core.errors import DataError
 
@@ -66,3 +68,23 @@ def test_the_fingerprint_of_data_tells_other_records_and_other_label_maps(tmp_pa
     assert all(seen.count(one) == 1 for one in seen)
     assert list(seen[0]) == [str(label_map), str(records)]
     assert seen[0][str(records)][0] == 9
+
+
+def test_an_evaluation_along_the_way_scores_the_checkpoint_whatever_was_exported(
+    tmp_path, monkeypatch
+):
+    from lowlight.detector.runs import find_model, record_source
+    from lowlight.training import record
+
+    newest = Path(Run(tmp_path).train(2).checkpoints.newest)
+    saved_model = tmp_path / "exported" / "saved_model"
+    (tmp_path / "eval").mkdir()
+    saved_model.mkdir(parents=True)
+    for path in ("pipeline.config", "eval/metrics.json", "exported/saved_model/saved_model.pb"):
+        (tmp_path / path).write_text("")
+    record_source(saved_model, newest, 2)
+    assert find_model(tmp_path).path == saved_model
+    found = {record._METRIC: 0.5}
+    monkeypatch.setattr(record, "evaluate_model", lambda model, on_image: (found, model.path))
+    assert not record.RunEvaluation(tmp_path, record.RunRecord(tmp_path), {})(2)
+    assert steps_kept(tmp_path / "best") == [2]
