@@ -49,7 +49,6 @@ def find_labels(
 
     Args:
         source: the folder or archive, for messages.
-        files: all that are in it.
         ending: of the labels' names, in lower case.
         folders: the names of the folder of labels and of that of images which takes its place in an
             image's path. Where no folder of labels is in any path, images lie beside their labels.
@@ -85,7 +84,6 @@ def import_folder(
     """Reads label files and fits them to converted images.
 
     Args:
-        folder: the label files.
         read: reads one file; it is given its converted image's path, None where that is missing.
         names: {category id: class}; None where a category's id is the class itself, and the classes
             are those of the boxes.
@@ -155,7 +153,6 @@ def write_folder(
         output: the folder, which isn't there yet or is empty.
         texts: {path in the folder: text}.
         images: {path in the folder: the image's row}.
-        images_dir: where the images are.
         how: "link", which makes symbolic links to the images, or "copy".
 
     Raises:

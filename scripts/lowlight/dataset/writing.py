@@ -112,10 +112,8 @@ def write_dataset(
     files, is removed, since a pattern such as train.tfrecord* would read it too.
 
     Args:
-        folder: where they are written.
         entries: the data set, sorted by filename.
         rows: the same images.
-        images_dir: the folder with the images.
         classes: in the order of their ids.
         shards: how many files each part is dealt to, an image at a time.
         verify: read the records back and compare them before they get their names.

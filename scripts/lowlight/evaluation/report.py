@@ -33,7 +33,6 @@ def write_report(path: Path, score: Score, title: str, about: dict, pictures: Ca
     """Writes the page.
 
     Args:
-        path: the HTML file.
         title: what was scored on what.
         about: {name: JSON value}; score_threshold, max_detections, bootstrap and seed are shown.
         pictures: called with filenames, returns {filename: bytes} of those it has.
@@ -245,10 +244,7 @@ def draw_found(
 ) -> tuple[Image.Image, float]:
     """Returns (an image brightened, with its boxes and some detections; its mean luma).
 
-    Args:
-        place: the image's.
-        rows: int, the detections to draw.
-        data: the image's bytes.
+    The image is given by its place and its bytes, the detections to draw by their rows, int.
     """
     truth = score.truth
     image = open_reduced(data, truth.filenames[place], "RGB", _SIDE)

@@ -184,7 +184,6 @@ def finish_score(
     """Writes everything to a folder and prints the table.
 
     Args:
-        score: by the options.
         eval_dir: an existing folder.
         about: {name: JSON value} for metrics.json.
         title: what is scored on what.

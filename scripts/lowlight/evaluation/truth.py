@@ -185,7 +185,6 @@ def truth_of_records(
 
     Args:
         records: whose images may be left out.
-        images: of these records.
         place: how a message names the records.
         ids: {filename: id} of the tables. Where they lack an image, and the records give no
             numbers, ids count from 1.

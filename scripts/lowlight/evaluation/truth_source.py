@@ -45,9 +45,7 @@ class Facts(NamedTuple):
 def read_columns(path: Path, filenames: Sequence[str]) -> Facts:
     """Reads the facts that images.csv holds: lighting, location, and any column of the user's own.
 
-    Args:
-        path: of images.csv, which may be missing.
-        filenames: the images that are scored.
+    The file may be missing; the filenames are those of the images that are scored.
 
     Raises:
         DataError: the file isn't an images.csv, or lacks some of the images.

@@ -123,7 +123,6 @@ def draw_lines(
         lines: [(points [N, 2] in 0 to 1, "line", "second" or "guide")].
         label: what the figure shows, for those who don't see it.
         axis_names: of the axis across and the axis down.
-        size: the figure's.
         marks: points [N, 2] to be marked.
     """
     steps = np.linspace(0, 1, 5)
