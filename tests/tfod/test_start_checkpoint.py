@@ -184,8 +184,9 @@ def test_classes_that_the_detector_lacks_and_bases_without_weights_are_refused(
     assert "several classes begin as bird: they find the same at first\n" in done.stdout
     assert (run / "label_map.txt").read_text() == (data / "label_map.txt").read_text()
     assert f'input_path: "{data}/test.tfrecord"' in (run / "pipeline.config").read_text()
-    with pytest.raises(DataError, match="isn't empty.\n  Choose"):
-        make_start(base, {1: "Cat"}, run, {})
+    for there in (run, data / "test.tfrecord"):
+        with pytest.raises(DataError, match="isn't an empty folder.\n  Choose"):
+            make_start(base, {1: "Cat"}, there, {})
     shutil.copy(bases("CenterNet MobileNet")[1] / "pipeline.config", base)
     with pytest.raises(DataError, match="ckpt-0: holds another model than its config describes"):
         make_start(base, {1: "Cat"}, tmp_path / "other", {})

@@ -59,22 +59,27 @@ def make_start(
 
     Raises:
         DataError: no such detector; as `zoo.unpack`, `match_classes`, `check_model` and
-            `detection_module`; no class has a source; the folder isn't empty.
+            `detection_module`; no class has a source; the folder isn't an empty one,
+            or another process makes it.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise DataError(f"{folder}: isn't empty.\n  Choose another --output_dir.")
-    base = _folder_of(base)
-    trained = _read_base(base, base_label_map)
-    sources = match_classes(names, trained.names, given)
-    if not any(sources.values()) and not allow_no_match:
-        raise DataError(
-            f"{base}: none of {name_some(names.values(), 20)} is a class of this detector.\n"
-            "  Say which are by --classes=NAME=BASE, or begin them untrained by --allow_no_match."
-        )
-    came = {name: trained.names.get(sources[number]) for number, name in names.items()}
-    adapted = _adapt(trained, sources, raw_weights)
-    _name_inputs(adapted.config, folder, data_dir)
-    _write(adapted, names, came, trained.checkpoint, folder)
+    with folder_beside(folder, "made", "output_dir") as partial:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise DataError(f"{folder}: isn't an empty folder.\n  Choose another --output_dir.")
+        base = _folder_of(base)
+        trained = _read_base(base, base_label_map)
+        sources = match_classes(names, trained.names, given)
+        if not any(sources.values()) and not allow_no_match:
+            raise DataError(
+                f"{base}: none of {name_some(names.values(), 20)} is a class of this detector.\n"
+                "  Say which are by --classes=NAME=BASE, or begin untrained by --allow_no_match."
+            )
+        came = {name: trained.names.get(sources[number]) for number, name in names.items()}
+        adapted = _adapt(trained, sources, raw_weights)
+        _name_inputs(adapted.config, folder, data_dir)
+        _write(adapted, names, came, trained.checkpoint, partial)
+        if folder.is_dir():
+            folder.rmdir()  # an empty one
+        os.replace(partial, folder)
     shared = {name for name, count in Counter(came.values()).items() if name and count > 1}
     return [
         f"{folder}: {adapted.taken} variables of {trained.checkpoint} whole, "
@@ -273,17 +278,17 @@ def _name_inputs(config, folder, data_dir):
 
 
 def _write(adapted, names, came, checkpoint, folder):
-    """Writes the run's files beside their place and moves them there."""
+    """Writes the run's files into a folder."""
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
     counts = {"taken": adapted.taken, "heads": adapted.heads}
-    about = {"base": str(checkpoint), "averages": adapted.averaged, "classes": came}
-    about["variables"] = counts
-    with folder_beside(folder, "made", "output_dir") as partial:
-        whole = tf.train.Checkpoint(model=adapted.model, step=step)
-        tf.train.CheckpointManager(whole, str(partial), 1).save(checkpoint_number=0)
-        write_text(partial / "pipeline.config", text_format.MessageToString(adapted.config))
-        write_text(partial / "label_map.txt", format_label_map(names))
-        write_text(partial / "start.json", json.dumps(about, indent=2) + "\n")
-        if folder.is_dir():
-            folder.rmdir()  # an empty one
-        os.replace(partial, folder)
+    about = {
+        "base": str(checkpoint),
+        "averages": adapted.averaged,
+        "classes": came,
+        "variables": counts,
+    }
+    whole = tf.train.Checkpoint(model=adapted.model, step=step)
+    tf.train.CheckpointManager(whole, str(folder), 1).save(checkpoint_number=0)
+    write_text(folder / "pipeline.config", text_format.MessageToString(adapted.config))
+    write_text(folder / "label_map.txt", format_label_map(names))
+    write_text(folder / "start.json", json.dumps(about, indent=2) + "\n")
