@@ -73,6 +73,7 @@ def test_auto_goes_by_what_is_installed_and_by_the_gpu_that_tensorflow_finds(mon
     assert engines.choose_engine("auto").name == "onnxruntime"
 
 
+@NEEDS_ONNX
 @NEEDS_OPENVINO
 def test_nothing_reports_its_use_or_writes_into_the_home_folder(saved_model, tmp_path, monkeypatch):
     monkeypatch.delenv("CI", raising=False)  # with it OpenVINO would be silent by itself
@@ -82,7 +83,7 @@ def test_nothing_reports_its_use_or_writes_into_the_home_folder(saved_model, tmp
         socket.getaddrinfo = lambda host, *rest, **more: print(f"looked {host} up")
         from lowlight.detector.detector import Detector
         Detector(sys.argv[1], engine="openvino")
-        import matplotlib.font_manager, tf_keras
+        import matplotlib.font_manager, onnxruntime, tf_keras
     """
     command = [sys.executable, "-c", textwrap.dedent(code), str(saved_model)]
     assert subprocess.check_output(command, cwd=SCRIPTS, text=True) == ""

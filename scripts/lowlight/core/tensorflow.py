@@ -20,8 +20,10 @@ def prepare_tensorflow() -> None:
     logs errors only; without an NVIDIA driver not even those, which all say that there is no GPU.
     A TF_CPP_MIN_LOG_LEVEL that is set already stays. What TensorFlow 2.21 logs while it is imported
     ignores it, and is dropped unless the level is 0. Keras and matplotlib, which TFOD and our
-    pages import, write nothing into the home folder unless their variables are set already.
+    pages import, write nothing into the home folder unless their variables are set already, and
+    ONNX Runtime, which may run in TensorFlow's place, reports its use to nobody.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("KERAS_HOME", os.devnull)
     # No folder, so matplotlib makes one in /tmp for the time of the process.
     os.environ.setdefault("MPLCONFIGDIR", os.devnull)
