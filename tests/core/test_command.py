@@ -122,6 +122,7 @@ def run_main(tmp_path):
             "from lowlight.core import command\n"
             "from lowlight.core.errors import DataError\n"
             "flags.DEFINE_integer('steps', 1, 'Steps.', 1)\n"
+            "flags.DEFINE_list('names', None, 'Names.')\n"
             f"def main():\n    {statement}\n"
             "command.run(main)\n"
         )
@@ -237,6 +238,11 @@ def test_a_bug_keeps_its_traceback(run_main, statement):
 def test_a_flags_value_out_of_range_is_named(run_main, value):
     message = message_of(run_main("pass", f"--steps={value}"))
     assert message.startswith(f"error: flag --steps={value}: ")
+
+
+def test_a_list_without_a_value_is_a_missing_flag(run_main):
+    message = message_of(run_main("pass", "--names="))
+    assert message == "error: missing flag --names: its value is empty.\n"
 
 
 @pytest.mark.parametrize("status", [0, 3])
