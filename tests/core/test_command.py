@@ -217,11 +217,11 @@ def test_a_run_that_kept_what_it_had_made_ends_with_the_signals_status(run_main,
     assert (run.returncode, run.stdout, run.stderr) == (status, "", message)
 
 
-@pytest.mark.parametrize("lines", [1, 100_000])
-def test_output_that_nobody_reads_any_more_ends_a_run_in_silence(run_main, lines):
+@pytest.mark.parametrize(("lines", "flags"), [(1, []), (100_000, []), (0, ["--help"])])
+def test_output_that_nobody_reads_any_more_ends_a_run_in_silence(run_main, lines, flags):
     reading, writing = os.pipe()
     os.close(reading)
-    run = run_main(f"for i in range({lines}): print(i)", stdout=writing)
+    run = run_main(f"for i in range({lines}): print(i)", *flags, stdout=writing)
     os.close(writing)
     assert (run.returncode, run.stderr) == (141, "")
 

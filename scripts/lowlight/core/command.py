@@ -61,7 +61,8 @@ def run(main: Callable, takes_arguments: bool = False) -> None:
         with _ended_at_once():
             _exit_plainly(functools.partial(main, argv[1:]) if takes_arguments else main)
 
-    app.run(start, flags_parser=lambda argv: _parse_flags(argv, takes_arguments))
+    with _silent_unread():
+        app.run(start, flags_parser=lambda argv: _parse_flags(argv, takes_arguments))
 
 
 class _CommandSignals(Signals):
@@ -113,6 +114,7 @@ def _parse_flags(argv, takes_arguments):
     try:
         rest = flags.FLAGS(argv)
     except SystemExit:
+        sys.stdout.flush()
         sys.exit(0)  # --help, which absl ends with 1
     except flags.Error as error:
         _fail(f"{_flag_message(error)}\n  See: python {argv[0]} --help")
@@ -156,6 +158,16 @@ def _ended_at_once():
         raise
 
 
+@contextlib.contextmanager
+def _silent_unread():
+    """Ends the program where nobody reads its output any more."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is left to print
+        sys.exit(128 + signal.SIGPIPE)
+
+
 def _exit_plainly(main):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)
@@ -163,14 +175,12 @@ def _exit_plainly(main):
     # Of a picture's tags and profiles, which have no say in its pixels.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        status = main()
-        sys.stdout.flush()
+        with _silent_unread():
+            status = main()
+            sys.stdout.flush()
         sys.exit(status)
     except DataError as error:
         _fail(error)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print has no reader
-        sys.exit(128 + signal.SIGPIPE)
     except Interrupted as interrupted:
         print(f"\n{interrupted} {interrupted.again}", file=sys.stderr)
         sys.exit(128 + interrupted.number)
