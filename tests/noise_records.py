@@ -1,38 +1,33 @@
 """Training records of images of noise, and a config that trains on them."""
 
-import io
-
 import numpy as np
+from checks import write_examples
+from pictures import encode
 from PIL import Image
 
 from lowlight.dataset.classes import format_label_map
 from lowlight.dataset.tables import AnnotationRow, ImageRow
+from lowlight.dataset.writing import make_example
 
 SIZES = [(200, 150), (90, 130), (64, 64), (300, 100), (128, 40)]  # width, height
 
 
 def write_shards(folder):
     """Writes train.tfrecord-0 with three images and -1 with two, and label_map.txt."""
-    import tensorflow as tf
-
-    from lowlight.dataset.writing import make_example
-
     rng = np.random.default_rng(0)
     examples = []
     for number, (width, height) in enumerate(SIZES):
-        stream = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(stream, "JPEG")
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
         name = f"{number}.jpg"
         boxes = [
             AnnotationRow(name, width, height, "Cat", 5, 5 + n, width // 2, height - 3)
             for n in range(number)
         ]
         image = ImageRow(name, name, width, height, "Cat", "", "", "", number)
-        examples.append(make_example(image, boxes, stream.getvalue(), {"Cat": 6}))
-    for shard, part in enumerate((examples[:3], examples[3:])):
-        with tf.io.TFRecordWriter(str(folder / f"train.tfrecord-{shard}")) as writer:
-            for example in part:
-                writer.write(example.SerializeToString())
+        jpeg = encode(Image.fromarray(pixels), "JPEG")
+        examples.append(make_example(image, boxes, jpeg, {"Cat": 6}))
+    write_examples(folder / "train.tfrecord-0", *examples[:3])
+    write_examples(folder / "train.tfrecord-1", *examples[3:])
     names = ("Cat" if number == 6 else f"c{number}" for number in range(1, 13))
     (folder / "label_map.txt").write_text(format_label_map(names))
 

@@ -1,28 +1,22 @@
 """A small SSD to train on two records, for tests of the checks before a training."""
 
-import io
-
 import families
+from checks import write_examples
+from pictures import encode
 from PIL import Image
+
+from lowlight.dataset.tables import AnnotationRow, ImageRow
+from lowlight.dataset.writing import make_example
 
 NAMES = {1: "Fox", 2: "Owl", 3: "Hedgehog"}
 
 
 def write_records(path, *labels):
     """Writes records of an image of 8x6 pixels, each with one box of a label."""
-    import tensorflow as tf
-
-    from lowlight.dataset.tables import AnnotationRow, ImageRow
-    from lowlight.dataset.writing import make_example
-
-    stream, image = io.BytesIO(), ImageRow("a.jpg", "a.jpg", 8, 6, "", "", "", "", 1)
-    Image.new("RGB", (8, 6)).save(stream, "JPEG")
+    image, jpeg = ImageRow("a.jpg", "a.jpg", 8, 6), encode(Image.new("RGB", (8, 6)), "JPEG")
     ids = {name: number for number, name in NAMES.items()}
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for label in labels:
-            row = AnnotationRow("a.jpg", 8, 6, NAMES[label], 1, 1, 5, 4)
-            example = make_example(image, [row], stream.getvalue(), ids)
-            writer.write(example.SerializeToString())
+    rows = [AnnotationRow("a.jpg", 8, 6, NAMES[label], 1, 1, 5, 4) for label in labels]
+    write_examples(path, *(make_example(image, [row], jpeg, ids) for row in rows))
 
 
 def small_config(data_dir, **changes):

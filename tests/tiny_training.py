@@ -1,6 +1,5 @@
 """Data, config and runs of the smallest model that TFOD trains, for tests of whole trainings."""
 
-import io
 import json
 import os
 import socket
@@ -10,10 +9,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+from checks import write_examples
+from pictures import encode
 from PIL import Image
 
 from lowlight.dataset.classes import CLASSES, format_label_map
 from lowlight.dataset.tables import AnnotationRow, ImageRow
+from lowlight.dataset.writing import make_example
 
 ROOT = Path(__file__).parents[1]
 _SIDE = 64
@@ -28,38 +30,29 @@ def write_tiny_data(folder, images=12, shards=1):
     many anchors matched as any other, and TFOD's loss, which a device divides by the matches in its
     part of a batch, is the same however a batch is shared.
     """
-    import tensorflow as tf
-
-    from lowlight.dataset.writing import make_example
-
     ids = {name: number for number, name in enumerate(CLASSES, 1)}
     (folder / "label_map.txt").write_text(format_label_map())
     names = [f"train.tfrecord-{n:05}-of-{shards:05}" for n in range(shards)] + ["test.tfrecord"]
     for number, name in enumerate(names):
-        with tf.io.TFRecordWriter(str(folder / name)) as writer:
-            for image in range(number, images, shards):
-                row = ImageRow(f"{image}.jpg", "", _SIDE, _SIDE, "", "", "", "", len(_BOXES))
-                boxes = [
-                    AnnotationRow(row.filename, _SIDE, _SIDE, CLASSES[(image + n) % 12], *box)
-                    for n, box in enumerate(_BOXES)
-                ]
-                writer.write(make_example(row, boxes, _noise(image), ids).SerializeToString())
-    text = (ROOT / "tests" / "tiny.config").read_text()
+        examples = []
+        for image in range(number, images, shards):
+            row = ImageRow(f"{image}.jpg", "", _SIDE, _SIDE)
+            boxes = [
+                AnnotationRow(row.filename, _SIDE, _SIDE, CLASSES[(image + n) % 12], *box)
+                for n, box in enumerate(_BOXES)
+            ]
+            examples.append(make_example(row, boxes, _noise(image), ids))
+        write_examples(folder / name, *examples)
+    text = (ROOT / "tests" / "tiny.config").read_text().replace("FOLDER", str(folder))
     path = folder / "tiny.config"
-    path.write_text(
-        text.replace("train.tfrecord", "train.tfrecord-?????-of-?????").replace(
-            "FOLDER", str(folder)
-        )
-    )
+    path.write_text(text.replace("train.tfrecord", "train.tfrecord-?????-of-?????"))
     return path
 
 
 def _noise(seed):
     """Returns the JPEG of an image of coarse noise."""
     pixels = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).resize((_SIDE, _SIDE)).save(stream, "JPEG")
-    return stream.getvalue()
+    return encode(Image.fromarray(pixels).resize((_SIDE, _SIDE)), "JPEG")
 
 
 def losses_of(run_dir):

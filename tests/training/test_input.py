@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from checks import write_examples
 from noise_records import SIZES, make_config, write_shards
 
 from lowlight.core.errors import DataError
@@ -167,8 +168,6 @@ def test_an_image_is_prepared_bit_by_bit_as_tfod_does(config, model):
 
 @pytest.mark.parametrize("damage", ["no image", "removed"])
 def test_the_record_that_a_batch_failed_with_is_named(tmp_path, model, damage):
-    import tensorflow as tf
-
     from lowlight.core.tfrecords import Example, find_frames, read_frame
     from lowlight.training.step import TrainingInput
 
@@ -177,9 +176,7 @@ def test_the_record_that_a_batch_failed_with_is_named(tmp_path, model, damage):
     serialized = [read_frame(path, frame) for frame in find_frames(path)]
     example = Example.FromString(serialized[1])
     example.features.feature["image/encoded"].bytes_list.value[0] = b"no image"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(serialized[0])
-        writer.write(example.SerializeToString())
+    write_examples(path, Example.FromString(serialized[0]), example)
     records = TrainingInput(config, seed=1)
     if damage == "removed":
         path.unlink()
