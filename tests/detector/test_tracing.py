@@ -1,6 +1,7 @@
 """The network of TFOD's model, and the ONNX made of it, find what the model finds in any image."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -171,9 +172,17 @@ def test_of_a_model_whose_parts_do_otherwise_than_its_config_says_there_is_none(
 
 
 def pictures(network, count):
-    """Returns images of the input's size, uint8 [count, height, width, 3]."""
-    shape = count, network.preprocess.height, network.preprocess.width, 3
-    return np.random.default_rng(0).integers(0, 120, shape, np.uint8)
+    """Returns images of the input's size, uint8 [count, height, width, 3].
+
+    The first is noise, the second drawn, the third a photograph where EXDARK_ROOT is set.
+    """
+    height, width = network.preprocess.height, network.preprocess.width
+    images = np.random.default_rng(0).integers(0, 120, (count, height, width, 3), np.uint8)
+    photographs = Path(os.environ.get("EXDARK_ROOT", "nowhere")).glob("ExDark/*/2015_*.jpg")
+    files = [ROOT / "test_images" / "night_1_ambient.jpg", *sorted(photographs)[:1]]
+    for place, file in enumerate(files[: count - 1], 1):
+        images[place] = Image.open(file).convert("RGB").resize((width, height))
+    return images
 
 
 def run_onnx(model, images):
@@ -277,5 +286,7 @@ def test_without_a_network_of_one_shape_there_is_no_onnx(tmp_path):
     from lowlight.detector import export
 
     model = Model(tmp_path / "ckpt-1", tmp_path, tmp_path / "pipeline.config", None)
-    with pytest.raises(DataError, match="architecture or resizer can't be written as ONNX"):
+    model.config_path.write_text(FAMILIES["CenterNet MobileNet"])
+    message = "a center_net with this keep_aspect_ratio_resizer can't be written as ONNX"
+    with pytest.raises(DataError, match=message):
         export._write_onnx(model, None, tmp_path, ["model.onnx"], None)

@@ -94,9 +94,12 @@ def _write_export(model, folder, as_saved_model) -> Network | None:
 
 def _write_onnx(model, network, folder, files, names):
     if network is None:
+        config = tfod.read_config(model.config_path).model
+        kind = config.WhichOneof("model")
+        resizer = getattr(config, kind).image_resizer.WhichOneof("image_resizer_oneof")
         raise DataError(
-            f"{model.config_path}: a model of this architecture or resizer can't be written as "
-            "ONNX.\n  SSD models can, EfficientDet among them, that resize to one shape."
+            f"{model.config_path}: a {kind} with this {resizer} can't be written as ONNX.\n"
+            "  SSD models can, EfficientDet among them, that resize to one shape."
         )
     if ONNX_NMS in files and network.suppression.sigma:
         raise DataError(
