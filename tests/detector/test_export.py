@@ -7,6 +7,7 @@ from onnx_model import NAMES, write_onnx_model
 from small_model import NEEDS_ONNX
 
 from lowlight.core.errors import DataError
+from lowlight.core.files import locked
 from lowlight.detector.runs import CONFIG, ONNX, Model, record_source, source_of
 
 BAD_FORMATS = {
@@ -84,11 +85,23 @@ def test_other_formats_stay_where_they_are_of_the_same_checkpoint_alone(run, tmp
 
 
 @pytest.mark.slow
+def test_two_exports_at_once_do_not_write_one_folder(run, tmp_path):
+    from lowlight.detector.export import export_run
+
+    out = tmp_path / "out"
+    out.mkdir()
+    with locked(out), pytest.raises(DataError, match=r"out: is being written already, by process"):
+        export_run(run, out)
+    assert names_in(out) == []
+
+
+@pytest.mark.slow
 @NEEDS_ONNX
 def test_what_a_killed_export_left_is_replaced_and_others_files_are_not(run, tmp_path):
     from lowlight.detector.export import export_run
 
     (tmp_path / "killed" / ".partial").mkdir(parents=True)
+    (tmp_path / "killed" / CONFIG).write_text("a part that has its place already")
     export_run(run, tmp_path / "killed", ["onnx"])
     assert names_in(tmp_path / "killed") == [ONNX, CONFIG]
     (tmp_path / "mine").mkdir()

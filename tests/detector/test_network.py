@@ -54,6 +54,24 @@ def test_a_network_is_not_taken_where_a_file_is_another(saved_model, name, kept)
     assert cached_network(saved_model) is None
 
 
+@pytest.mark.parametrize("place", range(0, 100, 3))
+def test_another_form_is_kept_and_made_again_where_a_bit_of_its_file_is_another(tmp_path, place):
+    made = []
+
+    def make():
+        made.append("once")
+        return {"onnx": b"weights"}
+
+    for _ in range(2):
+        assert NETWORK.in_form("onnx", make, tmp_path) == {"onnx": b"weights"}
+    assert made == ["once"]
+    (kept,) = tmp_path.iterdir()
+    data = bytearray(kept.read_bytes())
+    data[place] ^= 1
+    kept.write_bytes(data)
+    assert NETWORK.in_form("onnx", make, tmp_path) == {"onnx": b"weights"}
+
+
 def test_a_config_that_is_no_text_names_no_number_of_classes(tmp_path):
     (tmp_path / "pipeline.config").write_bytes(b"\x80\xff")
     assert Model(tmp_path, tmp_path, tmp_path / "pipeline.config", None).num_classes() is None

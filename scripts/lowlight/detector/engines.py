@@ -7,7 +7,6 @@ raises DataError for a device or a precision that it hasn't. `ENGINES` names the
 """
 
 import itertools
-import os
 import queue
 import sys
 import tempfile
@@ -99,9 +98,8 @@ class OpenVinoEngine:
         except RuntimeError:
             if setup.folder is None:
                 raise
-            for kind in ("network-*.xml", "network-*.bin", "*.blob"):
-                for path in Path(setup.folder).glob(kind):  # kept, and damaged: make it again
-                    path.unlink(missing_ok=True)
+            for path in Path(setup.folder).glob("*.blob"):  # kept, and damaged: make it again
+                path.unlink(missing_ok=True)
             self._compiled = _compile_openvino(core, network, setup, device, options)
         self.parallel = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._free = queue.SimpleQueue()  # all made here, by one thread
@@ -163,24 +161,18 @@ def _compile_openvino(core, network, setup, device, options):
 
 def _openvino_of(core, network, folder):
     """Returns the converted model, which is kept in the folder."""
-    if folder is None:
-        return _convert_to_openvino(network)
-    path = network.kept_path(folder, ".xml")
-    if not path.is_file():
-        model = _convert_to_openvino(network)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".openvino-") as beside:
-            partial = Path(beside) / path.name
-            _import_openvino().save_model(model, partial, compress_to_fp16=False)
-            for suffix in (".bin", ".xml"):  # with the last the model is whole
-                os.replace(partial.with_suffix(suffix), path.with_suffix(suffix))
-    return core.read_model(path)
+    files = network.in_form("openvino", lambda: _openvino_files(network), folder)
+    return core.read_model(files["xml"], files["bin"])
 
 
-def _convert_to_openvino(network):
+def _openvino_files(network):
+    """Returns the files of a network that OpenVINO converts, {"xml": bytes, "bin": bytes}."""
+    ov = _import_openvino()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.pb"
         path.write_bytes(network.graph)
-        return _import_openvino().convert_model(path)
+        ov.save_model(ov.convert_model(path), path.with_suffix(".xml"), compress_to_fp16=False)
+        return {kind: path.with_suffix(f".{kind}").read_bytes() for kind in ("xml", "bin")}
 
 
 ENGINES = {engine.name: engine for engine in (TensorFlowEngine, OpenVinoEngine, OnnxEngine)}

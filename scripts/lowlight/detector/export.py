@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lowlight.core.checkpoint_files import checkpoint_step
 from lowlight.core.errors import DataError
-from lowlight.core.files import output_dir
+from lowlight.core.files import LOCK, locked, output_dir
 from lowlight.detector.network import Network, keep_network, kept_folder
 from lowlight.detector.onnx_export import check_installed, convert_network, whole_model
 from lowlight.detector.onnx_files import read_facts
@@ -43,14 +43,20 @@ def export_run(
     Returns the paths of the models that were written.
 
     Raises:
-        DataError: the folder holds files, but no export; or the model can't be written as ONNX.
+        DataError: the folder holds files, but no export, or another process writes it; the model
+            can't be written as ONNX.
     """
     export_dir = Path(export_dir).resolve()
     _check_dir(export_dir)
+    with locked(output_dir(export_dir), "written", "output_dir"):
+        return _export(model, export_dir, formats, with_nms, names)
+
+
+def _export(model, export_dir, formats, with_nms, names):
     onnx_files = [ONNX, *([ONNX_NMS] if with_nms else [])] if "onnx" in formats else []
     if onnx_files:
         check_installed()
-    partial = output_dir(export_dir) / _PARTIAL
+    partial = export_dir / _PARTIAL
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
@@ -71,9 +77,11 @@ def _check_dir(export_dir):
     """Raises DataError where a folder holds files, but no export."""
     if (export_dir / "saved_model" / "saved_model.pb").is_file() or not export_dir.is_dir():
         return
+    if (export_dir / _PARTIAL).is_dir():  # of one that was killed, between two parts perhaps
+        return
     if (export_dir / ONNX).is_file():
         read_facts(export_dir / ONNX)  # that of another program isn't written over
-    elif any(path.name != _PARTIAL for path in export_dir.iterdir()):  # which a killed one left
+    elif any(path.name != LOCK for path in export_dir.iterdir()):
         raise DataError(f"{export_dir}: holds other files.\n  Choose another --output_dir.")
 
 
@@ -109,8 +117,7 @@ def _write_onnx(model, network, folder, files, names):
         )
     bare = convert_network(network)
     kept = kept_folder(folder / "saved_model")
-    if kept is not None:
-        network.kept_path(kept, ".onnx").write_bytes(bare.SerializeToString())
+    network.in_form("onnx", lambda: {"onnx": bare.SerializeToString()}, kept)
     source = source_of(model.path, checkpoint_step(model.path), model.is_averaged)
     source["num_classes"] = model.num_classes()
     for file in files:

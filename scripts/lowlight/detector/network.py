@@ -1,12 +1,14 @@
 """A model's network, what an image becomes before it, and how both are kept on disk."""
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +28,10 @@ _FORM = 3  # of the file in it; with another number it is made again
 
 PRECISIONS = "float32", "bfloat16", "auto"
 GPU_BATCH = 8  # images at a time
+
+# What zipfile and NumPy raise on a damaged file.
+_DAMAGED = OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError
+_DAMAGED += struct.error, zlib.error, zipfile.BadZipFile
 
 _BAND = 32  # rows that are resized at a time
 
@@ -142,9 +148,32 @@ class Network(NamedTuple):
     suppression: Suppression
     decoder: BoxDecoder | DecodedBoxes
 
-    def kept_path(self, folder: Path, suffix: str) -> Path:
-        """Returns where a folder keeps the network in another form, as ".onnx"."""
-        return Path(folder) / f"network-{hashlib.sha256(self.graph).hexdigest()[:12]}{suffix}"
+    def in_form(
+        self, form: str, make: Callable[[], dict[str, bytes]], folder: Path | None
+    ) -> dict[str, bytes]:
+        """Returns the network in another form, as "onnx", whose files, {name: bytes}, `make` makes.
+
+        The folder, if there is one, keeps them in a zip archive, which has a checksum of each:
+        damaged ones are made again.
+        """
+        if folder is None:
+            return make()
+        digest = hashlib.sha256(self.graph).hexdigest()[:12]
+        path = Path(folder) / f"network-{digest}.{form}.zip"
+        try:
+            with zipfile.ZipFile(path) as kept:
+                return {name: kept.read(name) for name in kept.namelist()}
+        except _DAMAGED:
+            pass
+        files = make()
+        with (
+            contextlib.suppress(OSError),
+            whole_file(path) as partial,
+            zipfile.ZipFile(partial, "w") as archive,
+        ):
+            for name, data in files.items():
+                archive.writestr(name, data)
+        return files
 
     def choose(
         self, encodings: np.ndarray, scores: np.ndarray, size: tuple, wanted: float = 0.0
@@ -175,7 +204,7 @@ def cached_network(saved_model: Path | str) -> Network | None:
                 Suppression(**facts["suppression"]),
                 BoxDecoder(kept["anchors"], tuple(facts["box_scale"])),
             )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile):
+    except _DAMAGED:
         return None
 
 

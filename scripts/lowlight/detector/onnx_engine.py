@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from lowlight.core.errors import DataError
-from lowlight.core.files import whole_file
 from lowlight.core.parallel import thread_limit
 from lowlight.detector.network import ENCODINGS, GPU_BATCH, IMAGES, SCORES, Network, Setup
 from lowlight.detector.onnx_export import BOXES, PIXELS, WHOLE_SCORES, convert_network
@@ -52,14 +51,11 @@ class OnnxEngine:
     @staticmethod
     def _model_of(network: Network, folder: Path | None) -> bytes:
         """Returns the network as ONNX, which is kept in the folder."""
-        path = folder and network.kept_path(folder, ".onnx")
-        if path and path.is_file():
-            return path.read_bytes()
-        data = convert_network(network).SerializeToString()
-        if path:
-            with whole_file(path) as partial:
-                partial.write_bytes(data)
-        return data
+
+        def make():
+            return {"onnx": convert_network(network).SerializeToString()}
+
+        return network.in_form("onnx", make, folder)["onnx"]
 
 
 class OnnxFileEngine(OnnxEngine):

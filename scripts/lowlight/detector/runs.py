@@ -58,7 +58,7 @@ class Model(NamedTuple):
         """Whether a checkpoint is run with moving averages of its weights, as its config asks."""
         if self.raw_weights or not self.config_path.is_file():
             return False
-        text = self.config_path.read_text()
+        text = self.config_path.read_text("utf-8", errors="replace")
         return bool(re.search(r"^[^#\n]*\buse_moving_averages:\s*(true|True|t|1)\b", text, re.M))
 
     def files(self) -> list[Path]:
@@ -234,6 +234,7 @@ def _newest_run(folder):
     """Returns the folder of the run below this one that was trained last, or None."""
     states = [path for path in folder.rglob("checkpoint") if path.is_file()]
     runs = [path for path in states if _is_run(path.parent) and not _is_best(path.parent)]
+    runs = [path for path in runs if not path.parent.name.startswith(".")]  # what a killed one left
     return max(runs, key=lambda path: path.stat().st_mtime).parent if runs else None
 
 
