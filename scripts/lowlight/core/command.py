@@ -33,6 +33,7 @@ _REMEDIES = {
     errno.EROFS: "The file system is read-only. Choose another folder.",
     errno.ENOTDIR: "A part of this path is a file, not a folder. Choose another path.",
     errno.EEXIST: "A file of this name is in the way. Choose another path.",
+    errno.ENOTEMPTY: "Another process has written there. Choose another path.",
     errno.EISDIR: "This is a folder where a file is needed. Choose another path.",
     errno.ENOENT: "No such file or folder. Check the path.",
     errno.ELOOP: "A link is in the way. Remove it, or choose another path.",

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from lowlight.core.errors import DataError
-from lowlight.core.files import output_dir, whole_file
+from lowlight.core.files import locked, output_dir, whole_file
 from lowlight.dataset.classes import CLASSES, LIGHTINGS, LOCATIONS
 from lowlight.dataset.scenes import Scene, class_names, draw_scene, lightings_at
 
@@ -32,7 +32,7 @@ def write_sample(folder: Path | str, count: int, seed: int, width: int, height: 
     An earlier sample in the folder is replaced, other files stay. The size is that of most images,
     in pixels; some are larger, smaller or upright.
 
-    Raises DataError: the folder holds an ExDark that isn't drawn.
+    Raises DataError: the folder holds an ExDark that isn't drawn, or another process writes it.
     """
     folder = output_dir(folder)
     if any((folder / part).exists() for part in _PARTS) and not (folder / MARKER).exists():
@@ -40,11 +40,16 @@ def write_sample(folder: Path | str, count: int, seed: int, width: int, height: 
             f"{folder}: holds ExDark files that this step didn't draw.\n"
             "  Choose another --output_dir; nothing was changed."
         )
+    with locked(folder, "written", "output_dir"):
+        _replace_sample(folder, count, seed, (width, height))
+
+
+def _replace_sample(folder, count, seed, size):
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     rng = random.Random(seed)
     try:
-        rows = [_write_image(partial, rng, number, (width, height)) for number in range(count)]
+        rows = [_write_image(partial, rng, number, size) for number in range(count)]
         _write_strays(partial)
         lines = "".join(f"{line}\r\n" for line in [_LIST_HEADER, *rows])
         (partial / "imageclasslist.txt").write_bytes(lines.encode())
