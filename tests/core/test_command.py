@@ -196,6 +196,12 @@ def test_a_run_that_hangs_says_so_and_a_second_ctrl_c_ends_it_at_once(run_main):
     assert run.stderr.endswith(f"\n{waits}\n\ninterrupted by SIGINT. Run the same command again.\n")
 
 
+def test_a_signal_that_a_fork_gets_before_it_begins_ends_it_in_silence(run_main):
+    fork = "os.fork() or os.kill(os.getpid(), signal.SIGTERM)"
+    run = run_main(f"import os, signal; {fork}; print(os.waitstatus_to_exitcode(os.wait()[1]))")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "143\n", "")
+
+
 def test_ctrl_c_while_a_script_imports_ends_it_plainly(run_main):
     run = run_main("pass\nraise KeyboardInterrupt")
     message = "\ninterrupted by SIGINT. Run the same command again.\n"

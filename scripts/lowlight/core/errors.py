@@ -113,10 +113,13 @@ class Signals:
     def __init__(self):
         self.number = 0
         self.something_to_keep = False
+        self._process = os.getpid()
 
     def on_signal(self, number: int, frame: object) -> None:
         """Notes a signal or ends the step, as the class says; for signal.signal."""
         del frame
+        if os.getpid() != self._process:  # a fork that hasn't begun; its caller says what is said
+            os._exit(128 + number)
         if number == signal.SIGHUP:
             _leave_terminal()
         twice = self.number == number == signal.SIGINT
