@@ -79,6 +79,6 @@ def _has_ended(run_dir):
 def _last_step(run_dir):
     """Returns the config's num_steps, read as text; infinity where there is none."""
     path = run_dir / CONFIG
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
     found = re.search(r"^\s*num_steps:\s*(\d+)", text, re.MULTILINE)
     return int(found[1]) if found else float("inf")
