@@ -74,7 +74,8 @@ def test_another_form_is_kept_and_made_again_where_a_bit_of_its_file_is_another(
 
 def test_a_config_that_is_no_text_names_no_number_of_classes(tmp_path):
     (tmp_path / "pipeline.config").write_bytes(b"\x80\xff")
-    assert Model(tmp_path, tmp_path, tmp_path / "pipeline.config", None).num_classes() is None
+    model = Model(tmp_path, tmp_path, tmp_path / "pipeline.config", None)
+    assert (model.num_classes(), model.is_averaged) == (None, False)
 
 
 def test_a_most_overlap_is_refused_where_soft_nms_knows_none(saved_model):
