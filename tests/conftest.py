@@ -31,6 +31,7 @@ from lowlight.dataset.conversion import convert_images
 prepare_tensorflow()  # before a test imports it
 # A shell's background job ignores Ctrl-C, and what it starts would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 ROOT = Path(__file__).parents[1]
 _REAL_PARTS = "ExDark", "ExDark_Annno.zip", "imageclasslist.txt", "image_sizes.csv"
 
