@@ -18,6 +18,7 @@ from object_detection.core import standard_fields
 from object_detection.core.model import DetectionModel
 from object_detection.protos import string_int_label_map_pb2
 from object_detection.utils import config_util, label_map_util, variables_helper
+from official.modeling.optimization import ema_optimizer
 
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow import plain_message
@@ -43,20 +44,17 @@ def build_optimizer(
     """Returns TFOD's optimizer of a config, and a function that returns the learning rate.
 
     The schedule reads `step`, int64, the steps made. For "float16" the optimizer scales losses and
-    leaves out steps whose gradients overflow.
-
-    Raises:
-        DataError: float16 together with use_moving_average.
+    leaves out steps whose gradients overflow; moving averages are kept around that.
     """
-    settings = config.train_config.optimizer
+    settings = type(config.train_config.optimizer)()
+    settings.CopyFrom(config.train_config.optimizer)
+    settings.use_moving_average = False
     optimizer, (rate,) = optimizer_builder.build(settings, global_step=step)
     if mixed_precision == "float16":
-        if settings.use_moving_average:
-            raise DataError(
-                "use_moving_average: true can't be combined with float16's loss scaling.\n"
-                "  Set it to false, or leave --mixed_precision out."
-            )
         optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+    if config.train_config.optimizer.use_moving_average:  # as TFOD's builder does
+        decay = settings.moving_average_decay
+        optimizer = ema_optimizer.ExponentialMovingAverage(optimizer, average_decay=decay)
     return optimizer, rate if callable(rate) else lambda: rate
 
 

@@ -69,7 +69,7 @@ class TrainStep:
         return self._traced(features, labels)
 
     def _run(self, features, labels):
-        rate = self.optimizer.learning_rate
+        rate = self._inner_optimizer().learning_rate
         rate = tf.identity(tf.cast(rate() if callable(rate) else rate, tf.float32))
         with fast.switched_on(), seeded_dropout(self.seed, self.optimizer.iterations):
             results = self.strategy.run(self._run_replica, args=(features, labels))
@@ -97,6 +97,11 @@ class TrainStep:
         total = tf.add_n(list(losses.values()))
         return {**losses, "Loss/total_loss": total, "gradient_norm": norm}
 
+    def _inner_optimizer(self):
+        """Returns the optimizer without the averages that are kept around it."""
+        kept = self.config.train_config.optimizer.use_moving_average
+        return self.optimizer._optimizer if kept else self.optimizer
+
     def _variables(self):
         return updated_variables(self.model, self.config.train_config)
 
@@ -109,16 +114,17 @@ class TrainStep:
 
     def _differentiate(self, find_losses, unconnected=tf.UnconnectedGradients.NONE):
         """Returns the losses that are found, divided by the replicas, and their gradients."""
-        replicas, is_scaled = self.strategy.num_replicas_in_sync, self.precision == "float16"
+        replicas = self.strategy.num_replicas_in_sync
+        scaler = self._inner_optimizer() if self.precision == "float16" else None
         with tf.GradientTape() as tape:
             losses = {name: loss / replicas for name, loss in find_losses().items()}
             target = tf.add_n(list(losses.values()))
-            if is_scaled:
-                target = self.optimizer.get_scaled_loss(target)
+            if scaler:
+                target = scaler.get_scaled_loss(target)
         variables = self._variables()
         gradients = tape.gradient(target, variables, unconnected_gradients=unconnected)
-        if is_scaled:
-            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        if scaler:
+            gradients = scaler.get_unscaled_gradients(gradients)
         return losses, gradients
 
     def _accumulate(self, features, labels):
