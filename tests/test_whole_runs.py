@@ -43,11 +43,13 @@ def run_dir(tmp_path_factory, run_script):
     """A run of 103 steps, with averages of its weights.
 
     TFOD's own program makes 100 and this loop two, with the schedule begun again, by the same
-    command given twice; the first time scores them. TFOD's loop makes the last one.
+    command given twice: the first time scores them, the second takes batches in parts. TFOD's loop
+    makes the last one.
     """
     folder = tmp_path_factory.mktemp("whole")
     config, run_dir = write_tiny_data(folder), folder / "run"
     text = config.read_text().replace("use_moving_average: false", "use_moving_average: true")
+    text = text.replace("eval_config {", "eval_config { use_moving_averages: true")
     text = text.replace("total_steps: 40", "total_steps: 400")
     config.write_text(text.replace("warmup_steps: 4", "warmup_steps: 120"))
     flags = f"--pipeline_config_path={config}", f"--model_dir={run_dir}"
@@ -62,7 +64,7 @@ def run_dir(tmp_path_factory, run_script):
     before = newest.replace("ckpt-4", "ckpt-3")
     assert newest != before
     (run_dir / "checkpoint").write_text(f'model_checkpoint_path: "{before}"\n')  # as if killed
-    train(config, run_dir, 102, restart_schedule=True)
+    train(config, run_dir, 102, restart_schedule=True, accumulate=2)
     train_with_tfod(config, run_dir, 103)
     return run_dir
 
@@ -73,6 +75,13 @@ def test_each_loop_continues_what_the_other_began(run_dir):
     sessions = json.loads((run_dir / "run.json").read_text())["sessions"]
     steps = [(session["from_step"], session["to_step"]) for session in sessions]
     assert steps == [(100, 102), (101, 102)]
+
+
+def test_a_run_continues_in_parts_of_batches_with_the_losses_of_whole_ones(run_dir):
+    sessions = sorted((run_dir / "train").glob("events*"))
+    losses = [scalars_of(path.parent, "Loss/total_loss", path.name) for path in sessions]
+    whole, parts = (found[102] for found in losses if 102 in found)
+    assert parts == pytest.approx(whole, rel=1e-5)
 
 
 def test_a_run_of_tfods_own_program_is_scored_and_exported(run_dir, tmp_path, run_script):
@@ -97,12 +106,14 @@ def test_a_run_of_tfods_own_program_is_scored_and_exported(run_dir, tmp_path, ru
     assert (metrics["step"], metrics["images"]) == (0, 11)
 
 
-def test_a_run_is_scored_with_the_averages_of_its_weights_where_its_config_says_so(run_dir):
+def test_the_best_is_scored_with_the_averages_of_its_weights_where_its_config_says_so(run_dir):
     import tensorflow as tf
 
     from lowlight.tfod.model import detection_module, read_config
 
-    config, prefix = read_config(run_dir / "pipeline.config"), latest_checkpoint(run_dir)
+    best = run_dir / "best"
+    config, prefix = read_config(best / "pipeline.config"), latest_checkpoint(best)
+    assert config.eval_config.use_moving_averages
     reader, found = tf.train.load_checkpoint(prefix), {}
     for averaged in (False, True):
         config.eval_config.use_moving_averages = averaged
@@ -132,9 +143,6 @@ def test_an_export_of_averages_keeps_them_in_all_its_parts_and_a_raw_one_is_not_
     from lowlight.tfod.model import read_config
 
     run = shutil.copytree(run_dir, tmp_path / "run")
-    path = run / "pipeline.config"
-    asked = "eval_config {\n  use_moving_averages: true"
-    path.write_text(path.read_text().replace("eval_config {", asked))
     weights = {}
     for raw in (True, False):
         export_run(find_checkpoint(run, raw_weights=raw), run / "exported")
@@ -148,24 +156,6 @@ def test_an_export_of_averages_keeps_them_in_all_its_parts_and_a_raw_one_is_not_
             np.testing.assert_array_equal(variable.numpy(), value)
         weights[raw] = max(saved, key=np.size)
     assert not (weights[True] == weights[False]).all()
-
-
-def test_averages_begin_as_the_first_weights(tmp_path):
-    import tensorflow as tf
-
-    from lowlight.tfod.model import read_config
-    from lowlight.tfod.training import make_trainee
-    from lowlight.training.step import TrainingInput
-
-    config = read_config(write_tiny_data(tmp_path))
-    config.train_config.optimizer.use_moving_average = True
-    strategy = tf.distribute.get_strategy()
-    trainee, _ = make_trainee(
-        config, lambda model: TrainingInput(config, 1).batches(strategy, 0, model)
-    )
-    for variable in trainee.model.trainable_variables:
-        average = trainee.optimizer.get_slot(variable, "average")
-        np.testing.assert_array_equal(average.numpy(), variable.numpy())
 
 
 def test_a_schedule_begun_again_stays_so_when_the_same_command_continues(run_dir):

@@ -60,13 +60,13 @@ def losses_of(run_dir):
     return scalars_of(run_dir / "train", "Loss/total_loss")
 
 
-def scalars_of(folder, tag):
+def scalars_of(folder, tag, files="events*"):
     """Returns {step: number} of what TensorBoard has under a tag, the last written of each step."""
     import tensorflow as tf
 
     return {
         event.step: float(tf.make_ndarray(value.tensor))
-        for path in sorted(folder.glob("events*"))
+        for path in sorted(folder.glob(files))
         for event in tf.compat.v1.train.summary_iterator(str(path))
         for value in event.summary.value
         if value.tag == tag

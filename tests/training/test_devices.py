@@ -22,10 +22,12 @@ from lowlight.core.errors import DataError
 
 pytestmark = pytest.mark.slow
 
+FROZEN = "BoxEncodingPredictor/"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TRAIN_ALL = """
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
@@ -41,10 +43,15 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 config, folder = sys.argv[2:]
 one, two = ["CPU:0"], ["CPU:0", "CPU:1"]
-options = TrainingOptions(20, 10, summarize_every_n=1, record_summaries=False, seed=5)
-for name, devices in ("in one go", one), ("in two", one), ("two devices", two):
+options = TrainingOptions(
+    20, 10, summarize_every_n=1, record_summaries=False, seed=5, balance=True, balance_share=0.5
+)
+for name, devices, parts in ("in one go", one, 1), ("in two", one, 1), ("two devices", two, 2):
     train_run(
-        config, f"{folder}/{name}", lambda: tf.distribute.MirroredStrategy(devices), options
+        config,
+        f"{folder}/{name}",
+        lambda: tf.distribute.MirroredStrategy(devices),
+        replace(options, accumulate=parts),
     )
     if name == "in one go":  # "in two" is what would be there if it had ended at step 10
         run = Path(folder, "in two")
@@ -58,9 +65,15 @@ for name, devices in ("in one go", one), ("in two", one), ("two devices", two):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The losses of runs to step 20, {name: floats}, and their folder; "in two" has 10 of them."""
+    """The losses of runs to step 20, {name: floats}, and their folder; "in two" has 10 of them.
+
+    All have averages, a frozen layer and balanced images; two devices take each batch in parts.
+    """
     folder = tmp_path_factory.mktemp("devices")
     config = write_tiny_data(folder)
+    text = config.read_text().replace("use_moving_average: false", "use_moving_average: true")
+    text = text.replace("train_config {", f'train_config {{ freeze_variables: "{FROZEN}"')
+    config.write_text(text)
     done = subprocess.run(
         [sys.executable, "-c", TRAIN_ALL, str(SCRIPTS), str(config), str(folder)],
         capture_output=True,
@@ -72,7 +85,7 @@ def runs(tmp_path_factory):
     losses = {name: losses_of(folder / name) for name in names}
     assert [sorted(run)[0] for run in losses.values()] == [1, 11, 1]
     losses = {name: [run[step] for step in range(min(run), 21)] for name, run in losses.items()}
-    return {"folder": folder, **losses}
+    return {"folder": folder, "printed": done.stdout, **losses}
 
 
 def test_with_a_seed_a_continued_run_has_the_losses_of_one_in_one_go_bit_by_bit(runs):
@@ -80,9 +93,37 @@ def test_with_a_seed_a_continued_run_has_the_losses_of_one_in_one_go_bit_by_bit(
     assert runs["in two"] == runs["in one go"][10:]
 
 
-def test_two_devices_learn_what_one_learns_of_the_same_batches(runs):
-    np.testing.assert_allclose(runs["two devices"], runs["in one go"], rtol=1e-4)
+def test_two_devices_learn_in_parts_what_one_learns_of_the_same_batches(runs):
+    np.testing.assert_allclose(runs["two devices"], runs["in one go"], rtol=1e-5)
     assert runs["in one go"][-1] < 0.5 * runs["in one go"][0]
+
+
+def test_the_checks_say_what_comes_more_often_what_is_frozen_and_in_how_many_parts(runs):
+    for text in (
+        "balance   classes in fewer than 50.0% of the images come more often; 12 images are 21 an",
+        rf'frozen    12 of 1\d\d variables, .*: freeze_variables "{FROZEN}" \(12\)',
+        "batch     4 on 2 CPUs, in 2 parts",
+    ):
+        assert re.search(text, runs["printed"]), runs["printed"]
+
+
+def test_two_devices_end_with_the_weights_and_averages_of_one_and_none_moves_what_is_frozen(runs):
+    import tensorflow as tf
+
+    def read(name, number):
+        reader = tf.train.load_checkpoint(str(runs["folder"] / name / f"ckpt-{number}"))
+        names = reader.get_variable_to_shape_map()
+        return {n: reader.get_tensor(n) for n in names if n.startswith("model/")}
+
+    first, one, two = read("in one go", 1), read("in one go", 3), read("two devices", 3)
+    assert sum("/average/" in name for name in one) > 100
+    for name in one.keys() & two.keys():
+        np.testing.assert_allclose(two[name], one[name], atol=1e-5, err_msg=name)
+    layers = {
+        kind: [np.array_equal(value, first[name]) for name, value in two.items() if kind in name]
+        for kind in ("_box_encoder_layers", "_class_predictor_layers")
+    }
+    assert [set(same) for same in layers.values()] == [{True}, {False}], list(one)
 
 
 def test_the_gradient_norm_of_two_devices_is_that_of_one_or_a_little_more(runs):
