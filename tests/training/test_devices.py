@@ -101,7 +101,7 @@ def test_two_devices_learn_in_parts_what_one_learns_of_the_same_batches(runs):
 def test_the_checks_say_what_comes_more_often_what_is_frozen_and_in_how_many_parts(runs):
     for text in (
         "balance   classes in fewer than 50.0% of the images come more often; 12 images are 21 an",
-        rf'frozen    12 of 1\d\d variables, .*: freeze_variables "{FROZEN}" \(12\)',
+        rf'frozen    4 of \d+ variables, .*: freeze_variables "{FROZEN}" \(4\)',
         "batch     4 on 2 CPUs, in 2 parts",
     ):
         assert re.search(text, runs["printed"]), runs["printed"]
@@ -116,7 +116,7 @@ def test_two_devices_end_with_the_weights_and_averages_of_one_and_none_moves_wha
         return {n: reader.get_tensor(n) for n in names if n.startswith("model/")}
 
     first, one, two = read("in one go", 1), read("in one go", 3), read("two devices", 3)
-    assert sum("/average/" in name for name in one) > 100
+    assert sum("/average/" in name for name in one) > 20
     for name in one.keys() & two.keys():
         np.testing.assert_allclose(two[name], one[name], atol=1e-5, err_msg=name)
     layers = {
