@@ -205,6 +205,9 @@ def test_an_archive_that_was_not_fetched_is_named_with_the_commands_that_fetch_i
         fetch = f"{archive}: not there.\n  Fetch .*\n.*\n    curl -L -o .*/{archive}.tar.gz https"
         with pytest.raises(DataError, match=fetch.replace(": not", "(.tar.gz)?: not")):
             make_start(Path(base), {1: "Cat"}, tmp_path / "run", {})
+    (tmp_path / f"{archive}.tar.gz").write_bytes(b"cut short")
+    with pytest.raises(DataError, match=f"{archive}.tar.gz: can't be unpacked"):
+        make_start(tmp_path / archive, {1: "Cat"}, tmp_path / "run", {})
     with pytest.raises(DataError, match="mine: no such folder.\n  Check --base"):
         make_start(tmp_path / "mine", {1: "Cat"}, tmp_path / "run", {})
 

@@ -100,8 +100,9 @@ def _folder_of(base):
     folder = zoo.folder_of(archive, base.parent)
     if (folder / "pipeline.config").is_file():
         return folder
-    if base.is_file():
-        return zoo.unpack(base)
+    for packed in (base, base.with_name(f"{archive}.tar.gz")):
+        if packed.is_file():
+            return zoo.unpack(packed)
     if archive in zoo.ARCHIVES:
         raise DataError(f"{base}: not there.\n  {zoo.how_to_fetch(archive, base.parent)}")
     return existing_dir(base, "base")
