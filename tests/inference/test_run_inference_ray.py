@@ -202,6 +202,18 @@ def test_ray_reports_its_use_to_nobody(monkeypatch):
 
 
 @needs_ray
+def test_a_ray_of_this_machine_asks_no_cloud_and_keeps_its_token_to_itself(monkeypatch):
+    from ray._private import services
+
+    monkeypatch.setattr(services, "start_api_server", services.start_api_server)  # restored so
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "restored, too")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    ray_inference._keep_private()
+    assert services.start_api_server("its process looks clouds up") == (None, None)
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
+@needs_ray
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "auto"])
 def test_a_cluster_that_does_not_answer_is_named_though_ray_noted_its_address(
     tmp_path, monkeypatch, address
