@@ -123,6 +123,7 @@ def run_main(tmp_path):
             "from lowlight.core.errors import DataError\n"
             "flags.DEFINE_integer('steps', 1, 'Steps.', 1)\n"
             "flags.DEFINE_list('names', None, 'Names.')\n"
+            "flags.DEFINE_list('others', [], 'More names.')\n"
             f"def main():\n    {statement}\n"
             "command.run(main)\n"
         )

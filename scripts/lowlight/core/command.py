@@ -125,7 +125,7 @@ def _parse_flags(argv, takes_arguments):
             f"  See: python {argv[0]} --help"
         )
     for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
-        if flag.value in ("", []):  # as in --output_dir=$DATA where DATA isn't set
+        if flag.present and flag.value in ("", []):  # as in --output_dir=$DATA where DATA isn't set
             _fail(f"missing flag --{flag.name}: its value is empty.")
     return rest
 
