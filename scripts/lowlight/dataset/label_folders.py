@@ -95,7 +95,7 @@ def import_folder(
     paths = images_by_stem(fitting.images_dir)
     stems = [image_stem(label.image, fitting.flatten) for label in folder.labels]
     _refuse_other_form(folder, paths)
-    lacking = [path.name for stem, path in paths.items() if stem not in stems]
+    lacking = sorted(paths[stem].name for stem in paths.keys() - set(stems))
     if lacking and not fitting.allow_missing and len(lacking) < len(paths):
         raise DataError(
             f"{folder.source}: no label file ({folder.ending}) for {name_some(lacking)}.\n"
