@@ -116,7 +116,7 @@ $(DETECTIONS)/detections.json: $(RUN)/exported/saved_model/saved_model.pb $(wild
 # The checks --------------------------------------------------------------------------------------
 
 test: venv-dev  ## Runs all tests, two files at a time.
-	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: venv-dev  ## Runs the tests that need no TensorFlow.
 	$(PY) -m pytest -n auto -m "not slow"
@@ -134,7 +134,7 @@ test-next:  ## Runs the tests with the newest TensorFlow, tf-keras and numpy (.v
 	.venv-next/bin/python -m pip install --quiet --pre --upgrade tensorflow numpy
 	.venv-next/bin/python -m pip install --quiet --pre --upgrade --no-deps tf-keras
 	.venv-next/bin/python -m pip list | grep -iE '^(tensorflow|tf.keras|numpy) '
-	.venv-next/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	.venv-next/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: venv-dev  ## Checks style and format with ruff.
 	$(PY) -m ruff check .

@@ -49,8 +49,8 @@ def _folder(model):
 def check_formats() -> set[str]:
     """Returns the formats that are asked for; raises DataError where there is no such."""
     formats, known = set(FLAGS.format), {"saved_model", "onnx"}
-    if not formats or formats - known:
-        unknown = ", ".join(map(repr, sorted(formats - known))) or "nothing"
+    if formats - known:
+        unknown = ", ".join(map(repr, sorted(formats - known)))
         raise DataError(
             f"--format={','.join(FLAGS.format)}: {unknown} isn't a format.\n"
             "  Give saved_model, onnx, or saved_model,onnx."

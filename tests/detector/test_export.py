@@ -12,7 +12,7 @@ from lowlight.detector.runs import CONFIG, ONNX, Model, record_source, source_of
 
 BAD_FORMATS = {
     "unknown": ("--format=saved_model,tflite", "'tflite' isn't a format"),
-    "empty": ("--format=", "nothing isn't a format"),
+    "empty": ("--format=", "missing flag --format: its value is empty"),
     "a comma too many": ("--format=onnx,", "'' isn't a format"),
     "nms without onnx": ("--nms", "--nms: is for --format=onnx"),
 }
