@@ -29,6 +29,7 @@ from lowlight.dataset.annotations import gather_annotations
 from lowlight.dataset.conversion import convert_images
 
 prepare_tensorflow()  # before a test imports it
+os.environ.pop("PYTHONUNBUFFERED", None)  # users have none, and it hides what isn't printed in time
 # A shell's background job ignores Ctrl-C, and what it starts would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup

@@ -190,6 +190,11 @@ def test_a_signal_ends_a_run_with_its_status_and_one_line(run_main, name, status
     assert (run.returncode, run.stdout, run.stderr) == (status, "", message)
 
 
+def test_each_line_is_in_a_log_as_soon_as_it_is_printed(run_main):
+    run = run_main("import os; print('begun'); os._exit(3)")  # which writes nothing more
+    assert (run.returncode, run.stdout) == (3, "begun\n")
+
+
 def test_a_run_that_hangs_says_so_and_a_second_ctrl_c_ends_it_at_once(run_main):
     run = run_main(HANGS)
     waits = "waits for what is being read, written or computed; Ctrl-C now ends it at once"

@@ -12,13 +12,13 @@ from lowlight.training.stopping import Fetcher, TrainingSignals
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TRACES = """
-import sys, time
+import os, sys, time
 sys.path.insert(0, sys.argv[1])
 from lowlight.core.errors import noted_signals
 from lowlight.training.stopping import TrainingSignals
 
 with noted_signals(TrainingSignals()) as signals:
-    signals.at_end = lambda reason: print("record:", reason)
+    signals.at_end = lambda reason: os.write(1, f"record: {reason}\\n".encode())
     print("traces", flush=True)
     try:
         time.sleep(60)

@@ -56,6 +56,7 @@ def run(main: Callable, takes_arguments: bool = False) -> None:
     --verbosity=0 shows all of it.
     """
     take_signals(_CommandSignals())
+    sys.stdout.reconfigure(line_buffering=True)  # a log has each line at once, in its order
     sys.stdout, sys.stderr = _Printable(sys.stdout), _Printable(sys.stderr)
 
     def start(argv):
