@@ -177,6 +177,7 @@ HANGS = """
     def hang(number):
         os.kill(os.getpid(), number)
         said.wait()
+        time.sleep(0.5)  # Python puts off a signal that comes before the other's handler has ended
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(60)
     list(map_in_threads(hang, [signal.SIGINT]))
