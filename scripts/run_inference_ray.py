@@ -83,7 +83,7 @@ def detect(files: list[SourceFile], task: ray_inference.Task, parts) -> list[Dat
         nodes, uses_gpus = ray_inference.nodes_of(ray), FLAGS.device != "cpu"
         share = ray_inference.share_out(nodes, FLAGS.workers, uses_gpus)
         model = f"{task.model.path} (step {task.model.step()})"
-        print(f"model: {model}, run by workers: {share}", flush=True)
+        print(f"model: {model}, run by workers: {share}")
         with Progress(len(files), "image") as progress:
             return ray_inference.detect_in_workers(ray, files, task, share, parts, progress)
 

@@ -197,7 +197,7 @@ def _open_locked(path, doing, flag, waits):
                     f"  Wait for its end, stop it, or choose another --{flag}."
                 ) from error
             if not said:
-                print(f"{path.parent}: is being {doing} by {holder}; waits for it", flush=True)
+                print(f"{path.parent}: is being {doing} by {holder}; waits for it")
             said = True
             time.sleep(_POLL)
         except OSError as error:

@@ -188,7 +188,7 @@ class _Evaluation:
             read_records(self.records, self.names.ids), 0, None, self.sample_1_of_n
         )
         if known:
-            print(f"continues after {len(known)} images that were scored before", flush=True)
+            print(f"continues after {len(known)} images that were scored before")
 
         def decode(item):
             name, record = item

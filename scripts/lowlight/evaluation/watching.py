@@ -62,9 +62,7 @@ def watch_checkpoints(run_dir: Path, timeout: float, poll: float = _POLL) -> Ite
             return
         if waited // _SAY_SO > said:
             said = waited // _SAY_SO
-            print(
-                f"{run_dir}: no new checkpoint for {waited:.0f} s; waits {timeout:g} s", flush=True
-            )
+            print(f"{run_dir}: no new checkpoint for {waited:.0f} s; waits {timeout:g} s")
         time.sleep(poll)
 
 

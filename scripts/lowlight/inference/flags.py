@@ -156,7 +156,7 @@ def job_maker(says_model: bool, **options) -> Callable:
         detector = Detector(find_flags_model(names), **inference_options(thresholds))
         model, engine = detector.model, detector.engine
         if says_model:
-            print(f"model: {model.path} (step {model.step()}), run by {engine}", flush=True)
+            print(f"model: {model.path} (step {model.step()}), run by {engine}")
         about = {"model_files": fingerprint(model.files()), "facts": facts_of(model, engine)}
         return Job(detector, names, thresholds, save_dir, **about, **options)
 

@@ -248,7 +248,7 @@ def detect_in_workers(
             if not missing:
                 break
     if died:
-        print(f"  workers that died: {died}; their images went to others", flush=True)
+        print(f"  workers that died: {died}; their images went to others")
     if missing:
         errors.append(_killers(missing))
     return errors
