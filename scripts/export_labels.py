@@ -19,12 +19,15 @@ from lowlight.core import command
 from lowlight.core.errors import DataError, format_count, name_some
 from lowlight.core.files import existing_dir, locked, output_dir, write_text
 from lowlight.dataset.classes import SPLITS, read_classes
-from lowlight.dataset.coco import tables_to_coco
-from lowlight.dataset.label_folders import split_entries, without_crowds, write_folder
+from lowlight.dataset.label_export import (
+    stand_ins,
+    tables_to_coco,
+    voc_files,
+    write_folder,
+    yolo_files,
+)
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import read_tables
-from lowlight.dataset.voc import voc_files
-from lowlight.dataset.yolo import stand_ins, yolo_files
 from lowlight.evaluation.truth import names_in_split
 
 FLAGS = flags.FLAGS
@@ -60,13 +63,10 @@ def main():
         output = Path(FLAGS.output)
         with locked(output_dir(output.parent), "written", "output"):
             write_text(output, tables_to_coco(entries, classes, chosen))
+        boxes = sum(len(rows) for image, rows in entries if image.filename in chosen)
         notes = []
     else:
-        notes = write_labels(data_dir, entries, chosen, classes)
-    written = [boxes for image, boxes in entries if image.filename in chosen]
-    if FLAGS.format != "coco":
-        written = [without_crowds(boxes) for boxes in written]
-    boxes = sum(map(len, written))
+        boxes, notes = write_labels(data_dir, entries, chosen, classes)
     counts = (len(chosen), "image"), (boxes, "box"), (len(classes), "class")
     print(f"{FLAGS.output}: {', '.join(format_count(*count) for count in counts)}")
     for note in notes:
@@ -74,21 +74,24 @@ def main():
 
 
 def write_labels(data_dir, entries, chosen, classes):
-    """Writes YOLO's or VOC's folder and returns lines about it."""
+    """Writes YOLO's or VOC's folder; returns how many boxes it holds, and lines about it."""
     path, split_of, notes = data_dir / "split.csv", {}, []
     if path.exists():
         split_of = dict(split_by_file((image.filename for image, _ in entries), path))
     else:
         notes.append(f"no {path}: all images are for training")
-    entries = [(image, boxes) for image, boxes in entries if image.filename in chosen]
-    parts = split_entries(entries, split_of)
+    parts, boxes, crowds = {}, 0, 0
+    for image, rows in entries:
+        if image.filename in chosen:
+            objects = [row for row in rows if not row.is_crowd]
+            boxes, crowds = boxes + len(objects), crowds + len(rows) - len(objects)
+            parts.setdefault(split_of.get(image.filename, "train"), []).append((image, objects))
     form = yolo_files if FLAGS.format == "yolo" else voc_files
     turned = write_folder(FLAGS.output, *form(parts, classes), FLAGS.images_dir, FLAGS.images)
     notes += [f"{split}: {format_count(len(part), 'image')}" for split, part in parts.items()]
     if FLAGS.format == "yolo":
         others = {key: part for key, part in stand_ins(parts).items() if key != part}
         notes += [f"data.yaml: {key} is {part}'s images" for key, part in others.items()]
-    crowds = sum(len(boxes) - len(without_crowds(boxes)) for _, boxes in entries)
     if turned:
         notes.append(
             f"images with an EXIF rotation: {len(turned)} ({name_some(turned)}); boxes are in the "
@@ -96,7 +99,7 @@ def write_labels(data_dir, entries, chosen, classes):
         )
     if crowds:
         notes.append(f"crowd boxes left out: {crowds}")
-    return notes
+    return boxes, notes
 
 
 if __name__ == "__main__":

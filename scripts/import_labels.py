@@ -17,7 +17,7 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.errors import format_count, name_some
-from lowlight.dataset.coco_import import import_coco
+from lowlight.dataset.coco import import_coco
 from lowlight.dataset.labels import Fitting
 from lowlight.dataset.voc import import_voc
 from lowlight.dataset.yolo import import_yolo

@@ -9,7 +9,9 @@ from pycocotools.coco import COCO
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.coco import CocoBox, CocoImage, parse_coco, tables_to_coco
+from lowlight.dataset.coco import parse_coco
+from lowlight.dataset.label_export import tables_to_coco
+from lowlight.dataset.labels import CocoBox, CocoImage
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 
 ENTRIES = [

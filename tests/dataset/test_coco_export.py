@@ -6,7 +6,7 @@ import pytest
 
 from lowlight.core.files import locked
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.coco_import import import_coco
+from lowlight.dataset.coco import import_coco
 from lowlight.dataset.labels import Fitting
 
 

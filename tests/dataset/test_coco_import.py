@@ -9,7 +9,8 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.coco_import import import_coco, order_classes
+from lowlight.dataset.coco import import_coco
+from lowlight.dataset.label_import import order_classes
 from lowlight.dataset.labels import Fitting, Oddity
 from lowlight.dataset.tables import (
     AnnotationRow,

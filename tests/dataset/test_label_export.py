@@ -13,16 +13,12 @@ from lowlight.core.errors import DataError
 from lowlight.core.sources import is_stray, list_files
 from lowlight.dataset.annotations import parse_bbgt
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.data_yaml import DataYaml, parse_data_yaml
+from lowlight.dataset.label_export import format_voc, format_yolo, voc_files, yolo_files
 from lowlight.dataset.labels import Fitting, clip_box
 from lowlight.dataset.tables import AnnotationRow, ImageRow, read_table
-from lowlight.dataset.voc import format_voc, import_voc, parse_voc, voc_files
-from lowlight.dataset.yolo import format_yolo, import_yolo, parse_yolo, yolo_files
-from lowlight.images.boxes import (
-    pixel_ltwh_to_pixel_xyxy,
-    round_pixel_xyxy,
-    voc_xyxy_to_pixel_xyxy,
-)
+from lowlight.dataset.voc import import_voc, parse_voc
+from lowlight.dataset.yolo import DataYaml, import_yolo, parse_data_yaml, parse_yolo
+from lowlight.images.boxes import pixel_ltwh_to_pixel_xyxy, round_pixel_xyxy
 
 FORMS = {"yolo": import_yolo, "voc": import_voc}
 
@@ -120,15 +116,16 @@ def test_a_form_with_images_asks_for_their_folder(data_dir, run_script, form):
 
 def round_trip(image, rows, classes):
     """Asserts that both forms give an image's boxes back to the pixel."""
-    text = format_yolo((image, rows), classes)
+    text = format_yolo(image, rows, classes)
     described = DataYaml(dict(enumerate(classes)), {})
     yolo = parse_yolo(text.encode(), "a.txt", (image.width, image.height), described)
-    voc = parse_voc(format_voc(image, rows).encode(), "a.xml").boxes
+    _, voc = parse_voc(format_voc(image, rows).encode(), "a.xml")
     expected = [(row.class_name, row.pixel_xyxy) for row in rows]
     corners = [round_pixel_xyxy(pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)) for box in yolo]
     assert list(zip((classes[box.category_id] for box in yolo), corners, strict=True)) == expected
     assert [pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh) for box in yolo] == corners
-    assert [(box.name, voc_xyxy_to_pixel_xyxy(box.voc_xyxy)) for box in voc] == expected
+    found = [(box.category_id, pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)) for box in voc]
+    assert found == expected
 
 
 def test_whole_boxes_of_any_size_come_back_from_both_forms():

@@ -9,9 +9,8 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.data_yaml import DataYaml, parse_data_yaml
 from lowlight.dataset.labels import Fitting, Oddity
-from lowlight.dataset.yolo import import_yolo, parse_yolo
+from lowlight.dataset.yolo import DataYaml, import_yolo, parse_data_yaml, parse_yolo
 
 NAMES = DataYaml({0: "owl", 1: "Cat"}, {})
 

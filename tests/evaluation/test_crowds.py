@@ -8,8 +8,8 @@ from scored import score_by_pycocotools
 
 from lowlight.core.errors import DataError
 from lowlight.core.json_texts import format_coco_results
-from lowlight.dataset.coco import tables_to_coco
-from lowlight.dataset.coco_import import import_coco
+from lowlight.dataset.coco import import_coco
+from lowlight.dataset.label_export import tables_to_coco
 from lowlight.dataset.labels import Fitting
 from lowlight.dataset.records import read_records
 from lowlight.dataset.tables import SplitRow, read_tables

@@ -1,13 +1,15 @@
-"""Writes and reads COCO's JSON of object detection (https://cocodataset.org/#format-data)."""
+"""Reads COCO's JSON of object detection (https://cocodataset.org/#format-data)."""
 
 import itertools
 import reprlib
-from collections.abc import Collection
-from typing import NamedTuple
+from pathlib import Path
 
 from lowlight.core.errors import DataError, kept_in, raise_any
-from lowlight.core.json_texts import coco_box, coco_image, format_coco, parse_json
+from lowlight.core.files import existing_file
+from lowlight.core.json_texts import parse_json
 from lowlight.dataset.classes import check_class_name
+from lowlight.dataset.label_import import fit_labels
+from lowlight.dataset.labels import Coco, CocoBox, CocoImage, Fitting, Labels
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 
 _MOST = 10**9  # no pixel lies further out
@@ -16,56 +18,25 @@ _REMEDY = "Correct it and run this step again."
 _FORM = "A COCO file of object detection is an object with images, annotations and categories."
 
 
-class CocoImage(NamedTuple):
-    """An item of `images`."""
+def import_coco(coco_path: str | Path, fitting: Fitting) -> Labels:
+    """Reads a COCO file and fits it to converted images.
 
-    place: str  # how a message names it
-    file_name: str
-    width: int | None  # pixels; None where the file says no size
-    height: int | None
-    split: str = ""  # "train", "val" or "test"; "" where nothing says
+    Where all of its boxes are crowds, `fitting.keep_crowds` makes single objects of them.
 
-
-class CocoBox(NamedTuple):
-    """An item of `annotations`."""
-
-    place: str
-    image_id: int | str
-    category_id: int | str
-    pixel_ltwh: tuple  # left, top, width >= 0, height >= 0; ints or floats
-    crowd: bool  # one box around many objects
-    area: float | None = None  # square pixels, perhaps a mask's; None where the file says none
-
-
-class Coco(NamedTuple):
-    """What a COCO file says, or labels of another form in COCO's terms."""
-
-    images: dict  # {id: CocoImage}
-    categories: dict  # {id: name}
-    boxes: list  # of CocoBox, in the file's order
-    supercategories: frozenset  # names that categories give as that of their group
-
-
-def tables_to_coco(entries: list[tuple], classes: Collection[str], chosen: Collection[str]) -> str:
-    """Returns images and their boxes as the text of a COCO file.
-
-    Ids count from 1 in the order of all entries (ImageRow, [AnnotationRow]), whether their filename
-    is chosen or not, so that an image has the same id in each part of a split; a category's id is
-    its class's in the label map.
+    Raises:
+        DataError: as `parse_coco` and `label_import.fit_labels`; crowd boxes alone.
     """
-    class_ids = {name: number for number, name in enumerate(classes, 1)}
-    images, boxes, number = [], [], 0
-    for image_id, (image, rows) in enumerate(entries, 1):
-        if image.filename in chosen:
-            images.append(coco_image(image_id, image.filename, image.width, image.height))
-        for row in rows:
-            number += 1
-            if image.filename in chosen:
-                ltwh = pixel_xyxy_to_pixel_ltwh(row.pixel_xyxy)
-                its_class = class_ids[row.class_name]
-                crowd = bool(row.is_crowd)
-                boxes.append(coco_box(number, image_id, its_class, ltwh, row.area, crowd))
-    return format_coco(images, boxes, dict(enumerate(classes, 1)))
+    path = existing_file(coco_path, "Check --labels.")
+    coco = parse_coco(path.read_bytes(), path)
+    if coco.boxes and all(box.crowd for box in coco.boxes):
+        if not fitting.keep_crowds:
+            raise DataError(
+                f"{path}: all of its {len(coco.boxes)} boxes are crowds (iscrowd 1), which are "
+                "left out.\n  CVAT writes so of masks. Where each is around one object, give "
+                "--keep_crowds."
+            )
+        coco = coco._replace(boxes=[box._replace(crowd=False) for box in coco.boxes])
+    return fit_labels(coco, path, fitting)
 
 
 def parse_coco(data: bytes, place: object) -> Coco:
@@ -83,22 +54,17 @@ def parse_coco(data: bytes, place: object) -> Coco:
         name = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{place}: two categories are called {name!r}.\n  Rename one of them.")
     boxes = list(_items(whole, "annotations", place, _box).values())
-    errors = []
-    for box in boxes:
-        if box.image_id not in images:
-            errors.append(_unknown(box, "image_id", "images"))
-        if box.category_id not in categories:
-            errors.append(_unknown(box, "category_id", "categories"))
+    known = {"image_id": ("images", images), "category_id": ("categories", categories)}
+    errors = [
+        DataError(f"{box.place}: {key} {getattr(box, key)!r} isn't among the {kind}.\n  {_REMEDY}")
+        for box in boxes
+        for key, (kind, items) in known.items()
+        if getattr(box, key) not in items
+    ]
     raise_any(errors)
     names = {number: name for number, (name, _) in categories.items()}
     groups = frozenset(group for name, group in categories.values() if group != name)
     return Coco(images, names, boxes, groups)
-
-
-def _unknown(box, key, known):
-    return DataError(
-        f"{box.place}: {key} {getattr(box, key)!r} isn't among the {known}.\n  {_REMEDY}"
-    )
 
 
 def _load(data, place):
@@ -194,13 +160,13 @@ def _field(item, key, place, read, kind):
 
 
 def _id(item, key, place):
-    return _field(item, key, place, read_id, "a whole number or a text")
+    return _field(item, key, place, _read_id, "a whole number or a text")
 
 
-def read_id(value: object) -> int | str | None:
-    """Returns an id of COCO's JSON as one tool or another writes it: 7, 7.0, "7" or "a7".
+def _read_id(value):
+    """Returns an id as one tool or another writes it: 7, 7.0, "7" or "a7"; None of anything else.
 
-    It is an int, a text that is no whole number, or None of what can't be an id.
+    It is an int, or a text that is no whole number.
     """
     if isinstance(value, str):
         is_number = value.isascii() and value.isdecimal() and len(value) < 16

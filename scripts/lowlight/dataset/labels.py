@@ -1,7 +1,6 @@
 """What labels of all forms share on their way to the tables."""
 
 import posixpath
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from lowlight.core.errors import DataError, format_count, name_some
 from lowlight.core.files import existing_dir, locked, output_dir, write_texts
 from lowlight.core.sources import SourceFile, name_key
+from lowlight.dataset.classes import parse_classes
 from lowlight.dataset.tables import (
     AnnotationRow,
     ImageRow,
@@ -111,6 +111,37 @@ class Notes:
         )
 
 
+class CocoImage(NamedTuple):
+    """An image as its labels name it."""
+
+    place: str  # how a message names it
+    file_name: str
+    width: int | None  # pixels; None where the labels say no size
+    height: int | None
+    split: str = ""  # "train", "val" or "test"; "" where nothing says
+
+
+class CocoBox(NamedTuple):
+    """A box of an image."""
+
+    place: str
+    image_id: int | str
+    category_id: int | str
+    pixel_ltwh: tuple  # left, top, width >= 0, height >= 0; ints or floats
+    crowd: bool = False  # one box around many objects
+    area: float | None = None  # square pixels, perhaps a mask's; None where the file says none
+    marks: tuple = ()  # of the Oddity that it is by what the file says
+
+
+class Coco(NamedTuple):
+    """Labels of any form in the terms of COCO's JSON."""
+
+    images: dict  # {id: CocoImage}
+    categories: dict  # {id: name}
+    boxes: list  # of CocoBox, in the labels' order
+    supercategories: frozenset  # names that categories give as that of their group
+
+
 class Fitting(NamedTuple):
     """The converted images that labels are fitted to, and how."""
 
@@ -189,13 +220,26 @@ def read_label_file(file: SourceFile) -> bytes:
     return file.read()
 
 
-def refuse_several(source: object, names: Collection[str]) -> None:
-    """Raises DataError where several files of a folder or archive name the classes."""
-    if len(names) > 1:
+def only_file(source: object, files: list[SourceFile]) -> SourceFile | None:
+    """Returns the one file of a folder or archive that names classes, None where none does.
+
+    Raises:
+        DataError: there are several.
+    """
+    if len(files) > 1:
+        names = name_some(sorted(file.name for file in files))
         raise DataError(
-            f"{source}: {name_some(sorted(names))} all name classes.\n"
+            f"{source}: {names} all name classes.\n"
             "  Keep the one that belongs to the labels, or give one data set's folder."
         )
+    return files[0] if files else None
+
+
+def find_classes(source: object, files: list[SourceFile]) -> dict[str, int]:
+    """Returns {class: its line, from 1} of the classes.txt of labels, {} where there is none."""
+    named = [file for file in files if posixpath.basename(file.name).lower() == "classes.txt"]
+    file = only_file(source, named)
+    return parse_classes(read_label_file(file), file.place) if file else {}
 
 
 def decode_label(data: bytes, place: object) -> str:

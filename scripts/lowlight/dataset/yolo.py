@@ -1,4 +1,4 @@
-"""Reads and writes YOLO's labels: a .txt an image, and a data.yaml or classes.txt.
+"""Reads YOLO's labels: a .txt an image, and a data.yaml or classes.txt that describes them.
 
 The form is https://docs.ultralytics.com/datasets/detect/. A line is a box: its class's number from
 0, then the centre's x and y, width and height as fractions of the image; or the corners of a
@@ -8,32 +8,47 @@ segment, x y x y ..., around which the box goes.
 import posixpath
 import re
 import reprlib
-from collections.abc import Collection, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import yaml
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.sources import is_stray, list_files
-from lowlight.dataset.classes import SPLITS
-from lowlight.dataset.coco import CocoBox, CocoImage
-from lowlight.dataset.data_yaml import DataYaml, find_description, is_yaml, split_images
-from lowlight.dataset.label_folders import find_labels, import_folder, without_crowds
-from lowlight.dataset.labels import Fitting, Labels, decode_label, read_label_file
-from lowlight.dataset.tables import ImageRow
+from lowlight.dataset.classes import SPLITS, check_class_name
+from lowlight.dataset.label_import import find_labels, import_folder
+from lowlight.dataset.labels import (
+    CocoBox,
+    CocoImage,
+    Fitting,
+    Labels,
+    decode_label,
+    find_classes,
+    only_file,
+    read_label_file,
+)
 from lowlight.images.boxes import (
     pixel_xyxy_to_pixel_ltwh,
-    pixel_xyxy_to_unit_cxcywh,
     unit_cxcywh_to_unit_xyxy,
     unit_xyxy_to_pixel_xyxy,
 )
 from lowlight.images.reading import image_size
 
 _FOLDERS = "labels", "images"
-_LISTS_OF_VOC = "ImageSets"  # a folder of .txt that name images and hold no labels
 _REMEDY = "Correct the line and run this step again."
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _WHOLE = re.compile(r"([0-9]{1,9})(\.0*)?")
+_MOST_BYTES = 2**18  # of a data.yaml; 1,200 classes have 30,000
+_FORM = "It names the classes: names: [cat, dog], or a line each, 0: cat."
+
+
+class DataYaml(NamedTuple):
+    """What a data.yaml says."""
+
+    names: dict  # {number from 0: class}
+    parts: dict  # {split: [path]}, folders of images or lists of them
+    keypoints: bool = False  # the labels' boxes are followed by points
+    root: str = ""  # the folder that it lies in, inside the source
 
 
 def import_yolo(source: str | Path, fitting: Fitting) -> Labels:
@@ -45,27 +60,27 @@ def import_yolo(source: str | Path, fitting: Fitting) -> Labels:
     test becomes the images' official split.
 
     Raises:
-        DataError: as `data_yaml.find_description`, `parse_yolo` and `label_folders.import_folder`.
+        DataError: no description, several, or two that name other classes; as `parse_data_yaml`,
+            `parse_yolo` and `label_import.import_folder`.
     """
-    given = Path(source)
-    chosen = given.name if is_yaml(given.name) and given.is_file() else None
-    source = given.parent if chosen else source
+    source, chosen = Path(source), ""
+    if _is_yaml(source.name) and source.is_file():
+        source, chosen = source.parent, source.name
     files = [file for file in list_files(source, "labels") if not is_stray(file.name)]
+    # ImageSets is a folder of VOC's, whose .txt name images and hold no labels.
+    files = [file for file in files if "ImageSets" not in file.name.split("/")]
     if chosen:
-        files = [file for file in files if file.name == chosen or not is_yaml(file.name)]
-    files = [file for file in files if _LISTS_OF_VOC not in file.name.split("/")]
-    described, apart = find_description(source, files)
+        files = [file for file in files if file.name == chosen or not _is_yaml(file.name)]
+    described, apart = _find_description(source, files)
     folder = find_labels(source, files, ".txt", _FOLDERS, apart)
-    image_ids = [label.image_id for label in folder.labels]
-    splits = split_images(described, image_ids, files)
+    splits = _split_images(described, {label.image_id for label in folder.labels}, files)
 
     def read(label, path):
         image = CocoImage(label.file.place, label.image, None, None, splits.get(label.image_id, ""))
         if path is None:
             return image, []
         data = read_label_file(label.file)
-        boxes = parse_yolo(data, label.file.place, image_size(path), described)
-        return image, [box._replace(image_id=label.file.name) for box in boxes]
+        return image, parse_yolo(data, label.file.place, image_size(path), described)
 
     return import_folder(folder, fitting, read, described.names)
 
@@ -76,23 +91,22 @@ def import_yolo(source: str | Path, fitting: Fitting) -> Labels:
 def parse_yolo(
     data: bytes, place: object, size: tuple[int, int], described: DataYaml
 ) -> list[CocoBox]:
-    """Reads the labels of one image of this size; the boxes' image_id is the place.
+    """Reads the labels of one image of this size.
 
     An edge is taken to a hundredth of a pixel, as `boxes.unit_xyxy_to_pixel_xyxy` says.
 
     Raises:
         DataError: a line of another form, a class without name, or numbers that aren't fractions.
     """
-    lines = enumerate(decode_label(data, place).splitlines(), 1)
     boxes = []
-    for number, line in lines:
+    for number, line in enumerate(decode_label(data, place).splitlines(), 1):
         if line.strip():
             where = f"{place}:{number}"
             category, *texts = line.split()
             category_id = _category(category, where, described.names)
             unit_xyxy = _unit_xyxy(texts, where, described.keypoints)
             ltwh = pixel_xyxy_to_pixel_ltwh(unit_xyxy_to_pixel_xyxy(unit_xyxy, *size))
-            boxes.append(CocoBox(where, str(place), category_id, ltwh, crowd=False))
+            boxes.append(CocoBox(where, "", category_id, ltwh))
     return boxes
 
 
@@ -136,41 +150,150 @@ def _unit_xyxy(texts, where, keypoints):
     return unit_cxcywh_to_unit_xyxy(numbers)
 
 
-# Out. ---------------------------------------------------------------------------------------------
+# What describes the labels as a whole. ------------------------------------------------------------
 
 
-def yolo_files(
-    parts: dict[str, list[tuple]], classes: Sequence[str]
-) -> tuple[dict[str, str], dict[str, ImageRow]]:
-    """Returns what `label_folders.write_folder` writes of {split: [(ImageRow, [AnnotationRow])]}.
+def _find_description(source, files):
+    """Returns the DataYaml of the labels, and the names of .txt files that hold no labels."""
+    yamls = [file for file in files if _is_yaml(file.name)]
+    usual = [file for file in yamls if _base(file.name) in ("data.yaml", "data.yml")]
+    found = only_file(source, usual or yamls)
+    names = {line - 1: name for name, line in find_classes(source, files).items()}
+    if not found and not names:
+        raise DataError(
+            f"{source}: neither a data.yaml nor a classes.txt.\n"
+            "  Without one no class has a name. Put it into this folder, or check --labels."
+        )
+    described = DataYaml(names, {})
+    if found:
+        described = parse_data_yaml(found.read(), found.place)
+        described = described._replace(root=posixpath.dirname(found.name))
+    if names not in ({}, described.names):
+        raise DataError(
+            f"{source}: classes.txt names other classes than {found.name}.\n"
+            "  Remove the one that doesn't belong to the labels."
+        )
+    texts = {file.name for file in files if file.name.lower().endswith(".txt")}
+    paths = [path for paths in described.parts.values() for path in paths]
+    lists = {_known_end(path, texts, described.root) for path in paths}
+    readmes = {name for name in texts if _base(name).startswith("readme")}
+    return described, lists | readmes | {name for name in texts if _base(name) == "classes.txt"}
 
-    It is ultralytics' layout: data.yaml, labels/<split>/ and images/<split>/. ultralytics asks for
-    train and val, so where the split has no such part, another stands in for it.
+
+def _is_yaml(name):
+    return name.lower().endswith((".yaml", ".yml"))
+
+
+def _base(name):
+    return posixpath.basename(name).lower()
+
+
+def parse_data_yaml(data: bytes, place: object) -> DataYaml:
+    """Reads a data.yaml as ultralytics and Roboflow write it.
+
+    Nothing in it is built or run: only the texts at their places are looked at, so that a tag means
+    nothing, an alias is never expanded, and a class called `yes` keeps its name.
+
+    Raises:
+        DataError: no such text, one without names, or a name that can't be a class's.
     """
-    texts, images = {}, {}
-    for split, entries in parts.items():
-        for image, rows in entries:
-            stem = posixpath.splitext(image.filename)[0]
-            images[f"images/{split}/{image.filename}"] = image
-            texts[f"labels/{split}/{stem}.txt"] = format_yolo((image, rows), classes)
-    keys = {split: f"images/{part}" for split, part in stand_ins(parts).items()}
-    keys["names"] = dict(enumerate(classes))
-    text = yaml.safe_dump(keys, sort_keys=False, allow_unicode=True)
-    return texts | {"data.yaml": text}, images
+    fields = _fields(data, place)
+    names, seen = {}, set()
+    for key, node in _named(fields, place):
+        where = _line_of(node, place)
+        name = _scalar(node, where, "a class's name")
+        check_class_name(name, where)
+        if not re.fullmatch("[0-9]{1,9}", key) or int(key) in names or name in seen:
+            raise DataError(
+                f"{where}: {reprlib.repr(key)}: {name!r} isn't a number of its own with a name of "
+                "its own.\n  Classes count from 0, and each stands there once. Correct it."
+            )
+        names[int(key)] = name
+        seen.add(name)
+    count = fields.get("nc")
+    if count is not None and getattr(count, "value", "") != str(len(names)):
+        raise DataError(
+            f"{_line_of(count, place)}: nc isn't {len(names)}, the number of names.\n"
+            "  Correct it, or complete the names."
+        )
+    parts = {key: _paths(fields[key], place, key) for key in SPLITS if key in fields}
+    return DataYaml(names, parts, keypoints="kpt_shape" in fields)
 
 
-def stand_ins(parts: Collection[str]) -> dict[str, str]:
-    """Returns {key of a data.yaml: the part whose images it names}."""
-    first = next(split for split in SPLITS if split in parts)
-    keys = {"train": first, "val": "test" if "test" in parts else first}
-    return keys | {split: split for split in SPLITS if split in parts}
+def _fields(data, place):
+    """Returns {key: node} of the mapping at the top."""
+    if len(data) > _MOST_BYTES:
+        raise DataError(
+            f"{place}: {len(data):,} bytes, and no data.yaml has over {_MOST_BYTES:,}.\n  {_FORM}"
+        )
+    try:
+        top = yaml.compose(data.decode("utf-8-sig"), yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        why = getattr(error, "problem", None) or " ".join(str(error).split())[:200]
+        raise DataError(f"{place}{line}: not YAML ({why}).\n  {_FORM}") from error
+    if not isinstance(top, yaml.MappingNode):
+        raise DataError(f"{place}:1: no keys and values at the top.\n  {_FORM}")
+    return {key.value: node for key, node in top.value if isinstance(key, yaml.ScalarNode)}
 
 
-def format_yolo(entry: tuple, classes: Sequence[str]) -> str:
-    """Returns the labels of one (ImageRow, [AnnotationRow]), a line a box."""
-    image, rows = entry
-    lines = []
-    for row in without_crowds(rows):
-        numbers = pixel_xyxy_to_unit_cxcywh(row.pixel_xyxy, image.width, image.height)
-        lines.append(f"{classes.index(row.class_name)} " + " ".join(f"{n:.8f}" for n in numbers))
-    return "".join(f"{line}\n" for line in lines)
+def _named(fields, place):
+    """Returns [(key, node)] of `names`, a list or a mapping."""
+    names, pairs = fields.get("names"), []
+    if isinstance(names, yaml.SequenceNode):
+        pairs = [(str(number), node) for number, node in enumerate(names.value)]
+    elif isinstance(names, yaml.MappingNode):
+        pairs = [(_scalar(key, place, "a number"), node) for key, node in names.value]
+    if not pairs:
+        raise DataError(f"{place}: no names of classes.\n  {_FORM}")
+    return pairs
+
+
+def _line_of(node, place):
+    return f"{place}:{node.start_mark.line + 1}"
+
+
+def _scalar(node, where, what):
+    if not isinstance(node, yaml.ScalarNode):
+        raise DataError(f"{where}: a list or a mapping, not {what}.\n  {_FORM}")
+    return node.value
+
+
+def _paths(node, place, key):
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    paths = [_scalar(one, _line_of(node, place), f"a path of {key}") for one in nodes]
+    return [path for path in paths if path]
+
+
+def _split_images(described, images, files):
+    """Returns {image's path without extension: split} as far as a data.yaml says one.
+
+    Its paths may begin anywhere, so the longest end of one that is known, as a folder of the images
+    or as a list among the files, is what it means. Where train or val only stand in for a part that
+    isn't there, and name the same images as another, the other counts.
+    """
+    folders = {}
+    for image in images:
+        for folder in PurePosixPath(image).parents:
+            folders.setdefault(str(folder), set()).add(image)
+    lists = {file.name: file for file in files if file.name.lower().endswith(".txt")}
+    splits = "val", "train", "test"  # a later one counts where two name the same images
+    named = [(split, path) for split in splits for path in described.parts.get(split, ())]
+    split_of = {}
+    for split, path in sorted(named, key=lambda pair: pair[0] in pair[1].split("/")):
+        if end := _known_end(path, lists, described.root):
+            lines = decode_label(lists[end].read(), lists[end].place).split("\n")
+            stems = (posixpath.splitext(line.strip())[0] for line in lines)
+            chosen = {_known_end(stem, images, described.root) for stem in stems} - {""}
+        else:
+            chosen = folders.get(_known_end(path, folders, described.root), ())
+        split_of |= dict.fromkeys(chosen, split)
+    return split_of
+
+
+def _known_end(path, known, root):
+    """Returns the longest end of a path that is known below the root, "" where none is."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    ends = (posixpath.join(root, *parts[start:]) for start in range(len(parts)))
+    return next((end for end in ends if end in known), "")

@@ -11,7 +11,8 @@ from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_dir, existing_file
 from lowlight.core.json_texts import coco_box, coco_image, format_coco
 from lowlight.dataset.classes import read_classes
-from lowlight.dataset.coco import CocoBox, parse_coco
+from lowlight.dataset.coco import parse_coco
+from lowlight.dataset.labels import CocoBox
 from lowlight.dataset.records import ImageNames, Record
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import read_tables
@@ -108,7 +109,7 @@ def read_truth_of_tables(data_dir: Path | str, split: str | None = None) -> Trut
         split: "train", "val" or "test"; None takes all images.
 
     Returns:
-        Truth; ids as `coco.tables_to_coco` gives them.
+        Truth; ids as `label_export.tables_to_coco` gives them.
 
     Raises:
         DataError: a table that is missing or wrong, or a split without images.
