@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lowlight.dataset.balance import balance_images, balance_records, format_balance
+from lowlight.dataset.record_counts import balance_images, balance_records, format_balance
 
 CAT, DOG, OWL = 1, 2, 3
 # Cats are in 8 of 10 images, dogs in 4, owls in 1; one image has nothing.

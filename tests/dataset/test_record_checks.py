@@ -9,7 +9,7 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import LabelMap
-from lowlight.dataset.record_checks import count_and_check
+from lowlight.dataset.record_counts import count_and_check
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 from lowlight.dataset.writing import make_example
 

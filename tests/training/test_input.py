@@ -10,7 +10,7 @@ from checks import write_examples
 from noise_records import SIZES, make_config, write_shards
 
 from lowlight.core.errors import DataError
-from lowlight.dataset.balance import Balance
+from lowlight.dataset.record_counts import Balance
 
 pytestmark = pytest.mark.slow
 

@@ -38,7 +38,7 @@ def test_a_training_that_will_work_is_described_in_a_table(data_dir):
 
 
 def test_what_spoils_a_training_or_its_evaluation_is_a_warning(data_dir):
-    from lowlight.dataset.record_checks import RecordCounts
+    from lowlight.dataset.record_counts import RecordCounts
     from lowlight.training.preflight import data_warnings
 
     config = small_config(data_dir)

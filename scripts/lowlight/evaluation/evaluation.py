@@ -18,7 +18,7 @@ from lowlight.core.files import locked, output_dir
 from lowlight.core.log import LOG, DetectionLog, fingerprint
 from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.dataset.classes import LabelMap, read_label_map
-from lowlight.dataset.record_checks import count_and_check
+from lowlight.dataset.record_counts import count_and_check
 from lowlight.dataset.records import ImageNames, Record, name_images, read_encoded, read_records
 from lowlight.detector.detector import Detector
 from lowlight.detector.runs import Model, check_classes, find_model

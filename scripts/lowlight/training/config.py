@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
 from lowlight.dataset.classes import read_label_map
-from lowlight.dataset.record_checks import record_files
+from lowlight.dataset.record_counts import record_files
 from lowlight.tfod.architectures import check_model
 from lowlight.tfod.schedules import check_schedule
 from lowlight.tfod.start import read_shapes

@@ -11,9 +11,16 @@ from google.protobuf.message import Message
 
 from lowlight.core.errors import DataError, format_count, name_some
 from lowlight.core.tensorflow import plain_message
-from lowlight.dataset.balance import Balance, balance_images, balance_records, format_balance
 from lowlight.dataset.classes import read_label_map
-from lowlight.dataset.record_checks import RecordCounts, count_and_check, record_files
+from lowlight.dataset.record_counts import (
+    Balance,
+    RecordCounts,
+    balance_images,
+    balance_records,
+    count_and_check,
+    format_balance,
+    record_files,
+)
 from lowlight.tfod.architectures import image_sides, model_of
 from lowlight.tfod.frozen import describe_frozen
 from lowlight.tfod.model import DetectionModel

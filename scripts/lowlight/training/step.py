@@ -10,8 +10,7 @@ from google.protobuf.message import Message
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow import plain_message
 from lowlight.core.tfrecords import find_frames
-from lowlight.dataset.balance import Balance
-from lowlight.dataset.record_checks import record_files
+from lowlight.dataset.record_counts import Balance, record_files
 from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
 from lowlight.tfod.frozen import updated_variables
