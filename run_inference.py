@@ -27,10 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 from lowlight.core import command  # noqa: E402
 from lowlight.core.errors import DataError  # noqa: E402
-from lowlight.inference import video  # noqa: E402
-from lowlight.inference.flags import define_inference_flags, job_maker  # noqa: E402
+from lowlight.inference.flags import define_inference_flags, read_job  # noqa: E402
 from lowlight.inference.folder import detect_on_images  # noqa: E402
+from lowlight.inference.inputs import is_video  # noqa: E402
 from lowlight.inference.pictures import Pictures  # noqa: E402
+from lowlight.inference.steps import Job  # noqa: E402
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("images_folder_dir", None, "Folder, image, zip, video, ...", required=True)
@@ -52,12 +53,8 @@ def main() -> None:
     if FLAGS.save_detection and not FLAGS.save_path:
         raise DataError("missing flag --save_path: where to save the detections.")
     source, save_path = FLAGS.images_folder_dir, FLAGS.save_path if FLAGS.save_detection else None
-    is_video = video.is_video(source)
-    check_flags(source, is_video)
-    pictures = Pictures(FLAGS.crops, FLAGS.brighten, FLAGS.gallery, FLAGS.gif)
-    quiet = FLAGS.quiet or not FLAGS.progress
-    make_job = job_maker(not FLAGS.quiet, pictures=pictures, format=FLAGS.format, quiet=quiet)
-    if is_video:
+    check_flags(source)
+    if is_video(source):
         from lowlight.inference.video_inference import detect_on_video
 
         text, save_dir = detect_on_video(source, make_job, save_path, FLAGS.every)
@@ -67,14 +64,25 @@ def main() -> None:
         print(f"{text}: {save_dir}" if save_dir else text)
 
 
-def check_flags(source: str, is_video: bool) -> None:
+def make_job(save_dir: Path | None) -> Job:
+    """Loads the model and returns what to do with each image."""
+    pictures = Pictures(FLAGS.crops, FLAGS.brighten, FLAGS.gallery, FLAGS.gif)
+    quiet = FLAGS.quiet or not FLAGS.progress
+    job = read_job(save_dir, pictures=pictures, format=FLAGS.format, quiet=quiet).loaded()
+    if not FLAGS.quiet:
+        model, step = job.detector.model.path, job.facts["step"]
+        print(f"model: {model} (step {step}), run by {job.detector.engine}")
+    return job
+
+
+def check_flags(source: str) -> None:
     """Raises DataError where a flag that is for images is given with a video, or the reverse."""
     for_images = {"--crops": FLAGS.crops, "--gif": FLAGS.gif, "--recursive": FLAGS.recursive}
     for_images["--format=coco"] = FLAGS.format == "coco"
     refused = [flag for flag, is_given in for_images.items() if is_given]
-    if is_video and refused:
+    if is_video(source) and refused:
         raise DataError(f"{source}: {', '.join(refused)} are for images.\n  Leave them out.")
-    if not is_video and FLAGS.every != 1:
+    if not is_video(source) and FLAGS.every != 1:
         raise DataError(
             f"--every={FLAGS.every}: {source} isn't named as a video is (.mp4, ...).\n"
             "  Leave --every out, or rename it."

@@ -21,13 +21,13 @@ from absl import flags
 from lowlight.core import command
 from lowlight.core.errors import DataError, raise_any, say_others
 from lowlight.core.files import is_inside, locked, output_dir
-from lowlight.core.log import fingerprint
 from lowlight.core.parallel import Progress
 from lowlight.core.sources import SourceFile
 from lowlight.inference import flags as inference_flags
-from lowlight.inference import ray_inference, video
+from lowlight.inference import ray_inference
 from lowlight.inference.folder import by_earlier_run, identity_of, is_archive
-from lowlight.inference.inputs import find_images
+from lowlight.inference.inputs import find_images, is_video
+from lowlight.inference.steps import Job
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input_dir", None, "The images: folder, file, zip, ...", required=True)
@@ -43,21 +43,12 @@ def main() -> None:
     from lowlight.inference.parts import DetectionParts, left_to_do  # needs what comes with Ray
 
     files = find_files()
-    names, thresholds = inference_flags.names_and_thresholds()
-    options = inference_flags.inference_options(thresholds)
     folder = output_dir(FLAGS.output_dir)
-    model = inference_flags.find_flags_model(names)
-    archive = os.path.abspath(FLAGS.input_dir) if is_archive(FLAGS.input_dir) else None
-    task = ray_inference.Task(
-        model.absolute(), options, names, thresholds, archive, FLAGS.max_pixels
-    )
-    facts = inference_flags.facts_of(task.model, FLAGS.engine)
-    model_files = fingerprint(task.model.files())
+    job = inference_flags.read_job(absolute=True)
     with locked(folder, "written", "output_dir"):
-        identity = identity_of(facts, model_files, names, thresholds, FLAGS.input_dir)
-        parts = DetectionParts(folder, identity)
+        parts = DetectionParts(folder, identity_of(job, FLAGS.input_dir))
         rest = left_to_do(files, parts)
-        errors = detect(rest, task, parts) if rest else []
+        errors = detect(rest, job, parts) if rest else []
     earlier = by_earlier_run(len(files) - len(rest))
     raise_any(errors, say_others(len(parts.done()), f"done{earlier}"))
     print(f"{parts.count()} objects in {len(files)} images{earlier}: {folder}")
@@ -65,7 +56,7 @@ def main() -> None:
 
 def find_files() -> list[SourceFile]:
     """Returns the images; raises DataError where it is a video or the output."""
-    if video.is_video(FLAGS.input_dir):
+    if is_video(FLAGS.input_dir):
         raise DataError(f"{FLAGS.input_dir}: is a video.\n  Use run_inference.py.")
     files = find_images(FLAGS.input_dir, FLAGS.recursive, flag="input_dir")
     if is_inside(FLAGS.output_dir, FLAGS.input_dir):
@@ -76,16 +67,16 @@ def find_files() -> list[SourceFile]:
     return files
 
 
-def detect(files: list[SourceFile], task: ray_inference.Task, parts) -> list[DataError]:
+def detect(files: list[SourceFile], job: Job, parts) -> list[DataError]:
     """Returns the errors of those that can't be done."""
+    archive = os.path.abspath(FLAGS.input_dir) if is_archive(FLAGS.input_dir) else None
     address = FLAGS.address or os.environ.get("RAY_ADDRESS") or ray_inference.HERE
     with ray_inference.connected(address) as ray:
         nodes, uses_gpus = ray_inference.nodes_of(ray), FLAGS.device != "cpu"
         share = ray_inference.share_out(nodes, FLAGS.workers, uses_gpus)
-        model = f"{task.model.path} (step {task.model.step()})"
-        print(f"model: {model}, run by workers: {share}")
+        print(f"model: {job.model.path} (step {job.facts['step']}), run by workers: {share}")
         with Progress(len(files), "image") as progress:
-            return ray_inference.detect_in_workers(ray, files, task, share, parts, progress)
+            return ray_inference.detect_in_workers(ray, files, job, archive, share, parts, progress)
 
 
 if __name__ == "__main__":

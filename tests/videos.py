@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from lowlight.detector.detections import Detections
-from lowlight.inference.folder import Job
-from lowlight.inference.video import Video, name_of
+from lowlight.inference.inputs import name_of
+from lowlight.inference.steps import Job
+from lowlight.inference.video import Video
 from lowlight.inference.video_inference import detect_frames
 
 SIZE, COUNT = (96, 64), 20

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import format_label_map, read_label_map
-from lowlight.inference import folder as inference
+from lowlight.inference.steps import Job
 
 _CONFIG = "configs/ssd_efficientdet_d1_640x640_coco17_tpu-8.config"
 # What a Python has installed, in bytes.
@@ -117,7 +117,7 @@ def our_job(model_dir, names, save_dir, engine, precision="float32"):
     if detector.runs_whole:
         print(f"  {detector.model.path} runs whole, by TensorFlow: it has no network by itself")
     thresholds = dict.fromkeys(names, 0.3)
-    return inference.Job(detector, names, thresholds, save_dir, quiet=True)
+    return Job(detector, names, thresholds, save_dir, quiet=True)
 
 
 def jobs_of_engines(model_dir, names, folder):

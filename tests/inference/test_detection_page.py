@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lowlight.inference.folder import Job
+from lowlight.inference.folder import write_files
 from lowlight.inference.pictures import output_name, small_name
-from lowlight.inference.results import write_files
+from lowlight.inference.steps import Job
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "</script><b>odd"}
 COUNT = 120

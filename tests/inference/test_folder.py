@@ -17,12 +17,11 @@ from PIL import Image
 from lowlight.core.errors import DataError
 from lowlight.detector.detections import Detections
 from lowlight.images import reading
-from lowlight.inference import folder as folder_module
-from lowlight.inference import pictures
-from lowlight.inference.folder import Job, detect_files
+from lowlight.inference import pictures, steps
+from lowlight.inference.folder import COLUMNS, detect_files, format_csv
 from lowlight.inference.inputs import find_images
 from lowlight.inference.pictures import LOG, Pictures
-from lowlight.inference.results import COLUMNS, format_csv
+from lowlight.inference.steps import Job
 
 NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
 FILES = ["a.jpg", "b.png", "c.gif", "d.webp", "deep er/e.tif", "f.bmp"]
@@ -211,7 +210,7 @@ def test_large_images_are_held_one_at_a_time_and_come_out_the_same(folder, out, 
     run(folder, out)
     before = contents(out)
     monkeypatch.setattr(reading, "_UNIT", 1)
-    monkeypatch.setattr(folder_module, "_MOST_HELD", 0)
+    monkeypatch.setattr(steps, "_MOST_HELD", 0)
     held, most = [], []
 
     class Watching(FakeDetector):

@@ -11,8 +11,8 @@ from videos import COUNT, RED, SIZE, detect, json_of, make_video, read_frames, s
 
 from lowlight.core.errors import DataError
 from lowlight.inference import video
-from lowlight.inference.inputs import find_images
-from lowlight.inference.video import Video, apply_display_matrix, is_video, name_of
+from lowlight.inference.inputs import find_images, is_video, name_of
+from lowlight.inference.video import Video, apply_display_matrix
 
 pytest.importorskip("av", reason="needs requirements/video.txt")
 

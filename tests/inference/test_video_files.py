@@ -8,9 +8,8 @@ import pytest
 from videos import COUNT, RED, SIZE, detect, job_of, json_of, make_video, read_frames, shade_of
 
 from lowlight.core.errors import DataError
-from lowlight.inference import video_output
-from lowlight.inference.video_inference import detect_on_video
-from lowlight.inference.video_output import prepare_video_path
+from lowlight.inference import video
+from lowlight.inference.video_inference import detect_on_video, prepare_video_path
 
 av = pytest.importorskip("av", reason="needs requirements/video.txt")
 
@@ -96,7 +95,7 @@ def test_an_odd_side_gets_one_more_pixel(tmp_path, out):
 
 
 def test_without_an_h264_encoder_it_is_mpeg_4(film, tmp_path, monkeypatch, out):
-    monkeypatch.setattr(video_output, "_ENCODERS", ("no such", "mpeg4"))
+    monkeypatch.setattr(video, "_ENCODERS", ("no such", "mpeg4"))
     for path in (film, make_video(tmp_path / "a.ts", COUNT)):  # units of 1/10240 and 1/90000 s
         _, output = detect(path, out)
         frames, stream = read_frames(output)
@@ -128,7 +127,7 @@ def test_what_mp4_cannot_hold_is_named(film, out, monkeypatch):
     def write(self, *given):
         raise av.error.InvalidDataError(1, "odd sound")
 
-    monkeypatch.setattr(video_output._Film, "write", write)
+    monkeypatch.setattr(video.Film, "write", write)
     with pytest.raises(DataError, match=r"my film\.mp4: its pictures .* can't be .*odd sound"):
         detect(film, out)
     assert list(out.iterdir()) == []

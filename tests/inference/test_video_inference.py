@@ -23,7 +23,7 @@ from videos import (
 )
 
 from lowlight.core.errors import DataError, Interrupted
-from lowlight.inference import video, video_inference, video_output
+from lowlight.inference import video, video_inference
 from lowlight.inference.pictures import Pictures
 from lowlight.inference.video import Video
 from lowlight.inference.video_inference import detect_frames
@@ -73,7 +73,7 @@ def test_without_a_folder_what_is_found_is_printed(film, capsys):
 def test_few_frames_are_held_however_long_the_video_is(tmp_path, monkeypatch, out):
     path = make_video(tmp_path / "long.mp4", 300, rate=30)
     began, ended, most = [], [], []
-    to_rgb, keep = video.Frame.to_rgb, video_inference._keep
+    to_rgb, write = video.Frame.to_rgb, video.Film.write
 
     def begin(frame):
         began.append(1)
@@ -81,7 +81,7 @@ def test_few_frames_are_held_however_long_the_video_is(tmp_path, monkeypatch, ou
         return to_rgb(frame)
 
     monkeypatch.setattr(video.Frame, "to_rgb", begin)
-    monkeypatch.setattr(video_inference, "_keep", lambda *given: (keep(*given), ended.append(1)))
+    monkeypatch.setattr(video.Film, "write", lambda *given: (write(*given), ended.append(1)))
     detect(path, out)
     assert len(ended) == 300
     threads = min(os.cpu_count(), 4)
@@ -144,7 +144,7 @@ def test_a_full_disk_leaves_the_files_as_they_were(film, out, monkeypatch):
     def write(self, *given):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(video_output._Film, "write", write)
+    monkeypatch.setattr(video.Film, "write", write)
     with pytest.raises(OSError, match="No space left") as error:
         detect(film, out)
     assert error.value.filename == str(out)
@@ -183,7 +183,7 @@ def test_a_second_ctrl_c_leaves_the_files_as_they_were_and_says_so(tmp_path, out
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(video_output._Film, "write", write)
+    monkeypatch.setattr(video.Film, "write", write)
     path = make_video(tmp_path / "a.mp4", 10)
     with pytest.raises(Interrupted) as stop:
         detect(path, out)

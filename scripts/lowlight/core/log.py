@@ -78,9 +78,5 @@ def _parse(line):
 def fingerprint(paths: Iterable[Path | str]) -> str:
     """Returns a text that changes with the files' names, sizes and times of change."""
     states = [(Path(path).name, Path(path).stat()) for path in paths]
-    return fingerprint_of([(name, state.st_size, state.st_mtime_ns) for name, state in states])
-
-
-def fingerprint_of(value: Any) -> str:
-    """Returns a text that changes with a JSON value."""
+    value = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()

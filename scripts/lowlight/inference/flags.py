@@ -1,8 +1,8 @@
 """The flags of inference: by which model and how it runs, and from which scores objects count."""
 
 import difflib
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -11,13 +11,12 @@ from lowlight.core.files import existing_file
 from lowlight.core.json_texts import parse_json
 from lowlight.core.log import fingerprint
 from lowlight.dataset.classes import read_label_map
-from lowlight.detector.detector import Detector
-from lowlight.detector.engines import ENGINES, choose_engine
+from lowlight.detector.engines import ENGINES
 from lowlight.detector.network import PRECISIONS
 from lowlight.detector.onnx_files import read_facts
-from lowlight.detector.runs import Model, check_classes, find_model
-from lowlight.images.reading import MAX_PIXELS, set_max_pixels
-from lowlight.inference.folder import Job
+from lowlight.detector.runs import check_classes, find_model
+from lowlight.images.reading import MAX_PIXELS
+from lowlight.inference.steps import Job
 
 flags.disclaim_key_flags()  # they belong to the command, whose --help shows them
 
@@ -91,19 +90,29 @@ def detector_options() -> dict:
     return options | {"batch_size": None if batch == _AUTO else int(batch)}
 
 
-def inference_options(thresholds: dict[int, float]) -> dict:
-    """As `detector_options`, for all flags; other scores than `thresholds` aren't looked for."""
-    given = flags.FLAGS
-    limits = {"most": given.max_detections, "most_iou": given.nms_iou}
-    return {**detector_options(), **limits, "least_score": min(thresholds.values())}
+def read_job(save_dir: Path | None = None, absolute: bool = False, **more: Any) -> Job:
+    """Returns what these flags ask for, as a Job that is yet to be `loaded`.
 
+    Args:
+        save_dir: where what is found is kept.
+        absolute: give the model's paths as other processes find them.
+        more: further fields of the Job.
 
-def names_and_thresholds() -> tuple[dict[int, str], dict[int, float]]:
-    """Returns ({class id: name}, {class id: lowest score}); raises DataError as their readers."""
+    Raises:
+        DataError: no such label map, thresholds or model, or one that doesn't fit the others.
+    """
     given = flags.FLAGS
     path = given.label_map_path or _label_map_of(find_model(given.model_dir))
     names = read_facts(path).names if Path(path).suffix == ".onnx" else read_label_map(path)
-    return names, read_thresholds(given.score_threshold, names, given.classes)
+    thresholds = read_thresholds(given.score_threshold, names, given.classes)
+    model = find_model(given.model_dir)
+    check_classes(model, names, path)
+    model = model.absolute() if absolute else model
+    limits = {"most": given.max_detections, "most_iou": given.nms_iou}
+    options = detector_options() | limits | {"least_score": min(thresholds.values())}
+    about = {"facts": _facts_of(model, path), "model_files": fingerprint(model.files())}
+    about |= {"model": model, "options": options, "max_pixels": given.max_pixels}
+    return Job(None, names, thresholds, save_dir, **about, **more)
 
 
 def _label_map_of(model):
@@ -119,48 +128,20 @@ def _label_map_of(model):
     )
 
 
-def find_flags_model(names: dict[int, str]) -> Model:
-    """Returns what is asked for; raises DataError where it isn't there or has other classes."""
-    model = find_model(flags.FLAGS.model_dir)
-    check_classes(model, names, flags.FLAGS.label_map_path or _label_map_of(model))
-    return model
-
-
-def facts_of(model: Model, engine: str) -> dict:
-    """Returns how detections are made, a JSON object; `engine` is the name of what runs it."""
+def _facts_of(model, label_map):
+    """Returns how detections are made, a JSON object."""
     given = flags.FLAGS
     facts = {
         "model": str(model.path),
-        "label_map": given.label_map_path or str(_label_map_of(model)),
+        "label_map": str(label_map),
         "score_threshold": _number_or_path(given.score_threshold),
         "step": model.step(),
-        "engine": engine,
+        "engine": given.engine,
         "precision": given.precision,
     }
     names = "classes", "max_detections", "nms_iou", "tile"
     others = {name: given[name].value for name in names} | {"tta": given.tta or None}
     return facts | {name: value for name, value in others.items() if value is not None}
-
-
-def job_maker(says_model: bool, **options) -> Callable:
-    """Returns the make_job that `folder.detect_on_images` takes, for what the flags ask for.
-
-    It prints which model is taken if asked to; `options` are further ones of the folder.Job. Raises
-    DataError as `names_and_thresholds`, and where there is no such engine.
-    """
-    choose_engine(flags.FLAGS.engine)
-    set_max_pixels(flags.FLAGS.max_pixels)
-    names, thresholds = names_and_thresholds()
-
-    def make_job(save_dir):
-        detector = Detector(find_flags_model(names), **inference_options(thresholds))
-        model, engine = detector.model, detector.engine
-        if says_model:
-            print(f"model: {model.path} (step {model.step()}), run by {engine}")
-        about = {"model_files": fingerprint(model.files()), "facts": facts_of(model, engine)}
-        return Job(detector, names, thresholds, save_dir, **about, **options)
-
-    return make_job
 
 
 def read_thresholds(
@@ -211,15 +192,12 @@ def _read_scores(path):
     if not isinstance(scores, dict) or not scores:
         raise DataError(f"{path}: no object of class names.\n  {remedy}")
     best = scores.get("best_thresholds")
-    return _best_of(best, path) if isinstance(best, dict) else scores
-
-
-def _best_of(best, path):
-    """Returns {class name: threshold} of an evaluation's, which begin with that of all classes."""
-    try:
+    if not isinstance(best, dict):
+        return scores
+    try:  # that of all classes is the first
         (_, of_all), *of_class = ((name, entry["threshold"]) for name, entry in best.items())
     except (ValueError, TypeError, KeyError):
-        of_all, of_class = None, []
+        of_all = None
     if of_all is None:
         raise DataError(
             f"{path}: holds no best thresholds; nothing was found right.\n"

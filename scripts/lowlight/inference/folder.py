@@ -1,58 +1,43 @@
-"""Finds objects in many images, several steps at a time, and keeps what was found."""
+"""Finds objects in many images, continues where it was interrupted, and writes what was found."""
 
 import contextlib
-import functools
-import itertools
+import csv
+import io
+import json
+import math
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
-import numpy as np
-
-from lowlight.core.errors import DataError, format_count, raise_any, say_others
-from lowlight.core.files import locked
-from lowlight.core.log import DetectionLog, fingerprint, fingerprint_of
-from lowlight.core.parallel import Progress, cores, map_in_threads
+from lowlight.core.errors import escape_controls, format_count, printable, raise_any, say_others
+from lowlight.core.files import locked, write_texts
+from lowlight.core.json_texts import format_coco_results
+from lowlight.core.log import DetectionLog, fingerprint
+from lowlight.core.parallel import Progress
 from lowlight.core.sources import SourceFile
-from lowlight.detector.detections import Detections
-from lowlight.detector.detector import Detector, Prepared
-from lowlight.inference.inputs import find_images, opened_upright
+from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
+from lowlight.images.drawing import colour_of
+from lowlight.inference.inputs import find_images
 from lowlight.inference.pictures import (
+    COCO,
+    CSV,
+    JSON,
     LOG,
-    Pictures,
+    PAGE,
     output_name,
     prepare_save_path,
-    save_pictures,
+    small_name,
     write_gif,
 )
-from lowlight.inference.results import PARTS, entry_of, print_entry, write_files
+from lowlight.inference.steps import PARTS, Job, detect_each, seen
+from lowlight.pages.rendering import render
 
-_MOST_THREADS = 16  # a step; more hold more images than they gain
-AHEAD = 2  # images a thread that wait for it: enough for no thread to wait, and few in memory
-_MOST_HELD = 480_000_000  # pixels of all images on their way
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be done with each image."""
-
-    detector: Detector
-    names: dict[int, str]  # {class id: name}
-    thresholds: dict[int, float]  # {class id: lowest score}; other classes are left out
-    save_dir: Path | None = None  # an existing folder; None prints what is found
-    model_files: str = ""  # the `fingerprint` of the model's
-    facts: dict = field(default_factory=dict)  # what detections.json begins with
-    pictures: Pictures = Pictures()
-    format: str = "json"  # or "coco", which adds coco_results.json
-    quiet: bool = False  # show no progress
-
-    def choose(self, raw: list, prepared: Prepared) -> Detections:
-        """Returns what a detector found, of the chosen classes that score enough."""
-        found = self.detector.finish(raw, prepared)
-        limits = [self.thresholds.get(number, np.inf) for number in found.classes.tolist()]
-        return found.where(found.scores >= np.array(limits, np.float32))
+COLUMNS = "class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"
+JSON_END = "\n]}\n"
 
 
 def detect_on_images(
@@ -100,9 +85,7 @@ def detect_files(files: list[SourceFile], job: Job, source: str = "") -> tuple[i
 
 def _run_and_keep(files, job, source):
     """Returns (images that were done before, the detections in each that is done, errors)."""
-    identity = identity_of(job.facts, job.model_files, job.names, job.thresholds, source)
-    members = [[file.name, file.crc] for file in files if file.crc is not None]
-    identity |= {"pictures": asdict(job.pictures), "members": fingerprint_of(members)}
+    identity = identity_of(job, source) | {"pictures": asdict(job.pictures)}
     path = job.save_dir / LOG
     with locked(job.save_dir, "written", "save_path"), DetectionLog(path, identity) as log:
         rest = [file for file in files if not _is_done(file, log.images, job.save_dir)]
@@ -118,13 +101,16 @@ def _run_and_keep(files, job, source):
     return before, [len(entry[PARTS]) for entry in entries], errors
 
 
-def identity_of(facts: dict, model_files: str, names: dict, thresholds: dict, source: str) -> dict:
-    """Returns what detections depend on, a JSON object; files count by what they hold."""
-    others = {k: v for k, v in facts.items() if k not in ("label_map", "score_threshold")}
+def identity_of(job: Job, source: str) -> dict:
+    """Returns what detections in a command's input depend on, a JSON object.
+
+    Files count by what they hold.
+    """
+    others = {k: v for k, v in job.facts.items() if k not in ("label_map", "score_threshold")}
     return others | {
-        "model files": model_files,
-        "label map": names,
-        "thresholds": thresholds,
+        "model files": job.model_files,
+        "label map": job.names,
+        "thresholds": job.thresholds,
         "input folder": os.path.abspath(source),
         "archive": fingerprint([source]) if is_archive(source) else None,
     }
@@ -141,14 +127,6 @@ def _is_done(file, entries, save_dir):
     return is_same and (save_dir / output_name(file.name)).is_file()
 
 
-def seen(file: SourceFile) -> list[int] | None:
-    """Returns an input's size and time of change, None of an archive's member."""
-    with contextlib.suppress(OSError):
-        status = Path(file.place).stat()
-        return [status.st_size, status.st_mtime_ns]
-    return None
-
-
 def _run(files, job, add, before=0):
     """Runs all steps on all files, hands each entry to `add`.
 
@@ -158,101 +136,116 @@ def _run(files, job, add, before=0):
     progress = Progress(before + len(files), "image", before, quiet=job.quiet)
     with progress, contextlib.closing(detect_each(files, job)) as items:
         for item in items:
-            if item.error is None:
+            errors += item.errors
+            if not item.errors:
                 add(item.entry)
                 counts.append(len(item.entry[PARTS]))
-            else:
-                errors.append(item.error)
             progress.update()
     return counts, errors
 
 
-class Item:
-    """An image on its way; at its end it holds an `entry`, or an `error`.
+def print_entry(entry: dict) -> None:
+    """Prints an image's entry for people."""
+    name = entry["file"] if "file" in entry else f"frame {entry['frame']}, {entry['time']:.3f} s"
+    print(f"{printable(name)} ({entry['width']}x{entry['height']}):")
+    for one in entry[PARTS]:
+        xmin, ymin, xmax, ymax = one["box"]
+        place = f"x {xmin:.0f} to {xmax:.0f}, y {ymin:.0f} to {ymax:.0f}"
+        print(f"  {one['class']:<10} {one['score']:.2f}  {place}")
+    if not entry[PARTS]:
+        print("  nothing")
 
-    The entry is `entry_of`'s, with the file's size and time of change under "seen". An image
-    so large that all on their way might have more than _MOST_HELD pixels is read again to be drawn.
+
+def write_files(save_dir: Path, entries: list[dict], job: Job) -> None:
+    """Writes detections.json, detections.csv and what else the Job asks for, all or none.
+
+    Other facts of entries than those of detections.json are left out.
     """
-
-    def __init__(self, file: SourceFile):
-        self.file, self.error = file, None
-        self.image = self.size = self.prepared = self.raw = self.entry = None
-
-
-def detect_each(files: Iterable[SourceFile], job: Job) -> Iterator[Item]:
-    """Yields the Item of each file, in the files' order, as soon as it is done and drawn."""
-    detector, jobs = job.detector, _threads()
-    items = map_in_threads(_guarded(_load, job), map(Item, files), jobs, ahead=AHEAD)
-    groups = in_groups(items, detector.batch_size)
-    detect = functools.partial(_detect, detector)
-    groups = map_in_threads(detect, groups, detector.parallel, ahead=AHEAD)
-    items = itertools.chain.from_iterable(groups)
-    yield from map_in_threads(_guarded(_finish, job), items, jobs, ahead=AHEAD)
+    entries = [{key: entry[key] for key in ("file", "width", "height", PARTS)} for entry in entries]
+    lines = ",\n".join(json.dumps(entry) for entry in entries)
+    texts = {
+        save_dir / JSON: f"{format_head(job.facts, 'images')}\n{lines}{JSON_END}",
+        save_dir / CSV: format_csv(entries, ["file", *COLUMNS]),
+    }
+    if job.format == "coco":
+        texts[save_dir / COCO] = format_coco_results(_coco_rows(entries))
+    if job.pictures.gallery:
+        texts[save_dir / PAGE] = _format_page(entries, job)
+    write_texts(texts)
 
 
-def _threads():
-    """Returns how many threads decode, and how many draw."""
-    return min(cores(), _MOST_THREADS)
+def format_head(facts: dict, list_name: str) -> str:
+    """Returns what detections.json begins with, down to the list of this name; JSON_END ends it."""
+    head = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in facts.items())
+    return f"{{{head}{json.dumps(list_name)}: ["
 
 
-def _guarded(step, job):
-    """Returns a step that keeps what is wrong with an image in its item, and spares the others."""
+def format_csv(entries: Iterable[dict], columns: Iterable[str] = ()) -> str:
+    """Returns lines of detections.csv: the columns if given, and a row a detection.
 
-    def run(item):
-        if item.error is None:
-            try:
-                step(item, job)
-            except DataError as error:
-                item.error = error
-        return item
-
-    return run
-
-
-def _load(item, job):
-    with opened_upright(item.file) as image:
-        item.size = image.size
-        try:
-            item.prepared = job.detector.prepare(np.asarray(image))
-        except ValueError as error:
-            raise _cannot_be_resized(item, error) from error
-        if image.width * image.height * 2 * AHEAD * _threads() <= _MOST_HELD:
-            item.image = image
+    All texts are quoted where a name holds a carriage return: the csv module leaves that one bare,
+    and no reader takes it so.
+    """
+    rows = [list(columns)] if columns else []
+    for entry in entries:
+        place = [entry[key] for key in ("file", "frame", "time") if key in entry]
+        for one in entry[PARTS]:
+            rows.append([*place, one["class"], one["class_id"], one["score"], *one["box"]])
+    is_odd = any("\r" in str(field) for row in rows for field in row)
+    quoting = csv.QUOTE_NONNUMERIC if is_odd else csv.QUOTE_MINIMAL
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n", quoting=quoting).writerows(rows)
+    return stream.getvalue()
 
 
-def _finish(item, job):
-    found = job.choose(item.raw, item.prepared)
-    item.entry = entry_of({"file": item.file.name}, item.size, found, job.names)
-    item.entry["seen"] = seen(item.file)
-    if job.save_dir is not None:
-        held = contextlib.nullcontext(item.image) if item.image else opened_upright(item.file)
-        with held as image:
-            save_pictures(job, image, found, item.file)
-    item.image = item.prepared = item.raw = None
+def _coco_rows(entries) -> Iterator[tuple]:
+    """Yields what `format_coco_results` takes, with the file's name as the image's id."""
+    for entry in entries:
+        for one in entry[PARTS]:
+            ltwh = [round(edge, 1) for edge in pixel_xyxy_to_pixel_ltwh(one["box"])]
+            yield entry["file"], one["class_id"], ltwh, one["score"]
 
 
-def in_groups(items: Iterator, size: int) -> Iterator[list]:
-    """Yields lists of so many items, at the end of fewer."""
-    while group := list(itertools.islice(items, size)):
-        yield group
+def _format_page(entries, job):
+    """Returns index.html, which shows the pictures that lie beside it, by class and score."""
+    found = [one for entry in entries for one in entry[PARTS]]
+    counts = Counter(one["class_id"] for one in found)
+    names = {number: f"class {number}" for number in counts} | job.names
+    names = {number: escape_controls(name) for number, name in names.items()}
+    colours = {number: "rgb({},{},{})".format(*colour_of(number)) for number in names}
+    lowest = min((one["score"] for one in found), default=0)
+    return render(
+        "detections.html",
+        facts={
+            "Images": len(entries),
+            "Objects": len(found),
+            "Images without": sum(not entry[PARTS] for entry in entries),
+            "Model": _run_name(job.facts.get("model", "not named")),
+        },
+        classes=[
+            {"id": n, "name": names[n], "count": counts[n], "colour": colours[n]}
+            for n in sorted(counts)
+        ],
+        lowest=math.floor(100 * lowest) / 100,
+        found={
+            "classes": {number: [names[number], colours[number]] for number in names},
+            "images": [_shown(entry) for entry in entries],
+        },
+    )
 
 
-def _detect(detector, items):
-    """Runs the network on the items whose image could be read; returns all of them."""
-    good = [item for item in items if item.error is None]
-    try:
-        raws = detector.run_many([item.prepared for item in good])
-    except ValueError as error:
-        if len(good) == 1:
-            good[0].error = _cannot_be_resized(good[0], error)
-        else:
-            for item in good:
-                _detect(detector, [item])
-        return items
-    for item, raw in zip(good, raws, strict=True):
-        item.raw = raw
-    return items
+def _shown(entry):
+    """Returns what the page's script takes of an image."""
+    return {
+        "name": escape_controls(entry["file"]),
+        "picture": quote(output_name(entry["file"])),
+        "small": quote(small_name(entry["file"])),
+        "size": [entry["width"], entry["height"]],
+        "found": [[one["class_id"], one["score"], *one["box"]] for one in entry[PARTS]],
+    }
 
 
-def _cannot_be_resized(item, error):
-    return DataError(f"{item.file.place}: {error}.\n  Crop or remove it.")
+def _run_name(path):
+    """Returns the name of the run that a model's path lies in."""
+    parts = [p for p in PurePosixPath(path).parts if p not in ("saved_model", "exported")]
+    return parts[-1] if parts else str(path)

@@ -1,21 +1,27 @@
-"""Finds the images that a command names, in a folder, an archive, a pattern or a list."""
+"""What a command names: images in a folder, an archive, a pattern or a list, or a video."""
 
 import contextlib
 import glob
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from PIL import Image
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.sources import SourceFile, file_on_disk, is_stray, list_files
 from lowlight.images.reading import EXTENSIONS, open_image, read_rgb, room_to_decode
-from lowlight.inference.video import is_video_name
 
 _STANDARD_INPUT = "-"
+_VIDEOS = frozenset(
+    (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
+    + (".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".vob", ".mxf", ".m2v", ".dv")
+)
+_URL = re.compile(r"(rtsps?|rtmps?|https?|udp|rtp|srt|tcp)://", re.IGNORECASE)
 
 
 def find_images(
@@ -129,3 +135,33 @@ def _videos_near(source):
     """Returns the paths of the videos in a folder, or of a pattern."""
     near = Path(source).iterdir() if Path(source).is_dir() else glob.glob(str(source))
     return sorted(str(path) for path in near if is_video_name(path))
+
+
+def is_video(source: Path | str) -> bool:
+    """Says whether what a command is given is a video file, a camera or a stream."""
+    if is_url(source) or is_device(source):
+        return True
+    return is_video_name(source) and Path(source).is_file()
+
+
+def is_video_name(name: Path | str) -> bool:
+    """Says whether a file's extension is that of a video, in either case."""
+    return PurePosixPath(name).suffix.lower() in _VIDEOS
+
+
+def name_of(source: Path | str) -> str:
+    """Returns what a video is called without its extension: "street" of "films/street.mp4"."""
+    path = urlsplit(source).path if is_url(source) else str(source)
+    return PurePosixPath(path).stem or urlsplit(source).hostname or "video"
+
+
+def is_url(source: Path | str) -> bool:
+    """Says whether a video comes from an address."""
+    return _URL.match(str(source)) is not None
+
+
+def is_device(source: Path | str) -> bool:
+    """Says whether a video comes from a camera."""
+    with contextlib.suppress(OSError, ValueError):
+        return Path(source).is_char_device() and str(source) != "/dev/null"
+    return False

@@ -18,8 +18,7 @@ from lowlight.core.command import print_notes
 from lowlight.core.errors import DataError
 from lowlight.core.files import whole_file
 from lowlight.core.sources import SourceFile
-from lowlight.inference.folder import seen
-from lowlight.inference.results import PARTS
+from lowlight.inference.steps import PARTS, seen
 
 _FACTS = {
     "file": pa.string(),  # the image's path in the input folder
@@ -44,7 +43,7 @@ _PART_IMAGES, _PART_SECONDS = 1000, 60.0  # of a part: what comes first ends it
 
 
 def table_of(entries: Iterable[dict]) -> pa.Table:
-    """Returns a table of SCHEMA, a row an image, of the entries of `folder.detect_each`."""
+    """Returns a table of SCHEMA, a row an image, of the entries of `steps.detect_each`."""
     return pa.Table.from_pylist([_row(entry) for entry in entries], SCHEMA)
 
 

@@ -21,7 +21,7 @@ from lowlight.images.boxes import clip_pixel_xyxy
 from lowlight.images.drawing import brightened, brightness_of, draw_detections, encode_thumbnail
 
 if TYPE_CHECKING:
-    from lowlight.inference.folder import Job
+    from lowlight.inference.steps import Job
 
 JSON, CSV, COCO = "detections.json", "detections.csv", "coco_results.json"
 PAGE, LOG = "index.html", ".detections.jsonl"
@@ -72,7 +72,7 @@ class Pictures:
 
 
 def save_pictures(job: "Job", image: Image.Image, found: Detections, file: SourceFile) -> None:
-    """Writes the pictures that a folder.Job asks for, in the folders that the inputs lie in.
+    """Writes the pictures that a Job asks for, in the folders that the inputs lie in.
 
     The image is RGB, and may be drawn on; what was found is in its pixels.
 

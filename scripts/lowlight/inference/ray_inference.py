@@ -20,11 +20,8 @@ from lowlight.core.errors import DataError, name_some, noted_signals
 from lowlight.core.parallel import Progress
 from lowlight.core.sources import SourceFile, file_on_disk
 from lowlight.core.tensorflow import silent_stderr
-from lowlight.detector.detector import Detector
-from lowlight.detector.runs import Model
-from lowlight.images.reading import set_max_pixels
-from lowlight.inference.folder import Job, detect_each
 from lowlight.inference.inputs import find_images
+from lowlight.inference.steps import Job, detect_each
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +41,6 @@ _QUIET = {
 _MOST_IMAGES = 32  # given to a worker at a time; as many are repeated after it was killed
 _ROUNDS = 4  # and at least so many times, for all workers to end at about the same time
 _RETRIES = 3  # of images whose worker died, before they are tried one by one
-_MODEL, _BUG = "", "\0"  # names that no file has
 
 
 class Share(NamedTuple):
@@ -161,34 +157,23 @@ def share_out(
     raise DataError(f"--workers={workers}: too many for {there}.\n  Give a smaller number.")
 
 
-class Task(NamedTuple):
-    """What each worker needs; paths are absolute, because it has another working folder."""
-
-    model: Model
-    options: dict  # of detector.Detector
-    names: dict[int, str]  # {class id: name}
-    thresholds: dict[int, float]  # {class id: lowest score}
-    archive: str | None  # the zip archive that holds the images, if one does
-    max_pixels: int  # of an image
-
-
 class Worker:
     """A model in a process of its own. Ray Data gives it tables of images, and takes what it found.
 
-    What isn't an image's fault comes back as an error of _MODEL or _BUG, because Ray would try the
-    other tables as well, and get the same of each.
+    What isn't an image's fault comes back as an error of no file, because Ray would try the other
+    tables as well, and get the same of each.
     """
 
-    def __init__(self, task: Task):
-        """Loads the model."""
+    def __init__(self, job: Job, archive: str | None):
+        """Loads the model; `archive` is the zip archive that holds the images, if one does.
+
+        Paths are absolute, because a worker has another working folder.
+        """
         self._name = f"process {os.getpid()} on {socket.gethostname()}"
-        self._job, self._error, self._members = None, None, None
-        set_max_pixels(task.max_pixels)
+        self._job, self._error = job, None
         try:
-            detector = Detector(task.model, **task.options)
-            self._job = Job(detector, task.names, task.thresholds)
-            if task.archive:
-                self._members = {file.name: file for file in find_images(task.archive)}
+            self._job = job.loaded()
+            self._members = {f.name: f for f in find_images(archive)} if archive else None
         except DataError as error:
             self._error = str(error)
 
@@ -197,15 +182,14 @@ class Worker:
         from lowlight.inference.parts import result_of
 
         if self._error:
-            return result_of([], {_MODEL: self._error}, self._name)
+            return result_of([], {None: self._error}, self._name)
         try:
-            files = [self._file(row) for row in images.to_pylist()]
-            items = list(detect_each(files, self._job))
-            found = [item.entry for item in items if item.error is None]
-            errors = {item.file.name: str(item.error) for item in items if item.error is not None}
+            items = list(detect_each(map(self._file, images.to_pylist()), self._job))
+            found = [item.entry for item in items if not item.errors]
+            errors = {item.source.name: str(error) for item in items for error in item.errors}
             return result_of(found, errors, self._name)
         except Exception:
-            return result_of([], {_BUG: traceback.format_exc()}, self._name)
+            return result_of([], {None: f"{self._name}: {traceback.format_exc()}"}, self._name)
 
     def _file(self, row):
         if self._members is not None:
@@ -216,7 +200,8 @@ class Worker:
 def detect_in_workers(
     ray: ModuleType,
     files: list[SourceFile],
-    task: Task,
+    job: Job,
+    archive: str | None,
     share: Share,
     parts: "DetectionParts",
     progress: Progress,
@@ -228,7 +213,7 @@ def detect_in_workers(
     is kept.
 
     Raises:
-        DataError: the model can't be run.
+        DataError: a worker's, which says why the model can't be run.
         Interrupted: by SIGINT or SIGTERM.
     """
     errors, missing, died = [], {file.name: file for file in files}, 0
@@ -236,12 +221,15 @@ def detect_in_workers(
     with noted_signals(), contextlib.closing(parts):
         for size in (most, 1):
             workers = set()
-            for table in _stream(ray, list(missing.values()), task, share, size):
-                errors += _errors_of(table)
-                for name in table["file"].to_pylist():
-                    del missing[name]
-                    progress.update()
+            for table in _stream(ray, list(missing.values()), job, archive, share, size):
                 workers.update(table["worker"].unique().to_pylist())
+                for row in table.select(["file", "error"]).to_pylist():
+                    if row["error"] is not None:
+                        errors.append(DataError(row["error"]))
+                    if row["file"] is None:
+                        raise errors[-1]
+                    del missing[row["file"]]
+                    progress.update()
                 found = table.filter(table["error"].is_null())
                 parts.collect(found.drop_columns(["error", "worker"]))
             died += max(len(workers) - share.workers, 0)
@@ -250,29 +238,15 @@ def detect_in_workers(
     if died:
         print(f"  workers that died: {died}; their images went to others")
     if missing:
-        errors.append(_killers(missing))
+        killers = (
+            f"{name_some(missing)}: each worker that had one died.\n"
+            "  Memory may be short: take fewer --workers, and run the same command again."
+        )
+        errors.append(DataError(killers))
     return errors
 
 
-def _killers(names):
-    return DataError(
-        f"{name_some(names)}: each worker that had one died.\n"
-        "  Memory may be short: take fewer --workers, and run the same command again."
-    )
-
-
-def _errors_of(table):
-    """Returns [DataError] of images; raises what isn't an image's fault."""
-    rows = table.filter(table["error"].is_valid()).select(["file", "error"]).to_pylist()
-    for row in rows:
-        if row["file"] == _BUG:
-            raise RuntimeError(f"in a worker:\n{row['error']}")
-        if row["file"] == _MODEL:
-            raise DataError(row["error"])
-    return [DataError(row["error"]) for row in rows]
-
-
-def _stream(ray, files, task, share, size) -> Iterable:
+def _stream(ray, files, job, archive, share, size) -> Iterable:
     """Returns tables of what workers found, as soon as they are done, of `size` images or fewer."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
@@ -281,12 +255,10 @@ def _stream(ray, files, task, share, size) -> Iterable:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # There is no other way to limit the retries in this version; the next ones are held back.
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
-    rows = [{"file": f.name, "place": f.place} for f in files]
-    if not task.archive:
-        rows = [row | {"place": os.path.abspath(row["place"])} for row in rows]
+    rows = [{"file": file.name, "place": os.path.abspath(file.place)} for file in files]
     found = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // size)).map_batches(
         Worker,
-        fn_constructor_args=(task,),
+        fn_constructor_args=(job, archive),
         concurrency=share.workers,
         num_cpus=share.cores,
         num_gpus=share.gpus,
