@@ -18,6 +18,7 @@ detections.json and detections.csv. --every=n looks at each n-th frame. Ctrl-C e
 whole files.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -27,7 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 from lowlight.core import command  # noqa: E402
 from lowlight.core.errors import DataError  # noqa: E402
-from lowlight.inference.flags import define_inference_flags, read_job  # noqa: E402
+from lowlight.inference.flags import (  # noqa: E402
+    define_inference_flags,
+    names_and_thresholds,
+    read_job,
+)
 from lowlight.inference.folder import detect_on_images  # noqa: E402
 from lowlight.inference.inputs import is_video  # noqa: E402
 from lowlight.inference.pictures import Pictures  # noqa: E402
@@ -54,6 +59,7 @@ def main() -> None:
         raise DataError("missing flag --save_path: where to save the detections.")
     source, save_path = FLAGS.images_folder_dir, FLAGS.save_path if FLAGS.save_detection else None
     check_flags(source)
+    make_job = functools.partial(load_job, *names_and_thresholds())
     if is_video(source):
         from lowlight.inference.video_inference import detect_on_video
 
@@ -64,14 +70,14 @@ def main() -> None:
         print(f"{text}: {save_dir}" if save_dir else text)
 
 
-def make_job(save_dir: Path | None) -> Job:
-    """Loads the model and returns what to do with each image."""
+def load_job(names: dict, thresholds: dict, save_dir: Path | None) -> Job:
+    """Loads the model and returns what is to be done; as `inference.flags.read_job`."""
     pictures = Pictures(FLAGS.crops, FLAGS.brighten, FLAGS.gallery, FLAGS.gif)
     quiet = FLAGS.quiet or not FLAGS.progress
-    job = read_job(save_dir, pictures=pictures, format=FLAGS.format, quiet=quiet).loaded()
+    options = {"pictures": pictures, "format": FLAGS.format, "quiet": quiet}
+    job = read_job(names, thresholds, save_dir, **options).loaded()
     if not FLAGS.quiet:
-        model, step = job.detector.model.path, job.facts["step"]
-        print(f"model: {model} (step {step}), run by {job.detector.engine}")
+        print(f"model: {job.model.path} (step {job.facts['step']}), run by {job.detector.engine}")
     return job
 
 

@@ -43,8 +43,9 @@ def main() -> None:
     from lowlight.inference.parts import DetectionParts, left_to_do  # needs what comes with Ray
 
     files = find_files()
+    wanted = inference_flags.names_and_thresholds()
     folder = output_dir(FLAGS.output_dir)
-    job = inference_flags.read_job(absolute=True)
+    job = inference_flags.read_job(*wanted, absolute=True)
     with locked(folder, "written", "output_dir"):
         parts = DetectionParts(folder, identity_of(job, FLAGS.input_dir))
         rest = left_to_do(files, parts)

@@ -90,50 +90,64 @@ def detector_options() -> dict:
     return options | {"batch_size": None if batch == _AUTO else int(batch)}
 
 
-def read_job(save_dir: Path | None = None, absolute: bool = False, **more: Any) -> Job:
-    """Returns what these flags ask for, as a Job that is yet to be `loaded`.
-
-    Args:
-        save_dir: where what is found is kept.
-        absolute: give the model's paths as other processes find them.
-        more: further fields of the Job.
-
-    Raises:
-        DataError: no such label map, thresholds or model, or one that doesn't fit the others.
-    """
-    given = flags.FLAGS
-    path = given.label_map_path or _label_map_of(find_model(given.model_dir))
+def names_and_thresholds() -> tuple[dict[int, str], dict[int, float]]:
+    """Returns ({class id: name}, {class id: lowest score}); raises DataError as their readers."""
+    path = _label_map()
     names = read_facts(path).names if Path(path).suffix == ".onnx" else read_label_map(path)
-    thresholds = read_thresholds(given.score_threshold, names, given.classes)
-    model = find_model(given.model_dir)
-    check_classes(model, names, path)
-    model = model.absolute() if absolute else model
-    limits = {"most": given.max_detections, "most_iou": given.nms_iou}
-    options = detector_options() | limits | {"least_score": min(thresholds.values())}
-    about = {"facts": _facts_of(model, path), "model_files": fingerprint(model.files())}
-    about |= {"model": model, "options": options, "max_pixels": given.max_pixels}
-    return Job(None, names, thresholds, save_dir, **about, **more)
+    return names, read_thresholds(flags.FLAGS.score_threshold, names, flags.FLAGS.classes)
 
 
-def _label_map_of(model):
-    """Returns the file beside a model that holds its names, or an ONNX file that does."""
+def _label_map():
+    """Returns the label map: what is given, the file beside the model, or an ONNX file's names."""
+    if flags.FLAGS.label_map_path:
+        return flags.FLAGS.label_map_path
+    model = find_model(flags.FLAGS.model_dir)
     path = model.path.parent / _LABEL_MAP
     if path.is_file():
-        return path
+        return str(path)
     if model.is_onnx and read_facts(model.path).names:
-        return model.path
+        return str(model.path)
     raise DataError(
         f"missing flag --label_map_path: {path} isn't there.\n"
         "  Give the label map that the model was trained with."
     )
 
 
-def _facts_of(model, label_map):
+def read_job(
+    names: dict[int, str],
+    thresholds: dict[int, float],
+    save_dir: Path | None = None,
+    absolute: bool = False,
+    **more: Any,
+) -> Job:
+    """Returns what these flags ask for, as a Job that is yet to be `loaded`.
+
+    Args:
+        names, thresholds: as of `names_and_thresholds`.
+        save_dir: where what is found is kept.
+        absolute: give the model's paths as other processes find them.
+        more: further fields of the Job.
+
+    Raises:
+        DataError: no such model, or it has other classes.
+    """
+    given = flags.FLAGS
+    model = find_model(given.model_dir)
+    check_classes(model, names, _label_map())
+    model = model.absolute() if absolute else model
+    limits = {"most": given.max_detections, "most_iou": given.nms_iou}
+    options = detector_options() | limits | {"least_score": min(thresholds.values())}
+    about = {"facts": _facts_of(model), "model_files": fingerprint(model.files())}
+    about |= {"model": model, "options": options, "max_pixels": given.max_pixels}
+    return Job(None, names, thresholds, save_dir, **about, **more)
+
+
+def _facts_of(model):
     """Returns how detections are made, a JSON object."""
     given = flags.FLAGS
     facts = {
         "model": str(model.path),
-        "label_map": str(label_map),
+        "label_map": _label_map(),
         "score_threshold": _number_or_path(given.score_threshold),
         "step": model.step(),
         "engine": given.engine,

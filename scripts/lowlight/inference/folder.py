@@ -102,10 +102,7 @@ def _run_and_keep(files, job, source):
 
 
 def identity_of(job: Job, source: str) -> dict:
-    """Returns what detections in a command's input depend on, a JSON object.
-
-    Files count by what they hold.
-    """
+    """Returns what detections in a command's input depend on, a JSON object."""
     others = {k: v for k, v in job.facts.items() if k not in ("label_map", "score_threshold")}
     return others | {
         "model files": job.model_files,
@@ -170,7 +167,7 @@ def write_files(save_dir: Path, entries: list[dict], job: Job) -> None:
     if job.format == "coco":
         texts[save_dir / COCO] = format_coco_results(_coco_rows(entries))
     if job.pictures.gallery:
-        texts[save_dir / PAGE] = _format_page(entries, job)
+        texts[save_dir / PAGE] = _format_page(entries, job.facts)
     write_texts(texts)
 
 
@@ -206,13 +203,19 @@ def _coco_rows(entries) -> Iterator[tuple]:
             yield entry["file"], one["class_id"], ltwh, one["score"]
 
 
-def _format_page(entries, job):
+def _format_page(entries, facts):
     """Returns index.html, which shows the pictures that lie beside it, by class and score."""
     found = [one for entry in entries for one in entry[PARTS]]
-    counts = Counter(one["class_id"] for one in found)
-    names = {number: f"class {number}" for number in counts} | job.names
-    names = {number: escape_controls(name) for number, name in names.items()}
-    colours = {number: "rgb({},{},{})".format(*colour_of(number)) for number in names}
+    counts = sorted(Counter((one["class_id"], one["class"]) for one in found).items())
+    classes = [
+        {
+            "id": number,
+            "name": escape_controls(name),
+            "count": count,
+            "colour": "rgb({},{},{})".format(*colour_of(number)),
+        }
+        for (number, name), count in counts
+    ]
     lowest = min((one["score"] for one in found), default=0)
     return render(
         "detections.html",
@@ -220,15 +223,12 @@ def _format_page(entries, job):
             "Images": len(entries),
             "Objects": len(found),
             "Images without": sum(not entry[PARTS] for entry in entries),
-            "Model": _run_name(job.facts.get("model", "not named")),
+            "Model": _run_name(facts.get("model", "not named")),
         },
-        classes=[
-            {"id": n, "name": names[n], "count": counts[n], "colour": colours[n]}
-            for n in sorted(counts)
-        ],
+        classes=classes,
         lowest=math.floor(100 * lowest) / 100,
         found={
-            "classes": {number: [names[number], colours[number]] for number in names},
+            "classes": {one["id"]: [one["name"], one["colour"]] for one in classes},
             "images": [_shown(entry) for entry in entries],
         },
     )
