@@ -11,7 +11,7 @@ import numpy as np
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.dataset.classes import LabelMap
-from lowlight.dataset.records import Record, read_classes, read_records
+from lowlight.dataset.records import Record, read_records
 from lowlight.images.reading import open_image
 from lowlight.images.rgb_jpegs import end_of_image, is_of_common_form
 
@@ -202,8 +202,9 @@ def balance_records(
     share: float | None = None,
     every_n: int = 1,
 ) -> Balance:
-    """As `balance_images`, of every n-th record of some files; raises as `read_classes`."""
-    return balance_images(list(read_classes(paths, ids))[:: max(every_n, 1)], share)
+    """As `balance_images`, of every n-th record of some files; raises as `read_records`."""
+    classes = [record.classes.tolist() for record in read_records(paths, ids)]
+    return balance_images(classes[:: max(every_n, 1)], share)
 
 
 def format_balance(balance: Balance, names: dict[int, str]) -> str:

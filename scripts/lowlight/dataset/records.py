@@ -42,12 +42,10 @@ class ImageNames(NamedTuple):
 
 
 def read_records(paths: Iterable[Path | str], ids: dict[str, int]) -> Iterator[Record]:
-    """Yields a Record for each image of TFRecord files, in order; raises as `parse_record`.
-
-    The ids are {text: id}, what the label map calls each class.
-    """
-    for features in _read_features(paths):
-        yield _make_record(features, ids)
+    """Yields a Record for each image of TFRecord files, in order; raises as `parse_record`."""
+    for path in paths:
+        for frame in find_frames(path):
+            yield parse_record(read_frame(path, frame), f"{path}: record {frame.number}", ids)
 
 
 def parse_record(serialized: bytes, place: str, ids: dict[str, int]) -> Record:
@@ -56,16 +54,66 @@ def parse_record(serialized: bytes, place: str, ids: dict[str, int]) -> Record:
     Classes are those of image/object/class/text by the label map, or of image/object/class/label
     where there is no text.
 
+    Args:
+        place: how messages name the record.
+        ids: {text: id}, what the label map calls each class.
+
     Raises:
-        DataError: the bytes are something else; the message begins with `place`.
+        DataError: the bytes are something else, or a class isn't in the label map.
     """
-    return _make_record(_Features(serialized, place), ids)
+    features = _Features(serialized, place)
+    edges = {edge: features.values(f"image/object/bbox/{edge}", "float") for edge in _EDGES}
+    labels = features.values("image/object/class/label", "int64")
+    classes = _read_classes(features, ids) or list(labels)
+    areas = features.values("image/object/area", "float")
+    crowd = features.values("image/object/is_crowd", "int64")
+    count = len(edges["ymin"])
+    lists = {f"bbox/{edge}": values for edge, values in edges.items()}
+    lists |= {"class/text or class/label": classes, "area": areas, "is_crowd": crowd}
+    for key, values in lists.items():
+        if len(values) != count and (len(values) or key not in ("area", "is_crowd")):
+            raise DataError(
+                f"{place}: image/object/{key} has {len(values)} values for {count} boxes.\n"
+                "  Each box needs one; write the record again."
+            )
+    encoded = features.one("image/encoded")
+    width, height = _read_size(features, encoded)
+    unit_yxyx = np.array(list(edges.values()), np.float32).T.reshape(-1, 4)
+    return Record(
+        place=place,
+        filename=features.text("image/filename"),
+        encoded=encoded,
+        width=width,
+        height=height,
+        unit_yxyx=clip_unit_yxyx_near_edges(unit_yxyx, width, height, _NOISE),
+        classes=np.array(classes, np.int64),
+        labels=tuple(labels),
+        areas=np.array(areas, np.float32) if len(areas) == count else None,
+        crowd=np.array(crowd or [0] * count, bool),
+        sha256=features.text("image/key/sha256"),
+    )
 
 
-def read_classes(paths: Iterable[Path | str], ids: dict[str, int]) -> Iterator[list[int]]:
-    """Yields the ids of the boxes' classes of each image of TFRecord files, as `read_records`."""
-    for features in _read_features(paths):
-        yield _read_classes(features, ids)
+def _read_classes(features, ids):
+    """Returns the ids of the boxes' classes by their texts, none where there is no text."""
+    texts = features.values("image/object/class/text", "bytes")
+    texts = [text.decode("utf-8", "replace") for text in texts]
+    unknown = [text for text in texts if text not in ids]
+    if unknown:
+        raise DataError(
+            f"{features.place}: class {unknown[0]!r} (image/object/class/text) isn't in the label "
+            f"map (it has {name_some(ids, 20)}).\n  Give the label map that the records were made "
+            "with, or write the records' texts as it does."
+        )
+    return [ids[text] for text in texts]
+
+
+def _read_size(features, encoded):
+    """Returns (width, height) by the record's keys, or by the image where one is missing."""
+    width, height = (features.values(f"image/{side}", "int64") for side in ("width", "height"))
+    if width and height:
+        return width[0], height[0]
+    return open_image(encoded, f"{features.place}: image/encoded", whole=False).size
 
 
 def name_images(paths: Iterable[Path | str]) -> ImageNames:
@@ -127,67 +175,9 @@ class _Features:
     def text(self, key):
         return self.one(key).decode("utf-8", "replace")
 
-    def labels(self):
-        return self.values("image/object/class/label", "int64")
-
 
 def _read_features(paths):
     """Yields the _Features of each record."""
     for path in paths:
         for frame in find_frames(path):
             yield _Features(read_frame(path, frame), f"{path}: record {frame.number}")
-
-
-def _make_record(features, ids):
-    """Returns the Record of some _Features; raises as `parse_record`."""
-    edges = {edge: features.values(f"image/object/bbox/{edge}", "float") for edge in _EDGES}
-    classes = _read_classes(features, ids)
-    areas = features.values("image/object/area", "float")
-    crowd = features.values("image/object/is_crowd", "int64")
-    count = len(edges["ymin"])
-    lists = {f"bbox/{edge}": values for edge, values in edges.items()}
-    lists |= {"class/text or class/label": classes, "area": areas, "is_crowd": crowd}
-    for key, values in lists.items():
-        if len(values) != count and (len(values) or key not in ("area", "is_crowd")):
-            raise DataError(
-                f"{features.place}: image/object/{key} has {len(values)} values for {count} "
-                "boxes.\n  Each box needs one; write the record again."
-            )
-    encoded = features.one("image/encoded")
-    width, height = _read_size(features, encoded)
-    unit_yxyx = np.array(list(edges.values()), np.float32).T.reshape(-1, 4)
-    return Record(
-        place=features.place,
-        filename=features.text("image/filename"),
-        encoded=encoded,
-        width=width,
-        height=height,
-        unit_yxyx=clip_unit_yxyx_near_edges(unit_yxyx, width, height, _NOISE),
-        classes=np.array(classes, np.int64),
-        labels=tuple(features.labels()),
-        areas=np.array(areas, np.float32) if len(areas) == count else None,
-        crowd=np.array(crowd or [0] * count, bool),
-        sha256=features.text("image/key/sha256"),
-    )
-
-
-def _read_classes(features, ids):
-    """Returns the ids of the boxes' classes; raises DataError where the label map lacks one."""
-    texts = features.values("image/object/class/text", "bytes")
-    texts = [text.decode("utf-8", "replace") for text in texts]
-    unknown = [text for text in texts if text not in ids]
-    if unknown:
-        raise DataError(
-            f"{features.place}: class {unknown[0]!r} (image/object/class/text) isn't in the label "
-            f"map (it has {name_some(ids, 20)}).\n  Give the label map that the records were made "
-            "with, or write the records' texts as it does."
-        )
-    return [ids[text] for text in texts] or list(features.labels())
-
-
-def _read_size(features, encoded):
-    """Returns (width, height) by the record's keys, or by the image where one is missing."""
-    width, height = (features.values(f"image/{side}", "int64") for side in ("width", "height"))
-    if width and height:
-        return width[0], height[0]
-    return open_image(encoded, f"{features.place}: image/encoded", whole=False).size
