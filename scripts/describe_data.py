@@ -40,8 +40,8 @@ def main():
     page = format_page(data_dir.resolve().name, data_set, anchors, images_dir, FLAGS.seed)
     with locked(output_dir(output.parent), "written", "output"):
         write_text(output, page)
-    images = format_count(len(data_set.entries), "image")
-    print(f"{output}: {images} with {format_count(data_set.boxes, 'box')}")
+    images = format_count(len(data_set.images), "image")
+    print(f"{output}: {images} with {format_count(len(data_set.boxes), 'box')}")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.overview import (
     Anchors,
     DataSet,
-    Entry,
     count_against,
     count_boxes_by_split,
     count_classes,
     count_values,
+    make_frames,
     measure_boxes,
     read_data_set,
 )
@@ -25,24 +25,39 @@ from lowlight.dataset.tables import AnnotationRow, ImageRow
 from lowlight.images.drawing import colour_of
 
 
-def entry(name, classes=(), brightness=50.0, split="train", lighting="Low", size=(100, 50)):
-    """Returns an Entry of an image with a box of 20x10 pixels of each class."""
+def entry(
+    name,
+    classes=(),
+    brightness=50.0,
+    split="train",
+    lighting="Low",
+    size=(100, 50),
+    edges=(5, 5, 25, 15),
+):
+    """Returns an image with a box of these edges of each class, its split and its brightness."""
     image = ImageRow(name, name, *size, "Cat", lighting, "Indoor", "train", len(classes))
-    boxes = [AnnotationRow(name, *size, class_name, 5, 5, 25, 15) for class_name in classes]
-    return Entry(image, boxes, split, brightness)
+    boxes = [AnnotationRow(name, *size, class_name, *edges) for class_name in classes]
+    return (image, boxes), split, brightness
 
 
 def data_set_of(entries, classes=CLASSES):
     """Returns a DataSet of these entries, without problems."""
-    return DataSet(classes, entries, {}, 0, [])
+    rows, splits, brightness = zip(*entries, strict=True)
+    splits = {image.filename: split for (image, _), split in zip(rows, splits, strict=True)}
+    return DataSet(classes, *make_frames(rows, splits, brightness), {}, 0, [])
+
+
+def thumbnails(folder, image, classes):
+    data_set = data_set_of([image], classes)
+    (row,) = data_set.images.itertuples()
+    jpegs = make_thumbnails(folder, row, data_set.boxes, classes)
+    return {how: Image.open(io.BytesIO(jpeg)) for how, jpeg in jpegs.items()}
 
 
 def test_an_image_counts_once_for_each_class_that_it_holds():
     entries = [entry("a.jpg", ["Cat", "Cat", "Dog"], 10.0), entry("b.jpg", ["Cat"], 30.0)]
     counts = {count.name: count[1:] for count in count_classes(data_set_of(entries))}
-    assert counts["Cat"] == (2, 3, 20.0)
-    assert counts["Dog"] == (1, 1, 10.0)
-    assert counts["Bus"][:2] == (0, 0)
+    assert (counts["Cat"], counts["Dog"], counts["Bus"]) == ((2, 3), (1, 1), (0, 0))
 
 
 def test_classes_are_counted_in_the_order_of_the_data_set():
@@ -52,8 +67,9 @@ def test_classes_are_counted_in_the_order_of_the_data_set():
 
 
 def test_values_stand_in_exdarks_order_then_others_then_the_unknown():
-    entries = [entry(f"{n}.jpg", lighting=n) for n in ("", "Zebra", "Twilight", "Low", "Low")]
-    assert [(c.name, c.images) for c in count_values(entries, "lighting")] == [
+    values = enumerate(["", "Zebra", "Twilight", "Low", "Low"])
+    images = data_set_of([entry(f"{n}.jpg", lighting=text) for n, text in values]).images
+    assert [(c.name, c.images) for c in count_values(images, "lighting")] == [
         ("Low", 2),
         ("Twilight", 1),
         ("Zebra", 1),
@@ -70,9 +86,8 @@ def test_boxes_are_counted_by_class_and_split():
 
 
 def test_a_box_is_measured_in_pixels_of_the_resized_image():
-    image = entry("a.jpg", ["Cat"], size=(320, 200))
-    image.boxes[0] = image.boxes[0]._replace(xmin=0, ymin=0, xmax=64, ymax=16)
-    boxes = measure_boxes([image], Anchors("", (32,), (1,), 640, 640))
+    image = entry("a.jpg", ["Cat"], size=(320, 200), edges=(0, 0, 64, 16))
+    boxes = measure_boxes(data_set_of([image]).boxes, Anchors("", (32,), (1,), 640, 640))
     assert boxes.to_dict("records") == [{"class_name": "Cat", "size": 64.0, "ratio": 4.0}]
 
 
@@ -85,8 +100,8 @@ def test_brightness_is_the_mean_luma(tiny_data):
         with Image.open(path) as image:
             size = image.size
         Image.new("RGB", size, (40, 40, 40)).save(path)
-    entries = read_data_set(tiny_data, tiny_data / "images").entries
-    assert [e.brightness for e in entries] == [40.0] * 8
+    images = read_data_set(tiny_data, tiny_data / "images").images
+    assert list(images.brightness) == [40.0] * 8
 
 
 # Bad input. ---------------------------------------------------------------------------------------
@@ -155,7 +170,7 @@ def test_every_bad_image_is_named_at_once_and_the_old_page_kept(tiny_data, run_s
 def test_the_gallery_shows_some_of_each_class_the_darkest_and_the_most_crowded():
     entries = [entry(f"{n:02d}.jpg", ["Cat"] * (n % 5), 99.0 - n) for n in range(20)]
     groups = choose_pictures(data_set_of(entries), seed=0)
-    names = {g.heading: [e.image.filename for e in g.entries] for g in groups}
+    names = {g.heading: list(g.images.filename) for g in groups}
     assert list(names) == ["Cat", "The darkest", "The most crowded"]
     assert len(names["Cat"]) == 6
     assert names["Cat"] == sorted(names["Cat"])
@@ -165,7 +180,8 @@ def test_the_gallery_shows_some_of_each_class_the_darkest_and_the_most_crowded()
 
 def test_a_seed_always_chooses_the_same_pictures():
     entries = [entry(f"{n:02d}.jpg", ["Cat"]) for n in range(20)]
-    chosen = [choose_pictures(data_set_of(entries), seed)[0] for seed in (0, 0, 1)]
+    groups = [choose_pictures(data_set_of(entries), seed)[0] for seed in (0, 0, 1)]
+    chosen = [list(group.images.filename) for group in groups]
     assert chosen[0] == chosen[1]
     assert chosen[0] != chosen[2]
 
@@ -178,21 +194,17 @@ def test_the_gallery_follows_the_classes_of_the_data_set():
 
 def test_a_thumbnails_boxes_are_coloured_by_the_place_of_their_class(tmp_path):
     Image.new("RGB", (240, 120)).save(tmp_path / "a.jpg")
-    image = entry("a.jpg", ["Fox"], size=(240, 120))
-    image.boxes[0] = image.boxes[0]._replace(xmin=40, ymin=20, xmax=200, ymax=100)
+    image = entry("a.jpg", ["Fox"], size=(240, 120), edges=(40, 20, 200, 100))
     for classes in (("Fox", "Owl"), ("Owl", "Fox")):
-        plain = Image.open(io.BytesIO(make_thumbnails(tmp_path, image, classes)["as it is"]))
+        plain = thumbnails(tmp_path, image, classes)["as it is"]
         found, wanted = plain.getpixel((120, 21)), colour_of(classes.index("Fox") + 1)
         assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) < 60
 
 
 def test_thumbnails_are_small_with_boxes_and_one_is_brighter(tmp_path):
     Image.new("RGB", (960, 480), (20, 20, 20)).save(tmp_path / "a.jpg", quality=95)
-    image = entry("a.jpg", ["Cat"], brightness=20.0, size=(960, 480))
-    image.boxes[0] = image.boxes[0]._replace(xmin=400, ymin=80, xmax=800, ymax=400)
-    plain, bright = (
-        Image.open(io.BytesIO(jpeg)) for jpeg in make_thumbnails(tmp_path, image, CLASSES).values()
-    )
+    image = entry("a.jpg", ["Cat"], 20.0, size=(960, 480), edges=(400, 80, 800, 400))
+    plain, bright = thumbnails(tmp_path, image, CLASSES).values()
     assert (plain.size, bright.size) == ((240, 120), (240, 120))
     assert abs(plain.getpixel((20, 60))[1] - 20) < 6
     assert abs(bright.getpixel((20, 60))[1] - 110) < 6

@@ -10,7 +10,7 @@ from lowlight.core.sources import list_files
 from lowlight.dataset import overview_page
 from lowlight.dataset.annotations import parse_bbgt, parse_image_list
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.overview import DataSet, Entry, read_anchors, read_data_set
+from lowlight.dataset.overview import DataSet, make_frames, read_anchors, read_data_set
 from lowlight.dataset.overview_page import format_page
 from lowlight.dataset.split import split_officially
 from lowlight.dataset.tables import (
@@ -245,7 +245,7 @@ def test_the_whole_exdark_has_its_known_counts_on_the_page(exdark_root, monkeypa
     monkeypatch.setattr(overview_page, "choose_pictures", lambda *_: [])  # there are none here
     path = exdark_root / "imageclasslist.txt"
     facts = {n.lower(): f for n, f in parse_image_list(path.read_bytes(), path).items()}
-    entries = []
+    rows, splits = [], {}
     for file in list_files(exdark_root / "ExDark_Annno.zip", "annotations"):
         name, size = Path(file.name).stem, (9999, 9999)
         boxes = [
@@ -254,8 +254,10 @@ def test_the_whole_exdark_has_its_known_counts_on_the_page(exdark_root, monkeypa
         ]
         fact = facts[name.lower()]
         image = ImageRow(name, name, *size, *fact, len(boxes))
-        entries.append(Entry(image, boxes, fact.official_split, 30.0))
-    page = Page(format_page("ExDark", DataSet(CLASSES, entries, {}, 0, []), read_anchors(D1), ""))
+        rows.append((image, boxes))
+        splits[name] = fact.official_split
+    data_set = DataSet(CLASSES, *make_frames(rows, splits, 30.0), {}, 0, [])
+    page = Page(format_page("ExDark", data_set, read_anchors(D1), ""))
     classes, by_split, _ = (table for table in page.tables if table[0][0] == "Class")
     assert {row[0]: row[2] for row in classes}["People"] == "7,460"
     assert by_split[-1] == ["All", "23,710", "43.8 %", "26.2 %", "30.0 %", ""]

@@ -29,37 +29,15 @@ _RESIZER_DEFAULTS = {"min_dimension": 600, "max_dimension": 1024}
 _MOST = {"min_level": 30, "max_level": 30, "scales_per_octave": 100}  # 100,000 of the others
 
 
-class Entry(NamedTuple):
-    """One image and what is known of it."""
-
-    image: ImageRow
-    boxes: list  # of AnnotationRow
-    split: str  # "" where there is no split.csv
-    brightness: float  # mean luma, 0 to 255
-
-
 class DataSet(NamedTuple):
     """A data set as it is described."""
 
     classes: tuple  # the names that boxes may have, in the order of their ids from 1
-    entries: list  # of Entry, sorted by filename
+    images: pd.DataFrame  # ImageRow's columns and those below, sorted by filename
+    boxes: pd.DataFrame  # AnnotationRow's columns and those below, in the images' order
     problems: dict  # {filename: [ProblemRow]}
     others: int  # rows of problems.csv whose image isn't in the data set
     missing: list  # sentences on what couldn't be shown
-
-    @property
-    def boxes(self) -> int:
-        """How many boxes there are."""
-        return sum(len(entry.boxes) for entry in self.entries)
-
-
-class Count(NamedTuple):
-    """How much of a data set has a value."""
-
-    name: str
-    images: int
-    boxes: int
-    brightness: float  # median of the images', nan where there are none
 
 
 class Anchors(NamedTuple):
@@ -93,11 +71,24 @@ def read_data_set(data_dir: str | Path, images_dir: str | Path) -> DataSet:
     splits = dict(split_by_file(names, path)) if path.exists() else {}
     problems, others = _read_problems(names, data_dir / "problems.csv")
     brightness = _measure_brightness([image for image, _ in rows], images_dir)
-    entries = [
-        Entry(image, boxes, splits.get(image.filename, ""), value)
-        for (image, boxes), value in zip(rows, brightness, strict=True)
-    ]
-    return DataSet(classes, entries, problems, others, _list_missing(entries))
+    images, boxes = make_frames(rows, splits, brightness)
+    return DataSet(classes, images, boxes, problems, others, _list_missing(images))
+
+
+def make_frames(
+    rows: list[tuple], splits: dict[str, str], brightness: list[float]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns the images and the boxes of [(ImageRow, [AnnotationRow])].
+
+    Both have two columns more: the image's split, "" where there is none, and its brightness, the
+    mean luma from 0 to 255.
+    """
+    images = pd.DataFrame([image for image, _ in rows], columns=ImageRow._fields)
+    split = [splits.get(name, "") for name in images.filename]
+    images["boxes"] = [len(boxes) for _, boxes in rows]
+    images = images.assign(split=split, brightness=brightness)
+    boxes = pd.DataFrame([b for _, boxes in rows for b in boxes], columns=AnnotationRow._fields)
+    return images, boxes.merge(images[["filename", "split", "brightness"]])
 
 
 def _read_problems(names, path):
@@ -140,17 +131,17 @@ def _measure_brightness(images, images_dir):
     return values
 
 
-def _list_missing(entries):
+def _list_missing(images):
     missing = []
-    if not any(entry.boxes for entry in entries):
+    if not any(images.boxes):
         missing.append("No image has a box, so sizes and shapes are left out.")
-    if not entries[0].split:
+    if not any(images.split):
         missing.append(
             "There is no split.csv, so splits are left out; make_tfrecords.py writes it."
         )
     for fact in ("lighting", "location"):
-        unknown = sum(not getattr(entry.image, fact) for entry in entries)
-        if unknown == len(entries):
+        unknown = sum(images[fact] == "")
+        if unknown == len(images):
             missing.append(
                 f"images.csv has no {fact}, so it is left out; "
                 "make_annotations_csv.py takes it from --image_list."
@@ -160,50 +151,42 @@ def _list_missing(entries):
     return missing
 
 
-def count_values(entries: list[Entry], fact: str) -> list[Count]:
-    """Returns a Count of each split, lighting or location, whichever `fact` names.
+def count_values(images: pd.DataFrame, fact: str) -> list[tuple]:
+    """Returns (name, images, boxes, median brightness) of each split, lighting or location.
 
     They stand in ExDark's order, then others that occur, then "", the unknown.
     """
-    of_splits = fact == "split"
-    values = [entry.split if of_splits else getattr(entry.image, fact) for entry in entries]
-    rows = [(len(entry.boxes), entry.brightness) for entry in entries]
-    table = pd.DataFrame(rows, columns=["boxes", "brightness"])
     order = {"split": SPLITS, "lighting": LIGHTINGS, "location": LOCATIONS}[fact]
-    names = [*order, *sorted(set(values) - {*order, ""}), ""]
-    groups = table.groupby(pd.Categorical(values, names), observed=True)
+    names = [*order, *sorted(set(images[fact]) - {*order, ""}), ""]
+    groups = images.groupby(pd.Categorical(images[fact], names), observed=True)
     counts = groups.agg(
         images=("boxes", "size"), boxes=("boxes", "sum"), brightness=("brightness", "median")
     )
-    return [Count(*row) for row in counts.itertuples(name=None)]
+    return list(counts.rename_axis("name").reset_index().itertuples(False, "Count"))
 
 
-def count_classes(data_set: DataSet) -> list[Count]:
-    """Returns a Count of each of the data set's classes; an image counts for each that it holds."""
-    boxes = _box_table(data_set.entries)
-    images = boxes.drop_duplicates(["class_name", "filename"]).groupby("class_name").brightness
-    counts = images.agg(["size", "median"]).assign(boxes=boxes.groupby("class_name").size())
-    counts = counts.reindex(data_set.classes).fillna({"size": 0, "boxes": 0})
-    counts = counts[["size", "boxes", "median"]].astype({"size": int, "boxes": int})
-    return [Count(*row) for row in counts.itertuples(name=None)]
+def count_classes(data_set: DataSet) -> list[tuple]:
+    """Returns (name, images, boxes) of each class; an image counts for each that it holds."""
+    names, of_class = list(data_set.classes), data_set.boxes.groupby("class_name").filename
+    counts = of_class.agg(images="nunique", boxes="size").reindex(names, fill_value=0)
+    return list(counts.rename_axis("name").reset_index().itertuples(False, "Count"))
 
 
 def count_boxes_by_split(data_set: DataSet) -> dict[str, dict[str, int]]:
     """Returns {class: {split: boxes}} of the classes and splits that occur, in their order."""
-    boxes = _box_table(data_set.entries)
-    splits = [count.name for count in count_values(data_set.entries, "split")]
+    boxes = data_set.boxes
+    splits = [count.name for count in count_values(data_set.images, "split")]
     counts = pd.crosstab(boxes.class_name, boxes.split).reindex(columns=splits, fill_value=0)
     classes = [name for name in data_set.classes if name in counts.index]
     return counts.loc[classes].to_dict("index")
 
 
-def measure_boxes(entries: list[Entry], anchors: Anchors) -> pd.DataFrame:
+def measure_boxes(boxes: pd.DataFrame, anchors: Anchors) -> pd.DataFrame:
     """Returns what the boxes are to a detector that resizes images as `anchors` says.
 
     A row a box: its class_name, its size, the square root of its area in pixels of the resized
     image, and its ratio, the width divided by the height.
     """
-    boxes = _box_table(entries)
     edges = boxes.xmin, boxes.ymin, boxes.xmax, boxes.ymax
     _, _, widths, heights = pixel_xyxy_to_pixel_ltwh(edges)
     scales = [anchors.resize_scale(*size) for size in zip(boxes.width, boxes.height, strict=True)]
@@ -216,12 +199,6 @@ def count_against(values: np.ndarray, ascending: tuple) -> tuple[int, int, int]:
     """Returns how many values are under the first of ascending ones, between, over the last."""
     below, above = int(np.sum(values < ascending[0])), int(np.sum(values > ascending[-1]))
     return below, len(values) - below - above, above
-
-
-def _box_table(entries):
-    """Returns a DataFrame with a row a box: AnnotationRow's columns, split and brightness."""
-    rows = [(*box, entry.split, entry.brightness) for entry in entries for box in entry.boxes]
-    return pd.DataFrame(rows, columns=[*AnnotationRow._fields, "split", "brightness"])
 
 
 def read_anchors(path: str | Path) -> Anchors:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from lowlight.dataset import overview
-from lowlight.dataset.overview import Anchors, DataSet, Entry
+from lowlight.dataset.overview import Anchors, DataSet
 from lowlight.images.drawing import brightened, colour_of, draw_frames, encode_thumbnail
 from lowlight.images.reading import open_reduced
 from lowlight.pages.figures import draw_histogram
@@ -26,7 +27,7 @@ class Group(NamedTuple):
     """Pictures that are shown together."""
 
     heading: str
-    entries: list  # of Entry
+    images: pd.DataFrame  # rows of the data set's images
     note: str = ""  # of those with a problem
 
 
@@ -34,10 +35,10 @@ def format_page(
     title: str, data_set: DataSet, anchors: Anchors, images_dir: str | Path, seed: int = 0
 ) -> str:
     """Returns the page's HTML; the choice of pictures within a class comes from the seed."""
-    entries = data_set.entries
-    splits = overview.count_values(entries, "split") if entries[0].split else []
+    images = data_set.images
+    splits = overview.count_values(images, "split") if any(images.split) else []
     conditions = {
-        fact.capitalize(): overview.count_values(entries, fact) for fact in ("lighting", "location")
+        fact.capitalize(): overview.count_values(images, fact) for fact in ("lighting", "location")
     }
     return render(
         "data_set.html",
@@ -53,22 +54,22 @@ def format_page(
         conditions={k: counts for k, counts in conditions.items() if any(c.name for c in counts)},
         config=anchors.config,
         **_describe_boxes(data_set, anchors),
-        image_figures=[_draw_brightness(entries), _draw_crowding(entries)],
+        image_figures=[_draw_brightness(images.brightness), _draw_crowding(images.boxes)],
         groups=[_show(group, data_set, images_dir) for group in choose_pictures(data_set, seed)],
     )
 
 
 def _facts(data_set):
-    entries = data_set.entries
-    sizes = {(e.image.width, e.image.height) for e in entries}
-    occurring = sum(count.boxes > 0 for count in overview.count_classes(data_set))
+    images, boxes = len(data_set.images), len(data_set.boxes)
+    sizes = set(zip(data_set.images.width, data_set.images.height, strict=True))
+    occurring = data_set.boxes.class_name.nunique()
     small, large = (pick(sizes, key=lambda s: (s[0] * s[1], s)) for pick in (min, max))
     return {
-        "Images": len(entries),
-        "Boxes": data_set.boxes,
-        "Boxes an image": f"{data_set.boxes / len(entries):.2f}",
+        "Images": images,
+        "Boxes": boxes,
+        "Boxes an image": f"{boxes / images:.2f}",
         "Classes": f"{occurring} of {len(data_set.classes)}",
-        "Images without boxes": sum(not e.boxes for e in entries),
+        "Images without boxes": int(sum(data_set.images.boxes == 0)),
         "Smallest image": f"{small[0]}\u2009\u00d7\u2009{small[1]}",
         "Largest image": f"{large[0]}\u2009\u00d7\u2009{large[1]}",
         "Different sizes": len(sizes),
@@ -77,9 +78,9 @@ def _facts(data_set):
 
 def _describe_boxes(data_set, anchors):
     """Returns the table of sizes, its last row of all boxes, and figures, against the anchors."""
-    if not data_set.boxes:
+    if data_set.boxes.empty:
         return {"sizes": [], "box_figures": []}
-    boxes = overview.measure_boxes(data_set.entries, anchors)
+    boxes = overview.measure_boxes(data_set.boxes, anchors)
     sizes = boxes["size"]
     of_class = [(name, sizes[boxes.class_name == name]) for name in data_set.classes]
     rows = []
@@ -133,8 +134,7 @@ def _draw_octaves(values, bins, ticks, label, axis, of_anchors):
     return draw_histogram(np.log2(values), edges, ticks, label, axis, (marks[0], marks[-1]), marks)
 
 
-def _draw_brightness(entries):
-    values = np.array([entry.brightness for entry in entries])
+def _draw_brightness(values):
     ticks = [(n, str(n)) for n in range(0, 257, 32)]
     drawing = draw_histogram(
         values, np.linspace(0, 256, 33), ticks, "Histogram of brightness", "mean luma"
@@ -146,9 +146,8 @@ def _draw_brightness(entries):
     return {"heading": "Images by brightness", "drawing": drawing, "caption": caption}
 
 
-def _draw_crowding(entries):
+def _draw_crowding(boxes):
     """Returns the figure of how many boxes an image holds."""
-    boxes = np.array([len(entry.boxes) for entry in entries])
     edges = np.arange(_MOST_BOXES + 2) - 0.5
     ticks = [(n, f"{n}+" if n == _MOST_BOXES else str(n)) for n in range(0, _MOST_BOXES + 1, 4)]
     drawing = draw_histogram(boxes, edges, ticks, "Histogram of boxes an image", "boxes")
@@ -161,35 +160,35 @@ def choose_pictures(data_set: DataSet, seed: int) -> list[Group]:
 
     The choice within a class comes from the seed; no group is empty.
     """
-    entries, chance = data_set.entries, random.Random(seed)
-    groups = []
+    images, boxes, chance, groups = data_set.images, data_set.boxes, random.Random(seed), []
     for name in data_set.classes:
-        having = [e for e in entries if any(box.class_name == name for box in e.boxes)]
+        having = images[images.filename.isin(boxes.filename[boxes.class_name == name])]
         chosen = sorted(chance.sample(range(len(having)), min(_EXAMPLES, len(having))))
-        groups.append(Group(name, [having[n] for n in chosen]))
-    darkest = sorted(entries, key=lambda e: e.brightness)
+        groups.append(Group(name, having.iloc[chosen]))
+    darkest = images.sort_values("brightness", kind="stable")
     groups.append(Group("The darkest", darkest[:_EXTREMES]))
-    crowded = sorted((e for e in entries if e.boxes), key=lambda e: -len(e.boxes))
+    crowded = images[images.boxes > 0].sort_values("boxes", ascending=False, kind="stable")
     groups.append(Group("The most crowded", crowded[:_EXTREMES]))
-    odd = [e for e in entries if e.image.filename in data_set.problems]
+    odd = images[images.filename.isin(data_set.problems)]
     note = f"problems.csv names {len(odd)} of the images"
     note += f"; the first {_MOST_PROBLEMS} are shown" if len(odd) > _MOST_PROBLEMS else ""
     note += f"; {data_set.others} of its lines name no image here." if data_set.others else "."
     groups.append(Group("With a problem", odd[:_MOST_PROBLEMS], note))
-    return [group for group in groups if group.entries]
+    return [group for group in groups if len(group.images)]
 
 
 def _show(group, data_set, images_dir):
     """Returns what the page shows of a group."""
     pictures = []
-    for entry in group.entries:
-        image, counts = entry.image, Counter(box.class_name for box in entry.boxes)
-        facts = image.lighting, image.location, entry.split, f"brightness {entry.brightness:.0f}"
+    for image in group.images.itertuples():
+        boxes = data_set.boxes[data_set.boxes.filename == image.filename]
+        counts = Counter(boxes.class_name)
+        facts = image.lighting, image.location, image.split, f"brightness {image.brightness:.0f}"
         problems = data_set.problems.get(image.filename, ()) if group.note else ()
         remarks = [": ".join(filter(None, (row.problem, row.detail))) for row in problems]
         picture = {
             "name": image.filename,
-            "jpegs": make_thumbnails(images_dir, entry, data_set.classes),
+            "jpegs": make_thumbnails(images_dir, image, boxes, data_set.classes),
             "facts": [fact for fact in facts if fact],
             "remark": "; ".join(remarks),
             "classes": [
@@ -202,18 +201,23 @@ def _show(group, data_set, images_dir):
     return {"heading": group.heading, "note": group.note, "pictures": pictures}
 
 
-def make_thumbnails(images_dir: str | Path, entry: Entry, classes: tuple) -> dict[str, bytes]:
+def make_thumbnails(
+    images_dir: str | Path, image: tuple, boxes: pd.DataFrame, classes: tuple
+) -> dict[str, bytes]:
     """Returns small JPEGs, {how: bytes}, of an image with its boxes: as it is, and brightened.
 
-    The order of the classes, the data set's, gives the boxes their colours.
+    Args:
+        image: a row of the data set's images, as `itertuples` gives it.
+        boxes: the rows of its boxes.
+        classes: the data set's, whose order gives the boxes their colours.
     """
-    path = Path(images_dir) / entry.image.filename
-    image = open_reduced(path.read_bytes(), path, "RGB", _SIDE)
-    image.thumbnail((_SIDE, _SIDE))
-    pictures = {"as it is": image, "brightened": brightened(image, entry.brightness)}
-    scale = np.tile([image.width / entry.image.width, image.height / entry.image.height], 2)
-    boxes = [box.pixel_xyxy * scale for box in entry.boxes]
-    numbers = [classes.index(box.class_name) + 1 for box in entry.boxes]
-    for picture in pictures.values():
-        draw_frames(picture, boxes, numbers, line=2)
-    return {how: encode_thumbnail(picture) for how, picture in pictures.items()}
+    path = Path(images_dir) / image.filename
+    picture = open_reduced(path.read_bytes(), path, "RGB", _SIDE)
+    picture.thumbnail((_SIDE, _SIDE))
+    pictures = {"as it is": picture, "brightened": brightened(picture, image.brightness)}
+    scale = np.tile([picture.width / image.width, picture.height / image.height], 2)
+    pixel_xyxy = boxes[["xmin", "ymin", "xmax", "ymax"]].to_numpy() * scale
+    numbers = [classes.index(name) + 1 for name in boxes.class_name]
+    for drawn in pictures.values():
+        draw_frames(drawn, pixel_xyxy, numbers, line=2)
+    return {how: encode_thumbnail(drawn) for how, drawn in pictures.items()}
