@@ -9,9 +9,13 @@ from lowlight.core.files import CONFIGS
 from lowlight.core.parallel import Progress
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+def open_terminal(monkeypatch):
+    """Returns a terminal that is standard error from now on."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    for name in ("stderr", "__stderr__"):
+        monkeypatch.setattr(sys, name, terminal)
+    return terminal
 
 
 @pytest.fixture
@@ -68,38 +72,36 @@ LOGS = {
 
 
 @pytest.mark.parametrize(("given", "lines"), LOGS.values(), ids=LOGS)
-def test_a_log_shows_count_pace_and_time_left(clock, given, lines):
-    log = io.StringIO()
-    with Progress(given["total"], "image", given.get("start", 0), stream=log) as shown:
+def test_a_log_shows_count_pace_and_time_left(clock, capsys, given, lines):
+    with Progress(given["total"], "image", given.get("start", 0)) as shown:
         for seconds in given["times"]:
             clock.now = 100.0 + seconds
             shown.update()
-    assert log.getvalue().splitlines() == lines
+    assert capsys.readouterr().err.splitlines() == lines
 
 
-def test_time_that_went_into_something_else_is_left_out_of_the_pace(clock):
-    log = io.StringIO()
-    with Progress(3, "step", stream=log) as shown:
+def test_time_that_went_into_something_else_is_left_out_of_the_pace(clock, capsys):
+    with Progress(3, "step") as shown:
         for seconds in (1, 2, 43):
             clock.now = 100.0 + seconds
             shown.update()
             if seconds == 2:
                 shown.leave_out(40)
-    assert log.getvalue().splitlines()[-1] == "step 3/3  1.00 s/step  left 00:00"
+    assert capsys.readouterr().err.splitlines()[-1] == "step 3/3  1.00 s/step  left 00:00"
 
 
-def test_a_detail_is_made_only_where_it_is_shown(clock):
-    log, made = io.StringIO(), []
-    with Progress(3, "step", stream=log) as shown:
+def test_a_detail_is_made_only_where_it_is_shown(clock, capsys):
+    made = []
+    with Progress(3, "step") as shown:
         for number in (1, 2, 3):
             shown.update(lambda number=number: made.append(number) or f"loss {number}")
     assert made == [1, 3]
-    assert log.getvalue() == "step 1/3  loss 1\nstep 3/3  loss 3\n"
+    assert capsys.readouterr().err == "step 1/3  loss 1\nstep 3/3  loss 3\n"
 
 
-def test_a_terminal_has_a_bar_with_the_newest_detail():
-    terminal = Terminal()
-    with Progress(2, "image", stream=terminal) as shown:
+def test_a_terminal_has_a_bar_with_the_newest_detail(monkeypatch):
+    terminal = open_terminal(monkeypatch)
+    with Progress(2, "image") as shown:
         shown.update(lambda: "loss 1")
         shown.update(lambda: "loss 2")
     *_, last = terminal.getvalue().split("\r")
@@ -108,9 +110,9 @@ def test_a_terminal_has_a_bar_with_the_newest_detail():
     assert "loss 2" in last
 
 
-def test_a_terminal_shows_a_count_without_an_end():
-    terminal = Terminal()
-    with Progress(None, "frame", stream=terminal) as shown:
+def test_a_terminal_shows_a_count_without_an_end(monkeypatch):
+    terminal = open_terminal(monkeypatch)
+    with Progress(None, "frame") as shown:
         shown.update(lambda: "2 objects")
         shown.update()
     assert "2 frame" in terminal.getvalue()
@@ -118,9 +120,9 @@ def test_a_terminal_shows_a_count_without_an_end():
 
 def test_a_bar_starts_no_thread_with_which_the_process_could_not_be_forked():
     code = (
-        "import io, threading; from lowlight.core.parallel import Progress\n"
-        "stream = io.StringIO(); stream.isatty = lambda: True\n"
-        "with Progress(3, 'image', stream=stream) as progress:\n"
+        "import sys, threading; from lowlight.core.parallel import Progress\n"
+        "sys.stderr.isatty = lambda: True\n"
+        "with Progress(3, 'image') as progress:\n"
         "    progress.update(); progress.update()\n"
         "    print(threading.active_count())"
     )

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Self, TextIO
+from typing import Self
 
 from tqdm import tqdm
 
@@ -23,12 +23,13 @@ _AHEAD = 16
 _CHUNKS_AHEAD = 8  # submitted a process
 _LEAST = 32  # items that are worth starting processes for
 _END_WITH_PARENT = 1  # PR_SET_PDEATHSIG, from <linux/prctl.h>
-_INTERVAL = 10  # seconds between two lines of a log
+_LOG_INTERVAL, _BAR_INTERVAL = 10, 0.1  # seconds between two lines, between two looks of a bar
+tqdm.monitor_interval = 0  # no thread for bars that pause: a process with threads isn't forked
 
 
 def cores() -> int:
     """Returns how many cores this process may use, which a batch system may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(os.sched_getaffinity(0))
 
 
 def thread_limit() -> int:
@@ -52,7 +53,7 @@ def map_in_threads(
     time, however many items there are and however slowly they are taken.
 
     Args:
-        function: called in a thread.
+        function: what a thread calls.
         items: any iterable; it is read in the caller's thread.
         jobs: how many threads; by default one a core.
         ahead: how many items, finished or not, are held for each thread.
@@ -68,17 +69,13 @@ def map_in_threads(
 def map_in_processes(
     function: Callable, items: Iterable, jobs: int | None = None, chunk: int = 16
 ) -> Iterator:
-    """Yields function(item) for each item, in the order of the items; raises what it raises.
+    """As `map_in_threads`, for work that holds Python's lock much of the time.
 
-    For work that holds Python's lock much of the time, which threads would do in turn. The
-    processes are forks, which start in milliseconds and get function and items without pickling;
-    results are pickled. Few items, and those of a caller that can't be forked safely, are left to
-    `map_in_threads`. The processes end when their caller does, even where that was killed.
+    The processes are forks, which start in milliseconds and get function and items, all at once,
+    without pickling; results are pickled. Few items, and those of a caller that can't be forked
+    safely, are left to threads. The processes end when their caller does, even if that is killed.
 
     Args:
-        function: called in another process.
-        items: any iterable; it is read at once.
-        jobs: how many processes; by default one a core.
         chunk: how many items a process takes at a time; fewer where they take longer.
 
     Raises:
@@ -121,8 +118,7 @@ def _map_in_order(pool: Executor, function: Callable, items: Iterable, ahead: in
 def _can_fork():
     """Says whether a fork gets nothing that other threads, Python's or TensorFlow's, had locked."""
     return (
-        sys.platform == "linux"
-        and threading.active_count() == 1
+        threading.active_count() == 1
         and "tensorflow" not in sys.modules
         and not multiprocessing.current_process().daemon
     )
@@ -148,12 +144,6 @@ class _Fork:
         return [cls.function(item) for item in cls.chunks[number] if not cls.stop.value]
 
 
-class _Bar(tqdm):
-    """A bar without tqdm's thread for bars that pause: a process with threads isn't forked."""
-
-    monitor_interval = 0
-
-
 class Progress:
     """Counts to a total and shows count, rate, time left and a detail, on standard error.
 
@@ -161,24 +151,13 @@ class Progress:
     seconds and one at the end, so that a log stays readable and still shows life.
     """
 
-    def __init__(
-        self,
-        total: int | None,
-        unit: str,
-        start: int = 0,
-        stream: TextIO | None = None,
-        quiet: bool = False,
-    ):
-        """Counts from `start`, what is done, to `total`, None where nobody knows, things.
+    def __init__(self, total: int | None, unit: str, start: int = 0, quiet: bool = False):
+        """Counts from what is done to the total, None where nobody knows; `quiet` shows nothing.
 
-        Args:
-            unit: what one is called ("step", "image").
-            stream: where it is shown; by default standard error.
-            quiet: count, and show nothing.
+        The unit is what one is called ("step", "image").
         """
-        self._stream = stream or sys.stderr
         self._unit, self._start, self.count, self._total = unit, start, start, total
-        self._quiet = quiet
+        self._quiet, self._on_terminal = quiet, sys.stderr.isatty()
         self._began = self._shown = time.monotonic()
         self._bar = None
 
@@ -194,17 +173,19 @@ class Progress:
         self.count += 1
         if self._quiet:
             return
-        if self._stream.isatty():
-            self._update_bar(make_detail)
-            return
-        is_first = self.count == self._start + 1
-        is_due = time.monotonic() - self._shown >= _INTERVAL
+        is_first, waited = self.count == self._start + 1, time.monotonic() - self._shown
+        is_due = waited >= (_BAR_INTERVAL if self._on_terminal else _LOG_INTERVAL)
         if is_first or is_due or self.count == self._total:
-            detail = f"  {make_detail()}" if make_detail is not None else ""
+            detail = make_detail() if make_detail is not None else ""
             self._shown = time.monotonic()
-            print(self._line() + detail, file=self._stream, flush=True)
             if is_first:
                 self._began = self._shown  # the first includes what is done once: a start-up
+            if self._on_terminal:
+                self._show_in_bar(detail)
+            else:
+                print(f"{self._line()}  {detail}".rstrip(), file=sys.stderr, flush=True)
+        if self._bar is not None:
+            self._bar.update(self.count - self._bar.n)
 
     def leave_out(self, seconds: float) -> None:
         """Doesn't count seconds that went into something else when it tells the pace."""
@@ -213,25 +194,21 @@ class Progress:
             self._bar.start_t += seconds
             self._bar.last_print_t += seconds
 
-    def _update_bar(self, make_detail):
-        """Moves the bar; it appears after the first item, so that its rate is the others'."""
-        is_first = self._bar is None
-        if is_first:
-            self._bar = _Bar(
-                total=self._total,
-                initial=self.count,
-                unit=f" {self._unit}",
-                miniters=1,
-                # Its carriage returns aren't to be escaped, as `command.run` has it.
-                file=sys.__stderr__ if self._stream is sys.stderr else self._stream,
-                dynamic_ncols=True,
-            )
-        is_due = time.monotonic() - self._shown > self._bar.mininterval
-        if make_detail is not None and (is_first or is_due or self.count == self._total):
-            self._shown = time.monotonic()
-            self._bar.set_postfix_str(make_detail(), refresh=is_first)
-        if not is_first:
-            self._bar.update()
+    def _show_in_bar(self, detail):
+        """Sets the bar's detail; it appears after the first item: its rate is the others'."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(detail, refresh=False)
+            return
+        self._bar = tqdm(
+            total=self._total,
+            initial=self.count,
+            unit=f" {self._unit}",
+            postfix=detail,
+            mininterval=_BAR_INTERVAL,
+            miniters=1,
+            file=sys.__stderr__,  # `command.run`'s escapes carriage returns
+            dynamic_ncols=True,
+        )
 
     def _line(self):
         text = f"{self._unit} {self.count}" + (f"/{self._total}" if self._total else "")
