@@ -231,15 +231,16 @@ def test_a_member_that_expands_too_far_is_refused_unread(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-@pytest.mark.parametrize(("declared", "found"), [(10, "more"), (2000, "1000")])
+@pytest.mark.parametrize(
+    ("declared", "found"), [(10, "Bad CRC-32"), (2000, r"2000 bytes declared, 1000 found\)")]
+)
 def test_a_member_of_another_size_than_declared_is_refused(tmp_path, compression, declared, found):
     path = write_zip(tmp_path / "a.zip", ("a.jpg", bytes(1000)), compression=compression)
     data = bytearray(path.read_bytes())
     struct.pack_into("<I", data, data.index(b"PK\1\2") + _UNCOMPRESSED_SIZE, declared)
     path.write_bytes(data)
     (file,) = list_files(path, "input_dir")
-    message = rf"a\.zip: a\.jpg: can't be read \({declared} bytes declared, {found} found\)"
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=rf"a\.zip: a\.jpg: can't be read \({found}"):
         file.read()
 
 

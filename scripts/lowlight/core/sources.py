@@ -1,6 +1,5 @@
 """Reads the files below a folder and a zip archive's members alike; refuses harmful archives."""
 
-import copy
 import functools
 import lzma
 import os
@@ -20,6 +19,8 @@ from lowlight.core.errors import DataError, printable, raise_any
 # What expands to more than this was made to fill a memory, not to show an image.
 MAX_MEMBER_BYTES = 512 * 2**20
 _STEP = 4096  # bytes; bzip2 and LZMA expand all that they are given at once
+# What zipfile raises of a damaged member.
+_DAMAGES = zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError
 
 
 class SourceFile(NamedTuple):
@@ -74,15 +75,6 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", name).lower()
 
 
-def is_text(name: str) -> bool:
-    """Says whether a name can be written down as UTF-8."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in name
-
-
 # Folders. -----------------------------------------------------------------------------------------
 
 
@@ -109,25 +101,22 @@ def file_on_disk(path: str | Path, name: str) -> SourceFile:
     What can't be read (a pipe, a device, a link to nothing, a name that isn't UTF-8) is refused
     when it is read, so that it stops no other file.
     """
-    path = str(path)
-    if is_text(path) and is_text(name):
-        size = os.stat(path).st_size if os.path.exists(path) else 0
-        place = printable(path)
-        return SourceFile(name, place, functools.partial(_read_plain, path, place), size=size)
-    place = printable(_as_text(path))
-    return SourceFile(_as_text(name), place, functools.partial(_refuse_name, place))
+    path, text = str(path), _as_text(str(path))
+    place, is_text = printable(text), text == path and _as_text(name) == name
+    size = os.stat(path).st_size if is_text and os.path.exists(path) else 0
+    read = functools.partial(_read_plain, path, place, is_text)
+    return SourceFile(_as_text(name), place, read, size=size)
 
 
 def _as_text(name):
+    """Returns a name with escapes where it can't be written down as UTF-8."""
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
-def _refuse_name(place):
-    raise DataError(f"{place}: a name that isn't UTF-8.\n  Rename it, by hand or with convmv.")
-
-
-def _read_plain(path, place):
+def _read_plain(path, place, is_text):
     """Returns a file's bytes; raises DataError for what isn't a plain file, before it is opened."""
+    if not is_text:
+        raise DataError(f"{place}: a name that isn't UTF-8.\n  Rename it, by hand or with convmv.")
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -205,30 +194,15 @@ class _Reader:
         if self._process != os.getpid():  # forks share the place in an open file
             self._archive, self._process = zipfile.ZipFile(self._archive.filename), os.getpid()
         try:
-            data = self._read_steps(info)
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
-            raise self._unreadable(info, error) from error
-        except OSError as error:
-            if error.errno:
+            with self._archive.open(info) as member:  # which reads no more than is declared
+                data = b"".join(iter(functools.partial(member.read, _STEP), b""))
+            if len(data) != info.file_size:
+                raise zipfile.BadZipFile(f"{info.file_size} bytes declared, {len(data)} found")
+            return data
+        except _DAMAGES as error:
+            if getattr(error, "errno", None):
                 raise  # the operating system's, not bzip2's
-            raise self._unreadable(info, error) from error
-        if len(data) != info.file_size:
-            held = "more" if len(data) > info.file_size else len(data)
-            raise self._unreadable(info, f"{info.file_size} bytes declared, {held} found")
-        return data
-
-    def _read_steps(self, info):
-        """Returns a member's bytes, or a few more than it declares where it holds more."""
-        beyond = copy.copy(info)
-        beyond.file_size = info.file_size + _STEP + 1  # at it zipfile stops and says nothing
-        data = bytearray()
-        with self._archive.open(beyond) as member:
-            while len(data) <= info.file_size and (more := member.read(_STEP)):
-                data += more
-        return bytes(data)
-
-    def _unreadable(self, info, reason):
-        return DataError(
-            f"{self._archive.filename}: {printable(info.filename)}: can't be read ({reason}).\n"
-            "  Fetch the archive again, or unpack it and give the folder."
-        )
+            raise DataError(
+                f"{self._archive.filename}: {printable(info.filename)}: can't be read ({error}).\n"
+                "  Fetch the archive again, or unpack it and give the folder."
+            ) from error
