@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import errno
-import functools
 import os
 import re
 import signal
@@ -45,9 +44,9 @@ _WAITS = "waits for what is being read, written or computed; Ctrl-C now ends it 
 
 
 def run(main: Callable, takes_arguments: bool = False) -> None:
-    """Parses the flags, calls main() and exits.
+    """Parses the flags, calls main and exits.
 
-    With `takes_arguments`, what stands beside the flags isn't an error, and main gets it as a list.
+    With `takes_arguments`, main gets what stands beside the flags as a list; else that is an error.
 
     Exit status: 0 on success, 1 after a DataError, a flag error, or a file that the operating
     system refuses (each printed as `error: ...`), 130 after Ctrl-C, 143 after SIGTERM, 129 after
@@ -58,13 +57,11 @@ def run(main: Callable, takes_arguments: bool = False) -> None:
     take_signals(_CommandSignals())
     sys.stdout.reconfigure(line_buffering=True)  # a log has each line at once, in its order
     sys.stdout, sys.stderr = _Printable(sys.stdout), _Printable(sys.stderr)
-
-    def start(argv):
-        with _ended_at_once():
-            _exit_plainly(functools.partial(main, argv[1:]) if takes_arguments else main)
-
-    with _silent_unread():
-        app.run(start, flags_parser=lambda argv: _parse_flags(argv, takes_arguments))
+    with _ended_at_once():
+        app.run(
+            lambda argv: _run_plainly(main, argv[1:] if takes_arguments else None),
+            flags_parser=lambda argv: _parse_flags(argv, takes_arguments),
+        )
 
 
 class _CommandSignals(Signals):
@@ -113,27 +110,21 @@ def print_notes(notes: Iterable[tuple[str, int, Iterable[str]]]) -> None:
 
 def _parse_flags(argv, takes_arguments):
     """Returns argv without its flags; stray arguments and wrong flags end the program."""
+    see = f"\n  See: python {argv[0]} --help"
     try:
         rest = flags.FLAGS(argv)
     except SystemExit:
         sys.stdout.flush()
         sys.exit(0)  # --help, which absl ends with 1
     except flags.Error as error:
-        _fail(f"{_flag_message(error)}\n  See: python {argv[0]} --help")
+        missing = re.match(r"flag --(\w+)=None: .* other than None", str(error))
+        _fail((f"missing flag --{missing[1]}" if missing else str(error)) + see)
     if len(rest) > 1 and not takes_arguments:
-        _fail(
-            f"unexpected argument {rest[1]!r}; every input is a flag.\n"
-            f"  See: python {argv[0]} --help"
-        )
+        _fail(f"unexpected argument {rest[1]!r}; every input is a flag.{see}")
     for flag in flags.FLAGS.get_key_flags_for_module(argv[0]):
         if flag.present and flag.value in ("", []):  # as in --output_dir=$DATA where DATA isn't set
             _fail(f"missing flag --{flag.name}: its value is empty.")
     return rest
-
-
-def _flag_message(error):
-    missing = re.match(r"flag --(\w+)=None: .* other than None", str(error))
-    return f"missing flag --{missing[1]}" if missing else str(error)
 
 
 @contextlib.contextmanager
@@ -141,7 +132,7 @@ def _ended_at_once():
     """Ends the process with what sys.exit says, as soon as everything else registered is done.
 
     A thread that TensorFlow leaves behind aborts the process if it comes back while Python (before
-    3.14) takes itself down.
+    3.14) takes itself down. Where nobody reads the output any more, it ends in silence.
     """
     statuses = []
 
@@ -158,28 +149,22 @@ def _ended_at_once():
     except SystemExit as status:
         statuses.append(status.code or 0)
         raise
-
-
-@contextlib.contextmanager
-def _silent_unread():
-    """Ends the program where nobody reads its output any more."""
-    try:
-        yield
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is left to print
-        sys.exit(128 + signal.SIGPIPE)
+        statuses.append(128 + signal.SIGPIPE)
+        sys.exit(statuses[0])
 
 
-def _exit_plainly(main):
+def _run_plainly(main, arguments):
+    """Calls main, with the arguments unless they are None, and exits as `run` says."""
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)
     prepare_tensorflow()
     # Of a picture's tags and profiles, which have no say in its pixels.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        with _silent_unread():
-            status = main()
-            sys.stdout.flush()
+        status = main() if arguments is None else main(arguments)
+        sys.stdout.flush()
         sys.exit(status)
     except DataError as error:
         _fail(error)

@@ -117,7 +117,6 @@ class Signals:
 
     def on_signal(self, number: int, frame: object) -> None:
         """Notes a signal or ends the step, as the class says; for signal.signal."""
-        del frame
         if os.getpid() != self._process:  # a fork that hasn't begun; its caller says what is said
             os._exit(128 + number)
         if number == signal.SIGHUP:
@@ -131,11 +130,8 @@ class Signals:
     def stop(self, number: int, twice: bool) -> None:
         """Raises Interrupted; where that is lost, as in a __del__, the step looks for the signal.
 
-        Args:
-            number: the signal's.
-            twice: it is a second Ctrl-C.
+        It came `twice` where it is a second Ctrl-C.
         """
-        del twice
         raise Interrupted(number)
 
     def leave(self, interrupted: Interrupted) -> None:
