@@ -5,26 +5,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 _THUMBNAIL_QUALITY = 72  # of its JPEG: about 8 kB at 240 pixels
 
 # Okabe and Ito's colours, which colour-blind people tell apart, lightened for dark pictures, and
 # lighter and darker ones between them; a class keeps its colour.
 _COLOURS = (
-    (86, 180, 233),
-    (230, 159, 0),
-    (0, 200, 140),
-    (240, 228, 66),
-    (255, 110, 70),
-    (204, 121, 200),
-    (170, 220, 110),
-    (255, 170, 190),
-    (120, 235, 235),
-    (170, 160, 255),
-    (255, 205, 130),
-    (225, 225, 225),
-)
+    "#56b4e9", "#e69f00", "#00c88c", "#f0e442", "#ff6e46", "#cc79c8",
+    "#aadc6e", "#ffaabe", "#78ebeb", "#aaa0ff", "#ffcd82", "#e1e1e1",
+)  # fmt: skip
 _OUTLINE = (0, 0, 0)
 # A brightened copy is to have about this mean luma; a gamma under the least shows only noise.
 _BRIGHT = 110
@@ -85,7 +75,7 @@ def brightness_of(image: Image.Image) -> float:
 
 def colour_of(number: int) -> tuple[int, int, int]:
     """Returns the colour, (red, green, blue), of a class id; those over 12 have the same again."""
-    return _COLOURS[(int(number) - 1) % len(_COLOURS)]
+    return ImageColor.getrgb(_COLOURS[(int(number) - 1) % len(_COLOURS)])
 
 
 def _whole(pixel_xyxy):

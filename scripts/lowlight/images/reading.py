@@ -9,13 +9,12 @@ import importlib
 import io
 import multiprocessing
 import posixpath
-import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
@@ -35,18 +34,9 @@ _UNITS = MAX_PIXELS // _UNIT
 _FORK = multiprocessing.get_context("fork")
 _ROOM, _DOOR = _FORK.Semaphore(_UNITS), _FORK.Lock()
 _THREAD = threading.local()
-_PNG = b"\x89PNG\r\n\x1a\n"
 _HEIC_BRANDS = b"heic", b"heix", b"hevc", b"mif1"
-_XMP = b"XML:com.adobe.xmp\0\0"
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# One text of a PNG, which may tell at length how it was made, may be as long as all of them.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 def is_image_name(name: str) -> bool:
@@ -68,7 +58,7 @@ def open_image(data: bytes | str | Path, place: object, whole: bool = True) -> I
     with plain_errors(place):
         if isinstance(data, bytes):
             formats = (*_FORMATS, *_heif(data, place))
-            data = io.BytesIO(_without_texts(data))
+            data = io.BytesIO(data)
         try:
             image = Image.open(data, formats=formats)
         except Image.UnidentifiedImageError as error:
@@ -147,36 +137,21 @@ def _heif(data, place):
     return ("HEIF",)
 
 
-def _without_texts(data):
-    """Returns a PNG's bytes without its texts, which Pillow refuses where they are long."""
-    if not data.startswith(_PNG):
-        return data
-    kept, kept_to, start = [], 0, len(_PNG)
-    while len(data) >= start + 8:
-        length, kind = struct.unpack_from(">I4s", data, start)
-        end = start + length + 12
-        is_text = kind in (b"tEXt", b"zTXt", b"iTXt")
-        if is_text and not data.startswith(_XMP, start + 8):  # which may hold a rotation
-            kept.append(data[kept_to:start])
-            kept_to = end
-        if kind == b"IEND":  # anything, of any length, may follow
-            break
-        start = end
-    return b"".join([*kept, data[kept_to:]]) if kept else data
-
-
 def orientation_of(image: Image.Image) -> int:
     """Returns how a viewer should turn the stored pixels, EXIF's 1 to 8; 1 where nothing says."""
     try:
         value = image.info.get("orientation") or image.getexif().get(ExifTags.Base.Orientation)
-        return value if value in _TURNS else 1
+        return value if value in range(1, 9) else 1
     except Exception:  # EXIF data may be damaged in any way, and the image still be good
         return 1
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     """Returns the image as a viewer shows it."""
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+    if orientation == 1:
+        return image
+    image.getexif()[ExifTags.Base.Orientation] = orientation
+    return ImageOps.exif_transpose(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -256,11 +231,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def read_jpeg(path: Path) -> bytes:
     """Returns the bytes of a converted image; raises DataError where there is no such file."""
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        existing_file(path, "Run convert_images.py, or check --images_dir.")
-        raise
+    return existing_file(path, "Run convert_images.py, or check --images_dir.").read_bytes()
 
 
 def read_image(path: Path, width: int, height: int) -> bytes:

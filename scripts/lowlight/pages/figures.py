@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -11,15 +11,8 @@ import numpy as np
 # The colours that matplotlib draws with, and the variables of page.css that stand in their place.
 _BLUE, _ORANGE, _GREEN, _MARK = "#2f6fb5", "#d98a1f", "#2a9d7c", "#b4531a"
 _INK, _FAINT, _LINE = "#1c2127", "#5d6772", "#d9dee4"
-_VARIABLES = {
-    _BLUE: "var(--s0)",
-    _ORANGE: "var(--s1)",
-    _GREEN: "var(--s2)",
-    _MARK: "var(--mark)",
-    _INK: "var(--ink)",
-    _FAINT: "var(--faint)",
-    _LINE: "var(--line)",
-}
+_VARIABLES = {_BLUE: "s0", _ORANGE: "s1", _GREEN: "s2", _MARK: "mark"}
+_VARIABLES |= {_INK: "ink", _FAINT: "faint", _LINE: "line"}
 _LINES = {
     "line": {"color": _BLUE, "linewidth": 2},
     "second": {"color": _ORANGE, "linewidth": 2},
@@ -121,7 +114,7 @@ def draw_lines(
 
     Args:
         lines: [(points [N, 2] in 0 to 1, "line", "second" or "guide")].
-        label: what the figure shows, for those who don't see it.
+        label: as for `draw_histogram`.
         axis_names: of the axis across and the axis down.
         marks: points [N, 2] to be marked.
     """
@@ -141,7 +134,7 @@ def draw_lines(
     return _draw(paint, label, size)
 
 
-def _draw(paint: Callable, label: str, size: Size) -> str:
+def _draw(paint, label, size):
     """Returns the SVG of a figure whose one Axes `paint` is called with."""
     from matplotlib import style
     from matplotlib.figure import Figure
@@ -186,4 +179,4 @@ def _fit_page(root, label):
 def _style(text):
     """Returns a style attribute with the page's colours and without a font of its own."""
     text = re.sub(r"font-family: [^;]*;? ?", "", text)
-    return re.sub("#[0-9a-f]{6}", lambda found: _VARIABLES[found[0]], text)
+    return re.sub("#[0-9a-f]{6}", lambda found: f"var(--{_VARIABLES[found[0]]})", text)
