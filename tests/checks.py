@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.core.tfrecords import Example, frame_record
+from lowlight.core.tensorflow_files import Example, frame_record
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
 
 

@@ -59,6 +59,6 @@ class Run:
 
 def steps_kept(run_dir):
     """Returns the steps of a run's checkpoints."""
-    from lowlight.core.checkpoint_files import checkpoint_step
+    from lowlight.core.tensorflow_files import checkpoint_step
 
     return sorted(checkpoint_step(path.with_suffix("")) for path in run_dir.glob("ckpt-*.index"))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tiny_training import ROOT, losses_of, scalars_of, start_training, wait_for, write_tiny_data
 
-from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
 from lowlight.core.errors import DataError
+from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -166,7 +166,7 @@ def test_a_schedule_begun_again_stays_so_when_the_same_command_continues(run_dir
 
 
 def test_an_evaluation_along_the_way_keeps_the_best_and_shows_what_was_found(run_dir):
-    from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
+    from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
 
     evaluations = json.loads((run_dir / "run.json").read_text())["evaluations"]
     assert [one["step"] for one in evaluations] == [101, 102]

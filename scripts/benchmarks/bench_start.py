@@ -28,7 +28,7 @@ from absl import flags
 
 from lowlight.core import command
 from lowlight.core.files import whole_file, write_text
-from lowlight.core.tfrecords import frame_record
+from lowlight.core.tensorflow_files import frame_record
 from lowlight.dataset.classes import CLASSES, LOCATIONS, format_label_map
 from lowlight.dataset.scenes import class_names, draw_scene, lightings_at
 from lowlight.dataset.tables import AnnotationRow, ImageRow
@@ -193,7 +193,7 @@ def score(run_dir, step, config):
     """Returns the metrics of a run's checkpoint of a step, under a config with the test records."""
     scored = run_dir / f"{config.stem}_{step}"
     if not (scored / "metrics.json").is_file():
-        from lowlight.core.checkpoint_files import checkpoint_step
+        from lowlight.core.tensorflow_files import checkpoint_step
         from lowlight.detector.runs import Model
         from lowlight.evaluation.evaluation import evaluate_model
 

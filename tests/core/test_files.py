@@ -19,7 +19,7 @@ from lowlight.core.files import (
     whole_files,
     write_text,
 )
-from lowlight.core.log import DetectionLog
+from lowlight.core.json_files import DetectionLog
 
 
 def names_in(folder):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lowlight.core.log import DetectionLog, fingerprint
+from lowlight.core.json_files import DetectionLog, fingerprint
 
 LINES = [{"file": "a.jpg", "found": []}, {"file": "b.jpg", "found": [[1, 2.5]]}]
 

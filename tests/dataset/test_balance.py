@@ -51,7 +51,7 @@ def test_of_many_rare_classes_the_rarest_are_shown():
 
 
 def test_records_are_read_as_tfod_reads_their_classes(tmp_path):
-    from lowlight.core.tfrecords import frame_record
+    from lowlight.core.tensorflow_files import frame_record
     from lowlight.dataset.tables import AnnotationRow, ImageRow
     from lowlight.dataset.writing import make_example
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.core.log import fingerprint
+from lowlight.core.json_files import fingerprint
 from lowlight.detector import runs
 from lowlight.detector.runs import check_classes, find_checkpoint, find_model, record_source
 

@@ -7,7 +7,7 @@ from PIL import Image
 from scored import score_by_pycocotools
 
 from lowlight.core.errors import DataError
-from lowlight.core.json_texts import format_coco_results
+from lowlight.core.json_files import format_coco_results
 from lowlight.dataset.coco import import_coco
 from lowlight.dataset.label_export import tables_to_coco
 from lowlight.dataset.labels import Fitting

@@ -168,7 +168,7 @@ def test_an_image_is_prepared_bit_by_bit_as_tfod_does(config, model):
 
 @pytest.mark.parametrize("damage", ["no image", "removed"])
 def test_the_record_that_a_batch_failed_with_is_named(tmp_path, model, damage):
-    from lowlight.core.tfrecords import Example, find_frames, read_frame
+    from lowlight.core.tensorflow_files import Example, find_frames, read_frame
     from lowlight.training.step import TrainingInput
 
     write_shards(tmp_path)

@@ -125,7 +125,7 @@ def test_training_again_continues_from_the_last_checkpoint(trained):
 
 
 def test_a_run_holds_its_config_checkpoints_and_events(trained):
-    from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
+    from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
     from lowlight.tfod import model as tfod
 
     run_dir = trained[0]

@@ -7,7 +7,7 @@ from google.protobuf import text_format
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
-from lowlight.core.tfrecords import message_class
+from lowlight.core.tensorflow_files import message_class
 
 # In the order of ExDark's imageclasslist.txt (https://github.com/cs-chan/Exclusively-Dark-Image-Dataset):
 # a name's place, counted from 1, is its number there and its id in the label map.

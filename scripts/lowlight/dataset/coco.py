@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lowlight.core.errors import DataError, kept_in, raise_any
 from lowlight.core.files import existing_file
-from lowlight.core.json_texts import parse_json
+from lowlight.core.json_files import parse_json
 from lowlight.dataset.classes import check_class_name
 from lowlight.dataset.label_import import fit_labels
 from lowlight.dataset.labels import Coco, CocoBox, CocoImage, Fitting, Labels

@@ -11,7 +11,7 @@ import yaml
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import folder_beside
-from lowlight.core.json_texts import coco_box, coco_image, format_coco
+from lowlight.core.json_files import coco_box, coco_image, format_coco
 from lowlight.dataset.classes import SPLITS
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 from lowlight.images.boxes import (

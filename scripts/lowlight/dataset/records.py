@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from lowlight.core.errors import DataError, name_some
-from lowlight.core.tfrecords import Example, find_frames, read_frame
+from lowlight.core.tensorflow_files import Example, find_frames, read_frame
 from lowlight.images.boxes import clip_unit_yxyx_near_edges
 from lowlight.images.reading import open_image
 

@@ -12,7 +12,7 @@ import numpy as np
 from lowlight.core.errors import DataError, format_count
 from lowlight.core.files import whole_files
 from lowlight.core.parallel import Progress, map_in_processes
-from lowlight.core.tfrecords import Example, find_frames, frame_record, read_frame
+from lowlight.core.tensorflow_files import Example, find_frames, frame_record, read_frame
 from lowlight.dataset.classes import SPLITS, format_label_map
 from lowlight.dataset.records import parse_record
 from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table

@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from lowlight.core.checkpoint_files import checkpoint_step
 from lowlight.core.errors import DataError
 from lowlight.core.files import LOCK, locked, output_dir
+from lowlight.core.tensorflow_files import checkpoint_step
 from lowlight.detector.network import Network, keep_network, kept_folder
 from lowlight.detector.onnx_export import check_installed, convert_network, whole_model
 from lowlight.detector.onnx_files import read_facts

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError, Message
 
 from lowlight.core.errors import DataError
-from lowlight.core.tfrecords import message_class
+from lowlight.core.tensorflow_files import message_class
 from lowlight.detector.network import Network, Preprocess
 from lowlight.detector.onnx_export import BOXES, CHOSEN, WHOLE_SCORES
 from lowlight.detector.postprocess import DecodedBoxes, Suppression

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir, existing_file
+from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
 from lowlight.detector.onnx_files import read_facts
 
 CONFIG = "pipeline.config"

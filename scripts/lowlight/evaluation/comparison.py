@@ -9,7 +9,7 @@ import pandas as pd
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import write_text
-from lowlight.core.json_texts import parse_json
+from lowlight.core.json_files import parse_json
 from lowlight.evaluation.metrics import COCO_METRICS
 from lowlight.evaluation.mistakes import MEANINGS
 from lowlight.evaluation.report import COLOURS, confident_rows, draw_found, name_metric

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import locked, output_dir
-from lowlight.core.log import LOG, DetectionLog, fingerprint
+from lowlight.core.json_files import LOG, DetectionLog, fingerprint
 from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.dataset.classes import LabelMap, read_label_map
 from lowlight.dataset.record_counts import count_and_check

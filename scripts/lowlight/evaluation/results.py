@@ -11,7 +11,7 @@ import pandas as pd
 
 from lowlight.core.errors import DataError, raise_any
 from lowlight.core.files import existing_file
-from lowlight.core.json_texts import format_coco_results, parse_json
+from lowlight.core.json_files import format_coco_results, parse_json
 from lowlight.evaluation.truth import Truth
 
 _FORM = (

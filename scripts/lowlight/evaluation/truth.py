@@ -9,7 +9,7 @@ import numpy as np
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_dir, existing_file
-from lowlight.core.json_texts import coco_box, coco_image, format_coco
+from lowlight.core.json_files import coco_box, coco_image, format_coco
 from lowlight.dataset.classes import read_classes
 from lowlight.dataset.coco import parse_coco
 from lowlight.dataset.labels import CocoBox

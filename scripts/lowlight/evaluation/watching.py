@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
 from lowlight.core.files import existing_dir
+from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
 from lowlight.detector.runs import CONFIG, find_checkpoint
 from lowlight.evaluation.evaluation import evaluate_model
 

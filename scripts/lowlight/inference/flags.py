@@ -8,8 +8,7 @@ from absl import flags
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
-from lowlight.core.json_texts import parse_json
-from lowlight.core.log import fingerprint
+from lowlight.core.json_files import fingerprint, parse_json
 from lowlight.dataset.classes import read_label_map
 from lowlight.detector.engines import ENGINES
 from lowlight.detector.network import PRECISIONS

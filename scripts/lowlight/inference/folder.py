@@ -15,8 +15,7 @@ from urllib.parse import quote
 
 from lowlight.core.errors import escape_controls, format_count, printable, raise_any, say_others
 from lowlight.core.files import locked, write_texts
-from lowlight.core.json_texts import format_coco_results
-from lowlight.core.log import DetectionLog, fingerprint
+from lowlight.core.json_files import DetectionLog, fingerprint, format_coco_results
 from lowlight.core.parallel import Progress
 from lowlight.core.sources import SourceFile
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from google.protobuf import text_format
 
 from lowlight.core.errors import DataError
-from lowlight.core.tfrecords import Example, find_frames, read_frame
+from lowlight.core.tensorflow_files import Example, find_frames, read_frame
 from lowlight.dataset.classes import read_label_map
 from lowlight.tfod import zoo
 from lowlight.tfod.architectures import check_model, is_set, needs_network

@@ -10,10 +10,10 @@ import tensorflow as tf
 from google.protobuf.message import Message
 from object_detection.core.model import DetectionModel
 
-from lowlight.core.checkpoint_files import latest_checkpoint
 from lowlight.core.errors import DataError, format_count, name_some
 from lowlight.core.files import existing_dir
 from lowlight.core.tensorflow import plain_message
+from lowlight.core.tensorflow_files import latest_checkpoint
 from lowlight.dataset.classes import read_label_map
 from lowlight.tfod import zoo
 from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig, build_model, read_config

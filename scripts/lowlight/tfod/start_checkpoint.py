@@ -12,9 +12,9 @@ import tensorflow as tf
 from google.protobuf import text_format
 from object_detection.core.model import DetectionModel
 
-from lowlight.core.checkpoint_files import latest_checkpoint
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_dir, folder_beside, write_text
+from lowlight.core.tensorflow_files import latest_checkpoint
 from lowlight.dataset.classes import format_label_map, read_label_map
 from lowlight.tfod import zoo
 from lowlight.tfod.architectures import check_model, model_of

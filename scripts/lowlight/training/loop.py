@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lowlight.core.checkpoint_files import how_to_go_back
 from lowlight.core.errors import DataError, Interrupted, signal
 from lowlight.core.parallel import Progress
+from lowlight.core.tensorflow_files import how_to_go_back
 from lowlight.tfod.training import Trainee
 from lowlight.training.checkpoints import Checkpoints
 from lowlight.training.config import TrainingOptions

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow import plain_message
-from lowlight.core.tfrecords import find_frames
+from lowlight.core.tensorflow_files import find_frames
 from lowlight.dataset.record_counts import Balance, record_files
 from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training

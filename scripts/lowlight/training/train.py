@@ -12,11 +12,11 @@ import tensorflow as tf
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from lowlight.core.checkpoint_files import checkpoint_step, latest_checkpoint
 from lowlight.core.errors import DataError, Interrupted, noted_signals
 from lowlight.core.files import locked, output_dir, write_text
 from lowlight.core.parallel import Progress
 from lowlight.core.tensorflow import plain_message
+from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
 from lowlight.dataset.classes import read_label_map
 from lowlight.detector.runs import CONFIG
 from lowlight.tfod import model as tfod
