@@ -208,7 +208,7 @@ def test_so_many_images_are_decoded_at_a_time_as_their_pixels_have_room(monkeypa
     for units, expected in ((31, 1), (15, 2), (10, 3), (8, 3), (1, 4)):
         most.clear()
         monkeypatch.setattr(reading, "_UNIT", -(-24 * 16 // units))
-        list(map_in_threads(lambda _: read_rgb(PNG, "a.png"), range(16), 4))
+        list(map_in_threads(lambda _: to_rgb_jpeg(PNG, "a.png"), range(16), 4))
         assert max(most) <= expected
     assert max(most) > 1
 

@@ -9,7 +9,6 @@ import importlib
 import io
 import multiprocessing
 import posixpath
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +32,6 @@ _UNIT = 4_000_000  # pixels
 _UNITS = MAX_PIXELS // _UNIT
 _FORK = multiprocessing.get_context("fork")
 _ROOM, _DOOR = _FORK.Semaphore(_UNITS), _FORK.Lock()
-_THREAD = threading.local()
 _HEIC_BRANDS = b"heic", b"heix", b"hevc", b"mif1"
 # One text of a PNG, which may tell at length how it was made, may be as long as all of them.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
@@ -192,20 +190,15 @@ def _grey_of_numbers(image):
 def room_to_decode(image: Image.Image) -> Iterator[None]:
     """Waits, before an image is decoded, until other threads and forks leave room for its pixels.
 
-    Images of MAX_PIXELS together have room, of more pixels one.
+    Images of MAX_PIXELS together have room, of more pixels one. Not to be nested.
     """
-    if getattr(_THREAD, "has_room", False):
-        yield
-        return
     units = min(-(-image.width * image.height // _UNIT), _UNITS)
     with _DOOR:  # one gathers at a time, as two that have half of it would wait for each other
         for _ in range(units):
             _ROOM.acquire()
-    _THREAD.has_room = True
     try:
         yield
     finally:
-        _THREAD.has_room = False
         for _ in range(units):
             _ROOM.release()
 
@@ -215,12 +208,10 @@ def read_rgb(data: bytes, place: object, upright: bool = False) -> Image.Image:
 
     They are as stored, unless they are to be upright: turned as EXIF says.
     """
-    image = open_image(data, place, whole=False)
-    with room_to_decode(image), plain_errors(place):
-        image.load()
-        orientation = orientation_of(image)
-        image = to_rgb(image)
-        return turn_upright(image, orientation) if upright else image
+    image = open_image(data, place)
+    orientation = orientation_of(image) if upright else 1
+    with plain_errors(place):
+        return turn_upright(to_rgb(image), orientation)
 
 
 def image_size(path: Path) -> tuple[int, int]:
