@@ -25,10 +25,8 @@ _NO_LOCKS = errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS  # of network file systems
 def whole_files(*paths: Path, durable: bool = True) -> Iterator[list[Path]]:
     """Yields a temporary path beside each path; they get the paths' names when the block ends well.
 
-    Until a path has its new file, whole, it is what it was before. They are renamed one after
-    another when all are whole: an interruption between two renames, and only there, leaves some
-    new and the others old. The temporary names are the same each time, so that what a killed run
-    leaves behind is written over.
+    They are renamed one after another when all are whole: an interruption between two renames, and
+    only there, leaves some new and the others old. What a killed run leaves behind is written over.
 
     Args:
         paths: the final names; their folders must exist.
@@ -127,7 +125,7 @@ def is_inside(path: str | Path, folder: str | Path) -> bool:
 
 
 def output_dir(path: str | Path) -> Path:
-    """Makes the folder with its parents, checks that it can be written, and returns its Path.
+    """Makes the folder with its parents, and returns its Path.
 
     Raises:
         OSError: it can't be made or written; `filename` names it.
@@ -152,7 +150,7 @@ def no_links(path: str, flags: int) -> int:
 def locked(
     folder: Path, doing: str = "trained", flag: str = "model_dir", waits: bool = False
 ) -> Iterator[None]:
-    """Holds the lock of a folder, which exists, for the time of the block; the file goes with it.
+    """Holds the lock of a folder, which exists, for the time of the block.
 
     The operating system lets go of it when the process ends, however it ends, so a file that a
     killed one left locks nothing.

@@ -13,26 +13,24 @@ from lowlight.core.errors import DataError
 from lowlight.core.files import no_links
 
 LOG = "scored.jsonl"
-_MOST_DIGITS = 18  # of a whole number that 64 bits hold
+_MOST_DIGITS = 18  # of a whole number that 64 bits hold; one of more becomes a float
 
 
 def parse_json(data: bytes, place: object, remedy: str) -> Any:
     """Returns the value of a JSON text in UTF-8.
 
-    A whole number of more than 18 digits becomes a float, as it has no place in 64 bits.
-
     Raises:
         DataError, beginning with the place: no such text, or one that is cut short or nested deeper
         than Python reads.
     """
+
+    def parse_whole(text):
+        return int(text) if len(text) <= _MOST_DIGITS else float(text)
+
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_int=_parse_whole)
+        return json.loads(data.decode("utf-8-sig"), parse_int=parse_whole)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: not JSON, or cut short ({error}).\n  {remedy}") from error
-
-
-def _parse_whole(text):
-    return int(text) if len(text) <= _MOST_DIGITS else float(text)
 
 
 def coco_image(number: int, filename: str, width: int, height: int) -> dict:
@@ -53,19 +51,10 @@ def coco_box(
     The area is in square pixels, None for the box's.
     """
     area = pixel_ltwh[2] * pixel_ltwh[3] if area is None else area
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": category_id,
-        "bbox": [_plain(edge) for edge in pixel_ltwh],
-        "area": _plain(area),
-        "iscrowd": int(crowd),
-    }
-
-
-def _plain(value):
-    """Returns a whole number as an int, which JSON writes shorter."""
-    return int(value) if value == int(value) else float(value)
+    # A whole number is shorter as an int.
+    *edges, area = (int(x) if x == int(x) else float(x) for x in (*pixel_ltwh, area))
+    ids = {"id": number, "image_id": image_id, "category_id": category_id}
+    return ids | {"bbox": edges, "area": area, "iscrowd": int(crowd)}
 
 
 def format_coco(images: Iterable[dict], boxes: Iterable[dict], classes: dict[int, str]) -> str:

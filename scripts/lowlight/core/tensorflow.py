@@ -16,19 +16,17 @@ from pathlib import Path
 def prepare_tensorflow() -> None:
     """Sets what TensorFlow reads when it is imported; packages that stand on it call this first.
 
-    Keras 2 is what TFOD's layers are, and spares the import of Keras 3. TensorFlow's C++ side then
-    logs errors only; without an NVIDIA driver not even those, which all say that there is no GPU.
-    A TF_CPP_MIN_LOG_LEVEL that is set already stays. What TensorFlow 2.21 logs while it is imported
-    ignores it, and is dropped unless the level is 0. Keras and matplotlib, which TFOD and our
-    pages import, write nothing into the home folder unless their variables are set already, and
-    ONNX Runtime, which may run in TensorFlow's place, reports its use to nobody.
+    Variables of the environment that are set already stay, but for Keras 2, which TFOD's layers
+    are. Nothing is written into the home folder. TensorFlow logs errors only; what 2.21 logs while
+    it is imported is dropped, unless TF_CPP_MIN_LOG_LEVEL is 0.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime's
     os.environ.setdefault("KERAS_HOME", os.devnull)
     # No folder, so matplotlib makes one in /tmp for the time of the process.
     os.environ.setdefault("MPLCONFIGDIR", os.devnull)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of that
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    # Without a driver every error would say that there is no GPU.
     has_gpu_driver = Path("/proc/driver/nvidia/version").exists()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu_driver else "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
