@@ -5,6 +5,7 @@
 gives a row an image. The lists of a row are equally long, one value a detection, best score first.
 """
 
+import itertools
 import json
 import time
 from collections.abc import Iterable
@@ -49,10 +50,11 @@ def table_of(entries: Iterable[dict]) -> pa.Table:
 
 def _row(entry):
     size, mtime_ns = entry["seen"] or (None, None)
-    found = [(one["class"], one["class_id"], one["score"], *one["box"]) for one in entry[PARTS]]
-    lists = zip(*found, strict=True) if found else [[] for _ in _LISTS]
-    row = {key: entry[key] for key in ("file", "width", "height")}
-    return row | {"size": size, "mtime_ns": mtime_ns} | dict(zip(_LISTS, lists, strict=True))
+    found = entry[PARTS]
+    row = entry | {"size": size, "mtime_ns": mtime_ns}
+    row |= {name: [one[name] for one in found] for name in ("class", "class_id", "score")}
+    edges = "xmin", "ymin", "xmax", "ymax"
+    return row | {name: [one["box"][n] for one in found] for n, name in enumerate(edges)}
 
 
 def result_of(entries: Iterable[dict], errors: dict[str, str], worker: str) -> pa.Table:
@@ -88,8 +90,6 @@ class DetectionParts:
             else:
                 self._parts[path] = table
         self._tables, self._began = [], time.monotonic()
-        numbers = [path.stem.removeprefix("part-") for path in self._parts]
-        self._next = max((int(n) for n in numbers if n.isdecimal()), default=-1) + 1
 
     def _read(self, path):
         """Returns a part's columns that are needed here, None of a file that isn't whole."""
@@ -110,32 +110,30 @@ class DetectionParts:
 
     def done(self) -> dict[str, list[int] | None]:
         """Returns {name of an image: [size, time of change], None of an archive's member}."""
-        tables = (table.select(["file", "size", "mtime_ns"]) for table in self._parts.values())
+        tables = (table.drop_columns("class_id") for table in self._parts.values())
         rows = (row.values() for table in tables for row in table.to_pylist())
         return {name: None if size is None else [size, time_ns] for name, size, time_ns in rows}
 
     def count(self) -> int:
         """Returns the number of detections in all parts."""
-        lengths = [pc.list_value_length(table["class_id"]) for table in self._parts.values()]
-        return sum(pc.sum(each).as_py() or 0 for each in lengths)
+        return sum(len(pc.list_flatten(table["class_id"])) for table in self._parts.values())
 
     def remove(self, names: Iterable[str]) -> None:
         """Takes images out, so that they can be done again."""
-        unwanted = pa.array(sorted(names), pa.string())
+        is_other = ~pc.field("file").isin(pa.array(names, pa.string()))
         for path, table in list(self._parts.items()):
-            kept = pc.invert(pc.is_in(table["file"], value_set=unwanted))
-            if pc.all(kept).as_py():
-                continue
-            if pc.any(kept).as_py():
-                self._write(path, pq.read_table(path, partitioning=None).filter(kept))
-            else:
+            kept = len(table.filter(is_other))
+            if not kept:
                 path.unlink()
                 del self._parts[path]
+            elif kept < len(table):
+                self._write(path, pq.read_table(path, partitioning=None, filters=is_other))
 
     def add(self, table: pa.Table) -> None:
-        """Writes a table of SCHEMA as the next part, its rows sorted by file."""
-        self._write(self._folder / f"part-{self._next:05}.parquet", table.sort_by("file"))
-        self._next += 1
+        """Writes a table of SCHEMA as a part, its rows sorted by file."""
+        paths = (self._folder / f"part-{n:05}.parquet" for n in itertools.count(len(self._parts)))
+        free = next(path for path in paths if path not in self._parts)
+        self._write(free, table.sort_by("file"))
 
     def _write(self, path, table):
         with whole_file(path) as partial:
