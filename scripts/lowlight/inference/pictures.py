@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import LOCK, is_inside, output_dir, whole_file
@@ -136,8 +136,8 @@ def _save_picture(image, path, name):
 def write_gif(save_dir: Path, files: list[SourceFile]) -> None:
     """Writes detections.gif, which shows the inputs' drawn pictures one after another.
 
-    They are made as small as fits into a square; of more than _FRAMES a part is shown, evenly
-    chosen, because a GIF is held in memory until it is whole.
+    Of more than _FRAMES a part is shown, evenly chosen, because a GIF is held in memory until it is
+    whole.
     """
     paths = [save_dir / output_name(file.name) for file in files]
     paths = [path for path in paths if path.is_file()]
@@ -149,13 +149,10 @@ def write_gif(save_dir: Path, files: list[SourceFile]) -> None:
 
 
 def _frame(path):
-    canvas = Image.new("RGB", (_SMALL, _SMALL * 3 // 4))
+    size = _SMALL, _SMALL * 3 // 4
     with Image.open(path) as picture:
-        picture.draft("RGB", canvas.size)
-        small = picture.convert("RGB")
-    small.thumbnail(canvas.size)
-    canvas.paste(small, tuple((a - b) // 2 for a, b in zip(canvas.size, small.size, strict=True)))
-    return canvas.quantize(128)
+        picture.draft("RGB", size)
+        return ImageOps.pad(picture.convert("RGB"), size).quantize(128)
 
 
 def prepare_save_path(save_path: Path | str, files: list[SourceFile], source: Path | str) -> Path:
