@@ -18,7 +18,6 @@ detections.json and detections.csv. --every=n looks at each n-th frame. Ctrl-C e
 whole files.
 """
 
-import functools
 import sys
 from pathlib import Path
 
@@ -36,7 +35,6 @@ from lowlight.inference.flags import (  # noqa: E402
 from lowlight.inference.folder import detect_on_images  # noqa: E402
 from lowlight.inference.inputs import is_video  # noqa: E402
 from lowlight.inference.pictures import Pictures  # noqa: E402
-from lowlight.inference.steps import Job  # noqa: E402
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("images_folder_dir", None, "Folder, image, zip, video, ...", required=True)
@@ -59,7 +57,18 @@ def main() -> None:
         raise DataError("missing flag --save_path: where to save the detections.")
     source, save_path = FLAGS.images_folder_dir, FLAGS.save_path if FLAGS.save_detection else None
     check_flags(source)
-    make_job = functools.partial(load_job, *names_and_thresholds())
+    names, thresholds = names_and_thresholds()
+
+    def make_job(save_dir):
+        pictures = Pictures(FLAGS.crops, FLAGS.brighten, FLAGS.gallery, FLAGS.gif)
+        outputs = {"save_dir": save_dir, "pictures": pictures, "format": FLAGS.format}
+        quiet = FLAGS.quiet or not FLAGS.progress
+        job = read_job(names, thresholds, quiet=quiet, **outputs).loaded()
+        if not FLAGS.quiet:
+            model = f"{job.model.path} (step {job.facts['step']})"
+            print(f"model: {model}, run by {job.detector.engine}")
+        return job
+
     if is_video(source):
         from lowlight.inference.video_inference import detect_on_video
 
@@ -68,17 +77,6 @@ def main() -> None:
         text, save_dir = detect_on_images(source, make_job, save_path, FLAGS.recursive)
     if not FLAGS.quiet:
         print(f"{text}: {save_dir}" if save_dir else text)
-
-
-def load_job(names: dict, thresholds: dict, save_dir: Path | None) -> Job:
-    """Loads the model and returns what is to be done; as `inference.flags.read_job`."""
-    pictures = Pictures(FLAGS.crops, FLAGS.brighten, FLAGS.gallery, FLAGS.gif)
-    quiet = FLAGS.quiet or not FLAGS.progress
-    options = {"pictures": pictures, "format": FLAGS.format, "quiet": quiet}
-    job = read_job(names, thresholds, save_dir, **options).loaded()
-    if not FLAGS.quiet:
-        print(f"model: {job.model.path} (step {job.facts['step']}), run by {job.detector.engine}")
-    return job
 
 
 def check_flags(source: str) -> None:

@@ -141,7 +141,7 @@ def test_a_first_time_stamp_above_zero_is_the_beginning(tmp_path):
 def test_times_always_rise(film, monkeypatch, times, expected):
     with Video(film) as opened:
         pictures = [SimpleNamespace(time=time, is_corrupt=False) for time in times]
-        packet = SimpleNamespace(stream=opened._film)
+        packet = SimpleNamespace(stream=opened.stream)
         monkeypatch.setattr(opened, "_packets", lambda: iter([packet]))
         monkeypatch.setattr(opened, "_decode", lambda packet: pictures)
         assert [round(f.time, 3) for f in opened.frames()] == expected

@@ -113,22 +113,12 @@ def _label_map():
 
 
 def read_job(
-    names: dict[int, str],
-    thresholds: dict[int, float],
-    save_dir: Path | None = None,
-    absolute: bool = False,
-    **more: Any,
+    names: dict[int, str], thresholds: dict[int, float], absolute: bool = False, **more: Any
 ) -> Job:
-    """Returns what these flags ask for, as a Job that is yet to be `loaded`.
+    """Returns what these flags ask for, as a Job with these fields `more`, yet to be `loaded`.
 
-    Args:
-        names, thresholds: as of `names_and_thresholds`.
-        save_dir: where what is found is kept.
-        absolute: give the model's paths as other processes find them.
-        more: further fields of the Job.
-
-    Raises:
-        DataError: no such model, or it has other classes.
+    With `absolute` the model's paths are as processes elsewhere find them. Raises DataError where
+    there is no such model, or it has other classes.
     """
     given = flags.FLAGS
     model = find_model(given.model_dir)
@@ -138,7 +128,7 @@ def read_job(
     options = detector_options() | limits | {"least_score": min(thresholds.values())}
     about = {"facts": _facts_of(model), "model_files": fingerprint(model.files())}
     about |= {"model": model, "options": options, "max_pixels": given.max_pixels}
-    return Job(None, names, thresholds, save_dir, **about, **more)
+    return Job(None, names, thresholds, **about, **more)
 
 
 def _facts_of(model):

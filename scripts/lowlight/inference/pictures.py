@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import re
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -163,49 +162,41 @@ def prepare_save_path(save_path: Path | str, files: list[SourceFile], source: Pa
             over another picture, or over what else is written.
     """
     folder = Path(save_path)
-    if is_inside(folder, source):
-        is_same = is_inside(source, folder)
-        harm = "drawn over the images" if is_same else "taken for images the next time"
-        raise DataError(
-            f"{folder}: lies in the folder of the images; the pictures would be {harm}.\n"
-            "  Choose another --save_path."
-        )
-    outputs = defaultdict(list)
-    for file in files:  # of an archive, that may hold ./a.jpg beside a.jpg
-        outputs[str(PurePosixPath(output_name(file.name)))].append(file.name)
-    _check_apart(outputs)
-    _check_inputs(folder, [*outputs, *(small_name(file.name) for file in files)], files, source)
+    names = [file.name for file in files]
+    outputs = [str(PurePosixPath(output_name(name))) for name in names]  # ./a.jpg is a.jpg
+    _check_apart(dict(zip(names, outputs, strict=True)))
+    _check_inputs(folder, [*outputs, *map(small_name, names)], files, source)
     return output_dir(folder)
 
 
 def _check_apart(outputs):
-    """Raises DataError where pictures, {name: its inputs}, would be written over each other."""
-    if twice := [" and ".join(names) for names in outputs.values() if len(names) > 1]:
+    """Raises DataError where pictures, {input: path}, would be written over anything."""
+    taken = {name: f"the command's own {name}" for name in _OWN}
+    clashes = []
+    for name, output in outputs.items():
+        if output in taken:
+            clashes.append(f"{name} and {taken[output]}")
+        taken.setdefault(output, name)
+    for name, output in outputs.items():
+        above = map(str, PurePosixPath(output).parents)
+        clashes += [f"{name} and {taken[parent]}" for parent in above if parent in taken]
+    if clashes:
         raise DataError(
-            f"{name_some(twice)}: would be written to the same picture.\n  Rename one of them."
-        )
-    if own := sorted(name for name in outputs if name.split("/")[0] in _OWN):
-        raise DataError(
-            f"{name_some(own)}: would be written where the command writes its own "
-            f"{name_some(sorted({name.split('/')[0] for name in own}))}.\n"
-            "  Rename them, or leave them out."
-        )
-    parents = {str(parent) for name in outputs for parent in PurePosixPath(name).parents}
-    if both := sorted(parents & outputs.keys()):
-        raise DataError(
-            f"{name_some(both)}: would be a picture, and the folder of others.\n  Rename it."
+            f"{name_some(clashes)}: would be written to the same place.\n"
+            "  Rename one of them, or leave it out."
         )
 
 
 def _check_inputs(folder, outputs, files, source):
-    """Raises DataError where a link in the output folder leads to the inputs."""
+    """Raises DataError where pictures would be written to the inputs, perhaps through a link."""
     there = {os.path.realpath(file.place) for file in files}
     parted = [os.path.split(name) for name in outputs]
     places = {p: os.path.realpath(folder / p) for p in sorted({parent for parent, _ in parted})}
     if into := [parent for parent, place in places.items() if is_inside(place, source)]:
         raise DataError(
-            f"{folder / into[0]}: leads into the folder of the images.\n"
-            "  Remove the link, or choose another --save_path."
+            f"{folder / into[0]}: leads into the folder of the images; the pictures would be drawn "
+            "over the images, or taken for images the next time.\n"
+            "  Choose another --save_path, or remove the link."
         )
     over = [os.path.join(p, last) for p, last in parted if os.path.join(places[p], last) in there]
     if over:

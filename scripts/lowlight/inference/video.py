@@ -86,15 +86,14 @@ class Video(contextlib.AbstractContextManager):
         self._errors = av.error.FFmpegError
         self._container = container = _open(av, self.source)
         streams, attached = container.streams, av.stream.Disposition.attached_pic
-        self._film = next((s for s in streams.video if not s.disposition & attached), None)
-        if self._film is None:
+        # The first av.VideoStream that is no cover, and the first av.AudioStream that FFmpeg knows.
+        self.stream = next((s for s in streams.video if not s.disposition & attached), None)
+        if self.stream is None:
             container.close()
             raise DataError(f"{self.source}: holds sound or text alone.\n  Give a video.")
-        # The first av.AudioStream that FFmpeg knows.
         self.sound = next((s for s in streams.audio if s.codec_context is not None), None)
         self.sound_left = []  # the packets of sound after the last frame, known then
-        self.time_base = self._film.time_base  # the unit of its time stamps in seconds
-        rate = float(self._film.average_rate or self._film.guessed_rate or 0)
+        rate = float(self.stream.average_rate or self.stream.guessed_rate or 0)
         self.rate = rate if 0 < rate <= _MOST_RATE else _USUAL_RATE
         start, length = container.start_time, container.duration
         self.is_live = length is None and not Path(self.source).is_file()
@@ -108,15 +107,10 @@ class Video(contextlib.AbstractContextManager):
         self._container.close()
 
     @property
-    def pixel_aspect(self) -> Fraction | None:
-        """A stored pixel's width by its height; None or 0 where that isn't known."""
-        return self._film.sample_aspect_ratio
-
-    @property
     def count(self) -> int | None:
         """About how many frames it has, None where that isn't known."""
-        if self._film.frames or self._length is None:
-            return self._film.frames or None
+        if self.stream.frames or self._length is None:
+            return self.stream.frames or None
         return max(round(self._length * self.rate), 1)
 
     @property
@@ -129,7 +123,7 @@ class Video(contextlib.AbstractContextManager):
         """Yields each Frame that can be decoded; `damage` says what was left out."""
         number, sound, last = 0, [], None
         for packet in self._packets():
-            if packet is not None and packet.stream.index != self._film.index:
+            if packet is not None and packet.stream.index != self.stream.index:
                 sound += [packet] if packet.size else []
                 continue
             for picture in self._decode(packet):
@@ -154,7 +148,7 @@ class Video(contextlib.AbstractContextManager):
         Where reading fails, None comes last, for the pictures that the decoder still holds.
         """
         try:
-            for packet in self._container.demux([s for s in (self._film, self.sound) if s]):
+            for packet in self._container.demux([s for s in (self.stream, self.sound) if s]):
                 self._shift(packet)
                 yield packet
         except self._errors as error:  # a file that is cut short, a camera that was unplugged
@@ -177,7 +171,7 @@ class Video(contextlib.AbstractContextManager):
 
     def _decode(self, packet):
         try:
-            pictures = self._film.decode(packet)
+            pictures = self.stream.decode(packet)
         except self._errors:
             self._broken += 1
             return []
@@ -234,6 +228,7 @@ class Film:
     def _begin(self, size):
         """Opens the file for frames of (width, height), both even."""
         av, video = load_av(), self._video
+        unit, aspect = video.stream.time_base, video.stream.sample_aspect_ratio
         self._container = av.open(str(self._path), "w", format="mp4")
         name = next(name for name in _ENCODERS if name in av.codecs_available)
         rate = Fraction(video.rate).limit_denominator(1001)
@@ -243,12 +238,12 @@ class Film:
         context.width, context.height, context.pix_fmt = *size, "yuv420p"
         context.colorspace, context.color_range = _BT709, _LIMITED
         context.color_primaries = context.color_trc = _BT709
-        is_too_fine = name == "mpeg4" and video.time_base.denominator > _MOST_UNITS
-        self._unit = context.time_base = _FINE if is_too_fine else video.time_base
+        is_too_fine = name == "mpeg4" and unit.denominator > _MOST_UNITS
+        self._unit = context.time_base = _FINE if is_too_fine else unit
         if name != "libx264":
             context.bit_rate = round(size[0] * size[1] * video.rate * _BITS)
-        if video.pixel_aspect:
-            context.sample_aspect_ratio = video.pixel_aspect
+        if aspect:
+            context.sample_aspect_ratio = aspect
         self._size, self._last = size, -1
         self._sound, self._last_sound = None, float("-inf")
         if video.sound and not video.sound_left_out:
