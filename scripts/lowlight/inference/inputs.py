@@ -14,7 +14,7 @@ from PIL import Image
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.sources import SourceFile, file_on_disk, is_stray, list_files
-from lowlight.images.reading import EXTENSIONS, open_image, read_rgb, room_to_decode
+from lowlight.images.reading import EXTENSIONS, is_image_name, open_image, read_rgb, room_to_decode
 
 _STANDARD_INPUT = "-"
 _VIDEOS = frozenset(
@@ -46,19 +46,19 @@ def find_images(
         DataError: no such source, or no image in it; two images of one name.
     """
     if source == _STANDARD_INPUT:
-        found = _of_list(sys.stdin if lines is None else lines)
+        found, videos = _of_list(sys.stdin if lines is None else lines), []
     else:
-        found = _of_source(source, recursive, flag)
+        found, videos = _of_source(source, recursive, flag), _videos_near(source)
     if not found:
-        raise _no_image(source, recursive, flag)
+        raise _no_image(source, recursive, flag, videos)
     twice = [name for name, count in Counter(file.name for file in found).items() if count > 1]
     if twice:
         raise DataError(
             f"{name_some(twice)}: given twice, so that two inputs would write the same output.\n"
             "  Name each image once."
         )
-    if source != _STANDARD_INPUT and not Path(source).is_file() and (left := _videos_near(source)):
-        note = f"videos left out: {len(left)} ({name_some(left)}). Give each by itself."
+    if videos:
+        note = f"videos left out: {len(videos)} ({name_some(videos)}). Give each by itself."
         print(note, file=sys.stderr)
     return found
 
@@ -66,16 +66,20 @@ def find_images(
 def _of_source(source, recursive, flag):
     path = Path(source)
     if path.is_dir() and not recursive:
-        paths = sorted(p for p in path.iterdir() if _is_named(p) and not os.path.isdir(p))
+        paths = sorted(p for p in path.iterdir() if _is_image(p.name) and not os.path.isdir(p))
         return [file_on_disk(p, p.name) for p in paths]
     if path.is_dir() or (path.exists() and path.suffix.lower() == ".zip"):
-        files = list_files(path, flag)
-        return [file for file in files if _is_named(file.name) and not is_stray(file.name)]
+        return [file for file in list_files(path, flag) if _is_image(file.name)]
     if path.exists():
         return [file_on_disk(path, path.name)]
     if glob.has_magic(str(source)):
-        return _of_paths(sorted(p for p in glob.glob(str(source), recursive=True) if _is_named(p)))
+        paths = glob.glob(str(source), recursive=True)
+        return _of_paths(sorted(p for p in paths if _is_image(os.path.basename(p))))
     raise DataError(f"{source}: no such folder, file or archive.\n  Check --{flag}.")
+
+
+def _is_image(name):
+    return is_image_name(name) and not is_stray(name)
 
 
 @contextlib.contextmanager
@@ -92,12 +96,6 @@ def opened_upright(file: SourceFile) -> Iterator[Image.Image]:
     data = file.read()
     with room_to_decode(open_image(data, file.place, whole=False)):
         yield read_rgb(data, file.place, upright=True)
-
-
-def _is_named(path):
-    """Says whether a file's name is that of an image that isn't a stray one."""
-    path = Path(path)
-    return path.suffix.lower() in EXTENSIONS and not is_stray(path.name)
 
 
 def _of_list(lines):
@@ -117,7 +115,7 @@ def _of_paths(paths):
     return [file_on_disk(Path(path), name) for path, name in zip(paths, names, strict=True)]
 
 
-def _no_image(source, recursive, flag):
+def _no_image(source, recursive, flag, videos):
     if source == _STANDARD_INPUT:
         return DataError(
             "standard input: names no image.\n  Give paths, one a line: find photos | ..."
@@ -126,25 +124,27 @@ def _no_image(source, recursive, flag):
     where = ""
     if Path(source).is_dir() and not recursive:
         where = "; its folders aren't searched without --recursive"
-    if _videos_near(source):
+    if videos:
         where += "; a video is given by itself"
     return DataError(f"{source}: holds no image ({kinds}){where}.\n  Check --{flag}.")
 
 
 def _videos_near(source):
-    """Returns the paths of the videos in a folder, or of a pattern."""
+    """Returns the paths of the videos in a folder, or of a pattern, which is no file's name."""
+    if Path(source).is_file():
+        return []
     near = Path(source).iterdir() if Path(source).is_dir() else glob.glob(str(source))
-    return sorted(str(path) for path in near if is_video_name(path))
+    return sorted(str(path) for path in near if _is_video_name(path))
 
 
 def is_video(source: Path | str) -> bool:
     """Says whether what a command is given is a video file, a camera or a stream."""
     if is_url(source) or is_device(source):
         return True
-    return is_video_name(source) and Path(source).is_file()
+    return _is_video_name(source) and Path(source).is_file()
 
 
-def is_video_name(name: Path | str) -> bool:
+def _is_video_name(name: Path | str) -> bool:
     """Says whether a file's extension is that of a video, in either case."""
     return PurePosixPath(name).suffix.lower() in _VIDEOS
 
