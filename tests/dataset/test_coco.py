@@ -117,7 +117,7 @@ def test_a_file_by_another_hand_is_read():
     [
         {"annotations__category_id": "90", "images__width": 80.0, "annotations__iscrowd": 0.0},
         {"images__id": "7", "annotations__image_id": 7.0, "annotations__segmentation": None},
-        {"categories__id": "a7", "annotations__category_id": "a7", "categories__supercategory": 3},
+        {"categories__id": "a7", "annotations__category_id": "a7", "categories__supercategory": []},
     ],
     ids=["PyLabel's", "floats", "text ids"],
 )

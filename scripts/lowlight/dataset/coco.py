@@ -15,6 +15,7 @@ from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 _MOST = 10**9  # no pixel lies further out
 _MOST_ID = 2**53  # up to which floats tell whole numbers apart
 _REMEDY = "Correct it and run this step again."
+_ID = "a whole number or a text"
 _FORM = "A COCO file of object detection is an object with images, annotations and categories."
 
 
@@ -63,7 +64,7 @@ def parse_coco(data: bytes, place: object) -> Coco:
     ]
     raise_any(errors)
     names = {number: name for number, (name, _) in categories.items()}
-    groups = frozenset(group for name, group in categories.values() if group != name)
+    groups = frozenset(group for name, group in categories.values() if group not in (None, name))
     return Coco(images, names, boxes, groups)
 
 
@@ -86,7 +87,7 @@ def _items(whole, key, place, read):
         with kept_in(errors):
             if not isinstance(item, dict):
                 raise DataError(f"{where}: not an object.\n  {_REMEDY}")
-            item_id = _id(item, "id", where)
+            item_id = _field(item, "id", where, _ID)
             where = f"{where}, id {item_id}"
             if item_id in items:
                 raise DataError(f"{where}: another of the {key} has this id.\n  {_REMEDY}")
@@ -96,27 +97,26 @@ def _items(whole, key, place, read):
 
 
 def _image(item, place):
-    name = _field(item, "file_name", place, _text, "a text")
+    name = _field(item, "file_name", place, "a text")
     if item.get("width") is None and item.get("height") is None:
         return CocoImage(place, name, None, None)
-    width, height = (
-        _field(item, key, place, _whole_number, "a whole number") for key in ("width", "height")
-    )
+    width, height = (_field(item, key, place, "a whole number") for key in ("width", "height"))
     if not (0 < width <= _MOST and 0 < height <= _MOST):
         raise DataError(f"{place}: an image {width} wide and {height} high.\n  {_REMEDY}")
     return CocoImage(place, name, width, height)
 
 
 def _category(item, place):
-    name = _field(item, "name", place, _text, "a text")
+    """Returns a category's name and that of its group, None where it gives none."""
+    name = _field(item, "name", place, "a text")
     check_class_name(name, place)
-    return name, item.get("supercategory")
+    return name, _text(item.get("supercategory"))
 
 
 def _box(item, place):
     box = item.get("bbox") or _around(item.get("segmentation"))
     crowd, area = item.get("iscrowd") or 0, item.get("area")
-    image_id, category_id = (_id(item, key, place) for key in ("image_id", "category_id"))
+    image_id, category_id = (_field(item, key, place, _ID) for key in ("image_id", "category_id"))
     if box is None:
         raise DataError(f"{place}: no 'bbox', and no polygon that it goes around.\n  {_REMEDY}")
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
@@ -149,18 +149,14 @@ def _around(polygons):
     return list(pixel_xyxy_to_pixel_ltwh((min(xs), min(ys), max(xs), max(ys))))
 
 
-def _field(item, key, place, read, kind):
-    """Returns what `read` makes of an item's value, which isn't None; raises DataError."""
+def _field(item, key, place, kind):
+    """Returns a value of an item, which is of one of _KINDS; raises DataError where it isn't."""
     if key not in item:
         raise DataError(f"{place}: no {key!r}.\n  {_REMEDY}")
-    value = read(item[key])
+    value = _KINDS[kind](item[key])
     if value is None:
         raise DataError(f"{place}: {key} is {reprlib.repr(item[key])}, not {kind}.\n  {_REMEDY}")
     return value
-
-
-def _id(item, key, place):
-    return _field(item, key, place, _read_id, "a whole number or a text")
 
 
 def _read_id(value):
@@ -188,3 +184,6 @@ def _is_number(value, most=_MOST):
     """Says whether a value is a number no further from 0 than `most`; nan and infinity aren't."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and abs(value) <= most
+
+
+_KINDS = {"a text": _text, "a whole number": _whole_number, _ID: _read_id}
