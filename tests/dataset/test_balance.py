@@ -13,12 +13,12 @@ IMAGES = [{CAT}] * 5 + [{CAT, DOG}] * 3 + [[DOG, OWL, OWL]] + [()]
 def test_a_class_in_a_share_f_of_the_images_has_the_factor_sqrt_t_over_f():
     found = balance_images(IMAGES, 0.4)
     assert found.counts == {OWL: 1, DOG: 4, CAT: 8}
-    assert [found.of_class(number) for number in (CAT, DOG, OWL)] == [1, 1, 2]
+    assert [found.of_class[number] for number in (CAT, DOG, OWL)] == [1, 1, 2]
 
 
 def test_an_images_factor_is_the_largest_of_its_classes_and_1_without_any():
     found = balance_images(IMAGES, 0.9)
-    cat, dog, owl = (found.of_class(number) for number in (CAT, DOG, OWL))
+    cat, dog, owl = (found.of_class[number] for number in (CAT, DOG, OWL))
     assert (cat, dog, owl) == pytest.approx((1.125**0.5, 1.5, 3))
     assert found.factors.tolist() == [cat] * 5 + [dog] * 3 + [owl, 1]
 
@@ -26,7 +26,7 @@ def test_an_images_factor_is_the_largest_of_its_classes_and_1_without_any():
 def test_without_a_share_the_rarer_half_of_the_classes_comes_more_often():
     found = balance_images(IMAGES)
     assert found.share == 0.4
-    assert [found.of_class(number) > 1 for number in (CAT, DOG, OWL)] == [False, False, True]
+    assert [found.of_class[number] > 1 for number in (CAT, DOG, OWL)] == [False, False, True]
 
 
 def test_without_any_box_every_image_comes_once():

@@ -111,7 +111,7 @@ def test_an_augmentation_that_needs_autograph_has_it(config, model):
 @pytest.fixture(scope="module")
 def balance():
     """The first of the five images comes three times, the second in half of the epochs twice."""
-    return Balance(0.5, {}, np.array([3, 1.5, 1, 1, 1]))
+    return Balance(0.5, {}, {}, np.array([3, 1.5, 1, 1, 1]))
 
 
 @pytest.fixture(scope="module")

@@ -167,15 +167,8 @@ class Balance:
 
     share: float  # classes in a smaller share of the images come more often; LVIS calls it t
     counts: dict[int, int]  # images by class id, of the classes that occur, the rarest first
-    factors: np.ndarray  # float64 [N], each image's, 1 or more
-
-    def of_class(self, number: int) -> float:
-        """Returns a class's factor."""
-        return _factor(self.share, self.counts[number] / len(self.factors))
-
-
-def _factor(share, frequency):
-    return max(1.0, (share / frequency) ** 0.5)
+    of_class: dict[int, float]  # the factors of these classes, 1 or more
+    factors: np.ndarray  # float64 [N], each image's
 
 
 def balance_images(images: Sequence[Collection[int]], share: float | None = None) -> Balance:
@@ -191,9 +184,10 @@ def balance_images(images: Sequence[Collection[int]], share: float | None = None
     counts = dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
     if share is None:
         share = float(np.median(list(counts.values()))) / len(images) if counts else 0.0
-    of_class = {number: _factor(share, count / len(images)) for number, count in counts.items()}
+    shares = {number: count / len(images) for number, count in counts.items()}
+    of_class = {number: max(1.0, (share / own) ** 0.5) for number, own in shares.items()}
     factors = [max((of_class[one] for one in classes), default=1.0) for classes in images]
-    return Balance(share, counts, np.array(factors))
+    return Balance(share, counts, of_class, np.array(factors))
 
 
 def balance_records(
@@ -209,7 +203,7 @@ def balance_records(
 
 def format_balance(balance: Balance, names: dict[int, str]) -> str:
     """Returns the factors by class as a short table, without those of 1 and those that say less."""
-    rare = [number for number in balance.counts if balance.of_class(number) > 1]
+    rare = [number for number in balance.counts if balance.of_class[number] > 1]
     images = len(balance.factors)
     lines = [
         f"classes in fewer than {balance.share:.1%} of the images come more often; "
@@ -219,11 +213,11 @@ def format_balance(balance: Balance, names: dict[int, str]) -> str:
         count = balance.counts[number]
         lines.append(
             f"  {names.get(number, number):<20} {count:>7,} images {count / images:>6.1%}"
-            f"  x {balance.of_class(number):.2f}"
+            f"  x {balance.of_class[number]:.2f}"
         )
     shown = len(rare[:_MOST_SHOWN])
     if others := len(balance.counts) - shown:
-        most = balance.of_class(rare[_MOST_SHOWN]) if len(rare) > shown else 1
+        most = balance.of_class[rare[_MOST_SHOWN]] if len(rare) > shown else 1
         upto = "up to " if most > 1 else ""
         lines.append(f"  {f'{others} other classes':<37} {upto:>7}x {most:.2f}")
     return "\n".join(lines)
