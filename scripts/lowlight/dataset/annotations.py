@@ -1,6 +1,5 @@
 """Gathers ExDark's annotations (bbGt) and its list of images into the rows of the tables."""
 
-import posixpath
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -145,7 +144,12 @@ def gather_annotations(
     by_stem = _find_annotations(annotations, labels.notes)
     images = images_by_stem(images_dir)
     facts = _read_facts(image_list)
-    _check_images(images, by_stem, annotations, images_dir)
+    alone = [path.name for stem, path in images.items() if stem not in by_stem]
+    if alone:
+        raise DataError(
+            f"{images_dir}: no annotation in {annotations} for {name_some(alone)}.\n"
+            "  Add the annotation (a bbGt file without boxes will do) or remove the image."
+        )
     missing = [file.name for stem, file in by_stem.items() if stem not in images]
     labels.notes.add_missing(Oddity.WITHOUT_IMAGE, missing, allow_missing, annotations, images_dir)
     errors = []
@@ -165,7 +169,7 @@ def _find_annotations(annotations, notes):
         if not file.name.lower().endswith(".txt") or is_stray(file.name):
             notes.add(Oddity.STRAY, file.name)
             continue
-        other = by_stem.setdefault(image_stem(_image_name(file)), file)
+        other = by_stem.setdefault(image_stem(Path(file.name).stem), file)
         if other is not file:
             raise DataError(
                 f"{file.place}: annotates the same image as {other.name}.\n  Remove one of them."
@@ -178,10 +182,6 @@ def _find_annotations(annotations, notes):
     return by_stem
 
 
-def _image_name(file):
-    return posixpath.basename(file.name)[: -len(".txt")]
-
-
 def _read_facts(image_list):
     """Returns {image's stem: (its name, ImageFacts)}."""
     if image_list is None:
@@ -189,16 +189,6 @@ def _read_facts(image_list):
     path = existing_file(image_list, "Check --image_list.")
     facts = parse_image_list(path.read_bytes(), path)
     return {image_stem(name): (name, fact) for name, fact in facts.items()}
-
-
-def _check_images(images, by_stem, annotations, images_dir):
-    """Raises DataError for images without annotation."""
-    alone = [path.name for stem, path in images.items() if stem not in by_stem]
-    if alone:
-        raise DataError(
-            f"{images_dir}: no annotation in {annotations} for {name_some(alone)}.\n"
-            "  Add the annotation (a bbGt file without boxes will do) or remove the image."
-        )
 
 
 def _add_image(labels: Labels, path: Path, file: SourceFile, listed) -> None:
@@ -216,7 +206,7 @@ def _add_image(labels: Labels, path: Path, file: SourceFile, listed) -> None:
         labels.notes.add(Oddity.WITHOUT_BOXES, file.name)
     elif file.folder in CLASSES and all(row.class_name != file.folder for row in rows):
         labels.notes.add(Oddity.WITHOUT_FOLDER_CLASS, file.name)
-    name, facts = listed or (_image_name(file), ImageFacts())
+    name, facts = listed or (Path(file.name).stem, ImageFacts())
     image = ImageRow(
         filename=path.name,
         source=f"{file.folder}/{name}",
