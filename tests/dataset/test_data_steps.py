@@ -1,13 +1,15 @@
-import os
-import re
-import shutil
+"""From ExDark as its authors hand it out to the tables, by the commands that a user types."""
 
+import os
+import zipfile
+
+import kill_data_steps
 import pytest
-from checks import contents, message_of
+from checks import contents, message_of, write_files
+from pictures import encode
 from PIL import Image
 
-from lowlight.core.errors import DataError
-from lowlight.dataset.conversion import convert_images
+from lowlight.core.files import locked
 
 ANNOTATIONS = """\
 filename,width,height,class,xmin,ymin,xmax,ymax
@@ -46,6 +48,8 @@ Boat/2015_00002.png~,stray file,left alone
 Dog/2015_00006.jpeg,EXIF rotation,"6, not applied"
 Table/2015_00008.jpg,no end marker,added
 """
+NAMES = [f"2015_0000{number}.jpg" for number in range(1, 9)]
+TABLES = {"annotations.csv": ANNOTATIONS.encode(), "images.csv": IMAGES.encode()}
 
 
 @pytest.fixture
@@ -79,14 +83,11 @@ def images(folder):
     return {name: data for name, data in contents(folder).items() if name.endswith(".jpg")}
 
 
-def zip_of(folder):
-    """Archives a folder as ExDark's authors do, with the folder itself inside."""
-    return shutil.make_archive(folder, "zip", folder.parent, folder.name)
-
-
-def test_images_and_annotations_become_jpegs_and_two_tables(tiny_exdark, convert, annotate):
-    run = convert()
-    assert (run.returncode, run.stdout) == (
+def test_the_steps_make_the_tables_say_what_was_odd_and_repeat_themselves_to_the_byte(
+    tiny_exdark, convert, annotate
+):
+    done = convert()
+    assert (done.returncode, done.stdout) == (
         0,
         f"8 images in {tiny_exdark}/images\n"
         "  RGB JPEGs kept byte for byte: 4\n"
@@ -98,11 +99,12 @@ def test_images_and_annotations_become_jpegs_and_two_tables(tiny_exdark, convert
         "  files found: 11\n"
         f"  named in {tiny_exdark}/images/problems.csv: 5\n",
     )
-    assert (tiny_exdark / "images/problems.csv").read_text() == IMAGE_PROBLEMS
-    assert sorted(images(tiny_exdark / "images")) == [f"2015_0000{n}.jpg" for n in range(1, 9)]
-    run = annotate()
-    assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout == (
+    made = contents(tiny_exdark / "images")
+    assert sorted(made) == [*NAMES, "converted.csv", "problems.csv"]
+    assert made["problems.csv"].decode() == IMAGE_PROBLEMS
+    done = annotate()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
         f"8 images with 8 boxes in {tiny_exdark}/data/annotations.csv\n"
         "  boxes clipped to the image: 1 (Boat/2015_00002.png.txt)\n"
         "  images without boxes: 1 (Motorbike/2015_00007.JPEG.txt)\n"
@@ -111,67 +113,45 @@ def test_images_and_annotations_become_jpegs_and_two_tables(tiny_exdark, convert
         "  files found: 9, of them 8 used\n"
         f"  named in {tiny_exdark}/data/problems.csv: 4\n"
     )
-    assert contents(tiny_exdark / "data") == {
-        "annotations.csv": ANNOTATIONS.encode(),
-        "images.csv": IMAGES.encode(),
-        "problems.csv": ANNOTATION_PROBLEMS.encode(),
-    }
+    tables = {**TABLES, "problems.csv": ANNOTATION_PROBLEMS.encode()}
+    assert contents(tiny_exdark / "data") == tables
+    assert (convert().returncode, annotate().returncode) == (0, 0)
+    assert (contents(tiny_exdark / "images"), contents(tiny_exdark / "data")) == (made, tables)
 
 
-def test_archives_give_the_same_bytes_as_folders(tiny_exdark, convert, annotate):
+def deep_zip(folder):
+    """Returns a zip of a folder as a Mac packs it, the files one folder deeper than they are."""
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in contents(folder).items():
+            inside, _, last = f"{folder.name}/{folder.name}/{name}".rpartition("/")
+            archive.writestr(f"__MACOSX/{inside}/._{last}", b"\0\5\x16\7")
+            archive.writestr(f"{inside}/{last}", data)
+    return path
+
+
+def test_archives_give_the_same_bytes_as_folders_from_wherever_they_are_named(
+    tiny_exdark, convert, annotate
+):
     convert()
-    from_folder = images(tiny_exdark / "images")
-    run = convert(f"--input_dir={zip_of(tiny_exdark / 'ExDark')}", f"--output_dir={tiny_exdark}/b")
+    for name in ("ExDark", "ExDark_Annno"):
+        deep_zip(tiny_exdark / name)
+    folder = tiny_exdark.parent
+    tiny_exdark.rename(folder / "my low light")
+    run = convert("--input_dir=my low light/ExDark.zip", "--output_dir=out put/a", cwd=folder)
     assert run.returncode == 0
-    assert images(tiny_exdark / "b") == from_folder
-    run = annotate(f"--annotations={zip_of(tiny_exdark / 'ExDark_Annno')}")
-    assert run.returncode == 0
-    data = contents(tiny_exdark / "data")
-    assert (data["annotations.csv"], data["images.csv"]) == (ANNOTATIONS.encode(), IMAGES.encode())
-
-
-def test_steps_that_are_run_again_write_the_same_bytes(tiny_exdark, convert, annotate):
-    convert()
-    first = contents(tiny_exdark / "images")
-    assert convert().returncode == 0
-    assert contents(tiny_exdark / "images") == first
-    annotate()
-    first = contents(tiny_exdark / "data")
-    assert annotate().returncode == 0
-    assert contents(tiny_exdark / "data") == first
-
-
-def test_relative_paths_with_blanks_work_from_any_folder(tiny_exdark, run_script):
-    folder = tiny_exdark.rename(tiny_exdark.with_name("my low light"))
-    arguments = "--input_dir=my low light/ExDark", "--output_dir=out put/images"
-    run = run_script("convert_images.py", *arguments, cwd=folder.parent)
-    assert run.returncode == 0
-    assert run.stdout.startswith("8 images in out put/images\n")
-    run = run_script(
-        "make_annotations_csv.py",
-        "--annotations=my low light/ExDark_Annno",
-        "--images_dir=out put/images",
+    assert run.stdout.startswith("8 images in out put/a\n")
+    assert "  other files left alone: 14 (" in run.stdout
+    assert images(folder / "out put/a") == images(folder / "my low light/images")
+    run = annotate(
+        "--annotations=my low light/ExDark_Annno.zip",
+        "--image_list=my low light/imageclasslist.txt",
+        "--images_dir=out put/a",
         "--output_dir=out put",
-        cwd=folder.parent,
+        cwd=folder,
     )
     assert (run.returncode, run.stderr) == (0, "")
-    assert (folder.parent / "out put/annotations.csv").read_text() == ANNOTATIONS
-
-
-def test_a_flag_with_an_empty_value_is_a_missing_flag(tmp_path, convert):
-    run = convert("--input_dir=", cwd=tmp_path)
-    assert message_of(run) == "error: missing flag --input_dir: its value is empty.\n"
-
-
-@pytest.mark.parametrize("output_dir", [".", "images"])
-def test_images_are_not_written_among_those_they_are_made_from(tiny_exdark, convert, output_dir):
-    source = tiny_exdark / "flat"
-    source.mkdir()
-    Image.new("L", (4, 4)).save(source / "grey.jpg")
-    before = contents(source)
-    message = message_of(convert(f"--input_dir={source}", f"--output_dir={source / output_dir}"))
-    assert "Choose another --output_dir" in message
-    assert contents(source) == before
+    assert {name: (folder / "out put" / name).read_bytes() for name in TABLES} == TABLES
 
 
 def test_annotations_of_missing_images_are_left_out_where_that_is_allowed(converted, annotate):
@@ -183,85 +163,130 @@ def test_annotations_of_missing_images_are_left_out_where_that_is_allowed(conver
     assert (converted / "data/annotations.csv").read_text() == "".join([lines[0], *lines[3:]])
 
 
-# Bad input. ---------------------------------------------------------------------------------------
+def test_images_of_any_form_are_read_whatever_their_extension(tmp_path, convert):
+    kinds = "jpe", "JFIF", "mpo", "avif", "HEIC", "webp", "tiff"
+    jpeg = encode(Image.new("RGB", (9, 9)), "JPEG")
+    files = dict.fromkeys(("a.arw", "b.ARW", "c.txt"), b"") | {f"{k}.{k}": jpeg for k in kinds}
+    source = write_files(tmp_path / "in", files)
+    run = convert(f"--input_dir={source}", f"--output_dir={tmp_path}/out")
+    assert run.stdout.startswith(f"7 images in {tmp_path}/out\n")
+    assert "  files that are no images by their extension: 2 .arw, 1 .txt\n" in run.stdout
+    problems = (tmp_path / "out/problems.csv").read_text()
+    assert "a.arw,not an image's extension,left alone\n" in problems
 
-BOAT, CAT = "ExDark_Annno/Boat/2015_00002.png.txt", "ExDark_Annno/Cat/2015_00005.jpg.txt"
+
+# What ends a step. --------------------------------------------------------------------------------
+
+
+def test_killed_at_random_moments_the_steps_end_with_the_bytes_of_a_quiet_run(tmp_path):
+    killed, ends, files, differ = kill_data_steps.survive(tmp_path, kills=3)
+    assert (killed.total(), files, differ) == (3, 93, [])
+    assert ends >= 1
+
+
+def test_a_folder_that_another_step_writes_is_left_alone(data_dir, run_script, tmp_path):
+    """All scripts that write images, tables, records, labels or a page take the folder's lock."""
+    out, raw = tmp_path / "out", data_dir.parent
+    out.mkdir()
+    (raw / "a.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    data, images = f"--data_dir={data_dir}", f"--images_dir={data_dir}/images"
+    commands = (
+        ("convert_images.py", f"--input_dir={raw}/ExDark", f"--output_dir={out}"),
+        (
+            *("make_annotations_csv.py", f"--annotations={raw}/ExDark_Annno"),
+            *(images, f"--output_dir={out}"),
+        ),
+        ("make_tfrecords.py", data, images, f"--output_dir={out}"),
+        ("describe_data.py", data, f"--output={out}/a.html"),
+        ("export_labels.py", "--format=coco", data, f"--output={out}/a.json"),
+        (
+            *("import_labels.py", "--format=coco", f"--labels={raw}/a.json"),
+            *(images, f"--output_dir={out}"),
+        ),
+    )
+    with locked(out):
+        for command in commands:
+            message = message_of(run_script(*command))
+            assert message.startswith(f"error: {out}: is being written already, by process")
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "message"),
+    ("source", "message"),
     [
-        pytest.param("a.txt", b"", "holds no image, but 1 .txt.\n  --input_dir is the", id="text"),
-        pytest.param(None, b"PK", "not a whole zip archive", id="no zip"),
-        pytest.param(None, None, "no such folder or zip archive.\n  Check --input_dir.", id="none"),
+        ("text", "holds no image, but 1 .txt.\n  --input_dir is the"),
+        ("no.zip", "not a whole zip archive"),
+        ("none", "no such folder or zip archive.\n  Check --input_dir."),
     ],
 )
 def test_a_source_of_no_use_is_refused_with_its_flag_and_nothing_written(
-    tmp_path, name, data, message
+    tiny_exdark, convert, source, message
 ):
-    source = tmp_path / "ExDark"
-    if name:
-        source.mkdir()
-    if data is not None:
-        (source / (name or "")).write_bytes(data)
-    with pytest.raises(DataError, match=f"^{re.escape(f'{source}: {message}')}"):
-        convert_images(source, tmp_path / "images")
-    assert not (tmp_path / "images").exists()
+    write_files(tiny_exdark, {"text/a.txt": b"", "no.zip": b"PK"})
+    said = message_of(convert(f"--input_dir={tiny_exdark}/{source}"))
+    assert said.startswith(f"error: {tiny_exdark}/{source}: {message}")
+    assert not (tiny_exdark / "images").exists()
 
 
-@pytest.mark.parametrize("how", ["text", "cut"])
-def test_convert_images_names_a_bad_image_and_converts_the_others(tiny_exdark, convert, how):
-    path = tiny_exdark / "ExDark/Boat/2015_00002.png"
-    path.write_bytes(b"Boat" if how == "text" else path.read_bytes()[:-60])
-    found, remedy = {
-        "text": ("not an image, whatever its name says.", "Replace or remove it."),
-        "cut": ("damaged or cut short (", "Fetch it again or remove it."),
-    }[how]
-    message = message_of(convert())
-    assert message.startswith(f"error: {path}: {found}")
-    assert message.endswith(f"\n  {remedy}\nThe other 7 images are in {tiny_exdark}/images.\n")
-    others = [f"2015_0000{n}.jpg" for n in range(1, 9) if n != 2]
-    assert sorted(images(tiny_exdark / "images")) == others
-    assert "not converted" in (tiny_exdark / "images/problems.csv").read_text()
+@pytest.mark.parametrize("output_dir", ["flat", "flat/images"])
+def test_images_are_not_written_among_those_they_are_made_from(tiny_exdark, convert, output_dir):
+    source = write_files(tiny_exdark / "flat", {"a.png": encode(Image.new("L", (4, 4)), "PNG")})
+    message = message_of(
+        convert(f"--input_dir={source}", f"--output_dir={tiny_exdark / output_dir}")
+    )
+    assert "Choose another --output_dir" in message
+    assert sorted(contents(source)) == ["a.png"]
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new", "message"),
-    [
-        pytest.param(
-            CAT, "Cat 10", "Cat x", ":2: 'x 10 12 14' isn't four whole numbers.", id="a bad line"
-        ),
-        pytest.param(BOAT, "-2 6", "36 6", ":2: the box (36, 6, 20, 10) ", id="a box outside"),
-        pytest.param(
-            "imageclasslist.txt", ".png 2", ".png", ":3: '2015_00002.png 10 2 2' isn't", id="list"
-        ),
-    ],
-)
-def test_make_annotations_csv_refuses_and_keeps_the_old_tables(
-    converted, annotate, name, old, new, message
-):
-    (converted / "data").mkdir()
-    tables = {"annotations.csv": b"old", "images.csv": b"old"}
-    for table, data in tables.items():
-        (converted / "data" / table).write_bytes(data)
-    text = (converted / name).read_text()
-    assert old in text
-    (converted / name).write_text(text.replace(old, new))
-    assert message_of(annotate()).startswith(f"error: {converted}/{name}{message}")
+def test_bad_images_are_named_and_the_others_converted(tiny_exdark, convert):
+    text, cut = (
+        tiny_exdark / "ExDark" / name for name in ("Boat/2015_00002.png", "Cat/2015_00005.JPG")
+    )
+    text.write_bytes(b"Boat")
+    cut.write_bytes(cut.read_bytes()[:-60])
+    lines = message_of(convert()).splitlines()
+    assert lines[:2] == [
+        f"error: {text}: not an image, whatever its name says.",
+        "  Replace or remove it.",
+    ]
+    assert lines[2].startswith(f"{cut}: damaged or cut short (")
+    assert lines[3:] == [
+        "  Fetch it again or remove it.",
+        f"The other 6 images are in {tiny_exdark}/images.",
+    ]
+    assert sorted(images(tiny_exdark / "images")) == [NAMES[n] for n in (0, 2, 3, 5, 6, 7)]
+    assert (tiny_exdark / "images/problems.csv").read_text().count(",not converted,") == 2
+
+
+def test_more_pixels_than_allowed_are_refused_by_name(tiny_exdark, convert):
+    lines = message_of(convert("--max_pixels=1200")).splitlines()
+    assert lines[0] == f"error: {tiny_exdark}/ExDark/Bus/2015_00004.png: more than 1,200 pixels."
+    assert lines[1].startswith("  Make it smaller, or raise --max_pixels")
+    assert sorted(images(tiny_exdark / "images")) == [name for name in NAMES if name != NAMES[3]]
+
+
+def test_make_annotations_csv_refuses_a_bad_line_and_keeps_the_old_tables(converted, annotate):
+    tables = dict.fromkeys(TABLES, b"old")
+    write_files(converted / "data", tables)
+    path = converted / "ExDark_Annno/Cat/2015_00005.jpg.txt"
+    path.write_text(path.read_text().replace("Cat 10", "Cat x"))
+    message = f"error: {path}:2: 'x 10 12 14' isn't four whole numbers."
+    assert message_of(annotate()).startswith(message)
     assert contents(converted / "data") == tables
 
 
 @pytest.mark.parametrize(
     ("output_dir", "found"),
     [
-        pytest.param("file", "File exists.\n  A file of this name is in the way.", id="a file"),
-        pytest.param("file/data", "Not a directory.\n  A part of this path is a file", id="below"),
-        pytest.param("n" * 300, "File name too long.\n  The name is too long", id="a long name"),
-        pytest.param("/proc/data", "No such file or directory.\n  No such file or", id="/proc"),
+        ("file", "File exists.\n  A file of this name is in the way."),
+        ("file/data", "Not a directory.\n  A part of this path is a file"),
+        ("n" * 300, "File name too long.\n  The name is too long"),
+        ("/proc/data", "No such file or directory.\n  No such file or"),
     ],
+    ids=["a file", "below a file", "a long name", "/proc"],
 )
-def test_an_output_folder_that_cannot_be_made_is_named(converted, convert, output_dir, found):
-    (converted / "file").write_text("mine")
-    path = os.path.join(converted, output_dir)
+def test_an_output_folder_that_cannot_be_made_is_named(tiny_exdark, convert, output_dir, found):
+    (tiny_exdark / "file").write_text("mine")
+    path = os.path.join(tiny_exdark, output_dir)
     assert message_of(convert(f"--output_dir={path}")).startswith(f"error: {path}: {found}")
-    assert (converted / "file").read_text() == "mine"
+    assert (tiny_exdark / "file").read_text() == "mine"
