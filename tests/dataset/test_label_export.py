@@ -1,31 +1,27 @@
-"""Data go out as YOLO's and VOC's folders, which others read, and come back unchanged."""
+"""Data go out as COCO's file, YOLO's and VOC's folders, which others read, and come back as is."""
 
-import csv
+import json
 import random
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+from checks import check_label_forms, message_of
 from PIL import Image
 
 from lowlight.core.errors import DataError
-from lowlight.core.sources import is_stray, list_files
-from lowlight.dataset.annotations import parse_bbgt
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.label_export import format_voc, format_yolo, voc_files, yolo_files
-from lowlight.dataset.labels import Fitting, clip_box
+from lowlight.dataset.label_export import voc_files, yolo_files
 from lowlight.dataset.tables import AnnotationRow, ImageRow, read_table
-from lowlight.dataset.voc import import_voc, parse_voc
-from lowlight.dataset.yolo import DataYaml, import_yolo, parse_data_yaml, parse_yolo
-from lowlight.images.boxes import pixel_ltwh_to_pixel_xyxy, round_pixel_xyxy
+from lowlight.dataset.yolo import parse_data_yaml
 
-FORMS = {"yolo": import_yolo, "voc": import_voc}
+FOLDERS = "yolo", "voc"
 
 
 @pytest.fixture
 def export(data_dir, run_script):
-    """Writes data_dir's data in a form as the folder `out` beside its tables."""
+    """Writes data_dir's data in a form as the file or folder `out` beside its tables."""
 
     def run(form, *more):
         flags = f"--data_dir={data_dir}", f"--images_dir={data_dir}/images"
@@ -36,21 +32,43 @@ def export(data_dir, run_script):
     return run
 
 
-@pytest.mark.parametrize("how", ["link", "copy"])
-@pytest.mark.parametrize("form", FORMS)
-def test_annotations_and_split_come_back_byte_for_byte(data_dir, export, run_script, form, how):
-    classes = "".join(f"{name}\n" for name in ("street lamp", "Table", "yes", "Chair", "Bus"))
-    classes += "Dog\nCat\nBottle\nBoat\nPeople\nBicycle\n"
-    (data_dir / "classes.txt").write_text(classes)
-    run = export(form, f"--images={how}")
+@pytest.fixture
+def bring_back(data_dir, run_script):
+    """Imports what `export` wrote, and returns the folder of its tables."""
+
+    def run(form):
+        flags = f"--images_dir={data_dir}/images", f"--output_dir={data_dir}/back"
+        done = run_script(
+            "import_labels.py", f"--format={form}", f"--labels={data_dir}/out", *flags
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return data_dir / "back"
+
+    return run
+
+
+OWN = "street lamp", "Table", "yes", *(name for name in CLASSES if name != "Table"), "People's"
+
+
+@pytest.mark.parametrize("classes", [CLASSES, OWN], ids=["ExDark's classes", "one's own"])
+@pytest.mark.parametrize("form", ["coco", *FOLDERS])
+def test_annotations_and_split_come_back_byte_for_byte(data_dir, export, bring_back, form, classes):
+    (data_dir / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+    run = export(form, "--images=copy")
     assert (run.returncode, run.stderr) == (0, "")
-    flags = f"--images_dir={data_dir}/images", f"--output_dir={data_dir}/back"
-    back = run_script("import_labels.py", f"--format={form}", f"--labels={data_dir}/out", *flags)
-    assert (back.returncode, back.stderr) == (0, "")
+    back = bring_back(form)
     for name in ("annotations.csv", "classes.txt"):
-        assert (data_dir / "back" / name).read_bytes() == (data_dir / name).read_bytes()
-    images = read_table(data_dir / "back/images.csv", ImageRow, "")
-    assert list(images.official_split) == ["train"] * 6 + ["test"] * 2
+        assert (back / name).read_bytes() == (data_dir / name).read_bytes()
+    images = read_table(back / "images.csv", ImageRow, "")
+    kept = [""] * 8 if form == "coco" else ["train"] * 6 + ["test"] * 2
+    assert list(images.official_split) == kept
+
+
+def test_a_part_is_written_as_coco(data_dir, export):
+    run = export("coco", "--split=test")
+    assert run.stdout == f"{data_dir}/out: 2 images, 1 box, 12 classes\n"
+    whole = json.loads((data_dir / "out").read_text())
+    assert (len(whole["images"]), len(whole["annotations"])) == (2, 1)
 
 
 def test_yolos_folder_is_as_ultralytics_reads_it(data_dir, export):
@@ -90,54 +108,74 @@ def test_vocs_folder_is_as_its_readers_want_it(data_dir, export):
     assert [int(edge.text) for edge in first] == [5, 6, 24, 20, 31, 3, 38, 26]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_what_is_in_the_way_or_missing_is_refused_and_nothing_written(data_dir, export, form):
+def test_crowds_are_left_out_and_counted(data_dir, export, bring_back):
+    header, first, *rest = (data_dir / "annotations.csv").read_text().splitlines()
+    lines = [f"{header},is_crowd", f"{first},1", *(f"{row},0" for row in rest)]
+    (data_dir / "annotations.csv").write_text("".join(f"{line}\n" for line in lines))
+    for form in FOLDERS:
+        run = export(form, f"--output={data_dir}/{form}")
+        assert run.stdout.startswith(f"{data_dir}/{form}: 8 images, 7 boxes, 12 classes\n")
+        assert run.stdout.endswith("  crowd boxes left out: 1\n")
+    assert len(list((data_dir / "voc/Annotations").iterdir())) == 8
+    assert (data_dir / "voc/Annotations/2015_00001.xml").read_text().count("<object>") == 1
+    assert len((data_dir / "yolo/labels/train/2015_00001.txt").read_text().splitlines()) == 1
+
+
+# What is refused. ---------------------------------------------------------------------------------
+
+PARTS = {
+    "no such part": (
+        None,
+        "val",
+        "split.csv: no image is in 'val'; there are: test, train.\n  Choose another --split",
+    ),
+    "no split": ("split.csv", "test", "split.csv: no such file.\n  make_tfrecords.py writes"),
+    "no images": ("images.csv", "all", "images.csv: no such file.\n  "),
+}
+
+
+@pytest.mark.parametrize(("missing", "split", "message"), PARTS.values(), ids=PARTS)
+def test_a_part_that_is_not_there_is_refused_and_nothing_written(
+    data_dir, export, missing, split, message
+):
+    if missing:
+        (data_dir / missing).unlink()
+    assert message_of(export("coco", f"--split={split}")).startswith(f"error: {data_dir}/{message}")
+    assert not (data_dir / "out").exists()
+
+
+def test_what_is_in_the_way_or_missing_is_refused_and_nothing_written(data_dir, export):
     (data_dir / "out").mkdir()
     (data_dir / "images/2015_00008.jpg").unlink()
-    run = export(form)
-    assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr.startswith(f"error: {data_dir}/images/2015_00008.jpg: no such file.\n")
+    message = message_of(export("yolo"))
+    assert message.startswith(f"error: {data_dir}/images/2015_00008.jpg: no such file.\n")
     assert list((data_dir / "out").iterdir()) == []
     assert not [path for path in data_dir.iterdir() if path.name.endswith(".partial")]
     (data_dir / "out/mine.txt").touch()
-    run = export(form)
-    assert run.stderr == (
+    assert message_of(export("yolo")) == (
         f"error: {data_dir}/out: is there already.\n  Remove it, or choose another --output.\n"
     )
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FOLDERS)
 def test_a_form_with_images_asks_for_their_folder(data_dir, run_script, form):
     flags = f"--data_dir={data_dir}", f"--output={data_dir}/out"
-    run = run_script("export_labels.py", f"--format={form}", *flags)
-    assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr.startswith("error: missing flag --images_dir: ")
+    message = message_of(run_script("export_labels.py", f"--format={form}", *flags))
+    assert message.startswith("error: missing flag --images_dir: ")
 
 
-def round_trip(image, rows, classes):
-    """Asserts that both forms give an image's boxes back to the pixel."""
-    text = format_yolo(image, rows, classes)
-    described = DataYaml(dict(enumerate(classes)), {})
-    yolo = parse_yolo(text.encode(), "a.txt", (image.width, image.height), described)
-    _, voc = parse_voc(format_voc(image, rows).encode(), "a.xml")
-    expected = [(row.class_name, row.pixel_xyxy) for row in rows]
-    corners = [round_pixel_xyxy(pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)) for box in yolo]
-    assert list(zip((classes[box.category_id] for box in yolo), corners, strict=True)) == expected
-    assert [pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh) for box in yolo] == corners
-    found = [(box.category_id, pixel_ltwh_to_pixel_xyxy(box.pixel_ltwh)) for box in voc]
-    assert found == expected
+# Boxes and names. ---------------------------------------------------------------------------------
 
 
 def test_whole_boxes_of_any_size_come_back_from_both_forms():
     rng = random.Random(0)
     for _ in range(300):
-        size = width, height = rng.randint(1, 12_000), rng.randint(1, 9000)
+        size = rng.randint(1, 12_000), rng.randint(1, 9000)
         rows = []
         for _ in range(5):
-            edges = [sorted(rng.sample(range(side + 1), 2)) for side in size]
-            (xmin, xmax), (ymin, ymax) = edges
+            (xmin, xmax), (ymin, ymax) = (sorted(rng.sample(range(side + 1), 2)) for side in size)
             rows.append(AnnotationRow("a.jpg", *size, rng.choice("ab"), xmin, ymin, xmax, ymax))
-        round_trip(ImageRow("a.jpg", "", width, height), rows, ("a", "b"))
+        check_label_forms(ImageRow("a.jpg", "", *size), rows, ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -152,36 +190,3 @@ def test_any_name_of_a_class_comes_back_from_a_data_yaml(name):
 def test_a_name_that_xml_cannot_hold_is_refused():
     with pytest.raises(DataError, match=r"'a\\x01.jpg' has a character that XML can't hold.\n"):
         voc_files({"train": [(ImageRow("a\1.jpg", "", 1, 1), [])]}, ("owl",))
-
-
-def test_all_of_exdarks_boxes_come_back_from_both_forms(exdark_root):
-    with open(exdark_root / "image_sizes.csv", newline="") as file:
-        sizes = {
-            f"{row['class_folder']}/{row['image']}".lower(): row for row in csv.DictReader(file)
-        }
-    count = 0
-    for file in list_files(exdark_root / "ExDark_Annno.zip", "annotations"):
-        if not file.name.endswith(".txt") or is_stray(file.name):
-            continue
-        row = sizes["/".join(file.name.split("/")[-2:]).removesuffix(".txt").lower()]
-        image = ImageRow("a.jpg", "", int(row["width"]), int(row["height"]))
-        size = image.width, image.height
-        boxes = [
-            AnnotationRow("a.jpg", *size, box.name, *clip_box(box.pixel_ltwh, size, "")[1])
-            for box in parse_bbgt(file.read(), file.place)
-        ]
-        round_trip(image, boxes, CLASSES)
-        count += len(boxes)
-    assert count == 23710
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_crowds_are_left_out_and_counted(data_dir, export, form):
-    header, first, *rest = (data_dir / "annotations.csv").read_text().splitlines()
-    lines = [f"{header},is_crowd", f"{first},1", *(f"{row},0" for row in rest)]
-    (data_dir / "annotations.csv").write_text("".join(f"{line}\n" for line in lines))
-    run = export(form)
-    assert run.stdout.startswith(f"{data_dir}/out: 8 images, 7 boxes, 12 classes\n")
-    assert run.stdout.endswith("  crowd boxes left out: 1\n")
-    found = FORMS[form](data_dir / "out", Fitting(data_dir / "images"))
-    assert [row.class_name for row in found.boxes][0] == "People"

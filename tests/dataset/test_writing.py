@@ -1,43 +1,63 @@
-"""A data set's record files: dealt to shards, cleared of what is stale, and verified."""
+"""A data set's records: split, dealt to shards, cleared of what is stale, and verified."""
+
+import csv
 
 import numpy as np
 import pytest
-from checks import refused, write_tables
+from checks import CLASS_IDS, contents, message_of, refused, write_tables
 from PIL import Image
 
 from lowlight.core.errors import DataError
-from lowlight.core.files import locked
-from lowlight.dataset.classes import CLASSES, format_label_map
+from lowlight.dataset import writing
+from lowlight.dataset.classes import CLASSES, format_label_map, read_label_map
 from lowlight.dataset.records import read_records
-from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow
+from lowlight.dataset.tables import AnnotationRow, ImageRow, SplitRow, format_table
 from lowlight.dataset.writing import verify_records, write_dataset, write_records
 
-CLASS_IDS = {name: number for number, name in enumerate(CLASSES, 1)}
+TEST = 2, 4  # the images of the test part
 
 
 @pytest.fixture
 def entries(tmp_path):
-    """Seven images of 80x40, 0.jpg to 6.jpg in images/, each with another box; 6.jpg has none."""
+    """Seven images of 80x40, 0.jpg to 6.jpg in images/, each with another box; 6.jpg has none.
+
+    0.jpg, which is officially for training, and 6.jpg, which is to test, are copies.
+    """
     (tmp_path / "images").mkdir()
-    found = []
+    rng, found = np.random.default_rng(0), []
     for number in range(7):
         name, boxes = f"{number}.jpg", int(number < 6)
-        Image.new("RGB", (80, 40), (number, 20, 10)).save(tmp_path / "images" / name)
+        forms = Image.fromarray(rng.integers(0, 60, (10, 20, 3), np.uint8)).resize((80, 40))
+        forms.save(tmp_path / "images" / name)
         row = AnnotationRow(name, 80, 40, CLASSES[number], number, 1, 10 + 3 * number, 33)
-        image = ImageRow(name, f"Cat/{name}", 80, 40, "Cat", "Low", "Indoor", "train", boxes)
+        part = "test" if number in (*TEST, 6) else "train"
+        image = ImageRow(name, f"Cat/{name}", 80, 40, "Cat", "Low", "Indoor", part, boxes)
         found.append((image, [row] * boxes))
+    (tmp_path / "images/6.jpg").write_bytes((tmp_path / "images/0.jpg").read_bytes())
     return found
 
 
 @pytest.fixture
 def write(tmp_path, entries):
     """Writes five images into train and two into test; returns the summary's lines."""
-    rows = [SplitRow(image.filename, "train") for image, _ in entries]
-    rows[2], rows[4] = (SplitRow(f"{number}.jpg", "test") for number in (2, 4))
+    rows = [SplitRow(f"{n}.jpg", "test" if n in TEST else "train") for n in range(7)]
 
     def run(**options):
         options = {"rows": rows, "images_dir": tmp_path / "images"} | options
         return write_dataset(tmp_path, entries, classes=CLASSES, **options)
+
+    return run
+
+
+@pytest.fixture
+def make_records(tmp_path, entries, run_script):
+    """Runs make_tfrecords.py on the entries; flags given come last and win."""
+    boxes = [box for _, boxes in entries for box in boxes]
+    write_tables(tmp_path, [image for image, _ in entries], boxes)
+
+    def run(*flags):
+        folders = [f"--{name}={tmp_path}" for name in ("data_dir", "output_dir")]
+        return run_script("make_tfrecords.py", *folders, f"--images_dir={tmp_path}/images", *flags)
 
     return run
 
@@ -48,6 +68,11 @@ def record_files(folder):
 
 def names_in(*paths):
     return [record.filename for record in read_records(paths, CLASS_IDS)]
+
+
+def split_in(folder):
+    with open(folder / "split.csv", newline="") as file:
+        return dict(csv.reader(file))
 
 
 def test_images_are_dealt_to_shards_of_about_one_size(tmp_path, write):
@@ -65,13 +90,6 @@ def test_images_are_dealt_to_shards_of_about_one_size(tmp_path, write):
         f"{tmp_path}/test.tfrecord-?????-of-00002: 2 images, 2 boxes in 2 files",
         f"{tmp_path}/label_map.txt: 12 classes",
     ]
-
-
-def test_shards_are_the_same_bytes_each_time(tmp_path, write):
-    write(shards=2)
-    first = {name: (tmp_path / name).read_bytes() for name in record_files(tmp_path)}
-    write(shards=2)
-    assert {name: (tmp_path / name).read_bytes() for name in record_files(tmp_path)} == first
 
 
 def test_files_of_another_number_of_shards_are_removed_and_told(tmp_path, write):
@@ -155,51 +173,47 @@ def test_records_are_verified_where_that_is_asked_for(write):
     assert line in write(shards=2, verify=True)
 
 
-def change_box(entries):
+def change_box(entries, images):
     entries[1][1][0] = entries[1][1][0]._replace(xmax=12)
 
 
-def change_class(entries):
+def change_class(entries, images):
     entries[1][1][0] = entries[1][1][0]._replace(class_name="Cup")
 
 
-def change_size(entries):
+def change_size(entries, images):
     entries[1] = (entries[1][0]._replace(width=81), entries[1][1])
 
 
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        pytest.param(change_box, "record 2: the boxes of 1.jpg differ", id="a box"),
-        pytest.param(change_class, "record 2: the classes of the boxes of 1.jpg", id="a class"),
-        pytest.param(change_size, "record 2: 80x40 pixels, not 81x40", id="a size"),
-        pytest.param(lambda e: e[1][1].clear(), "record 2: the classes of the", id="no box"),
-        pytest.param(lambda e: e.reverse(), "record 1: is 0.jpg, not 6.jpg", id="another order"),
-        pytest.param(lambda e: e.append(e[0]), "ends before the record of 0.jpg", id="one missing"),
-        pytest.param(lambda e: e.pop(), "record 7: one too many", id="one too many"),
-        pytest.param(lambda e: e.clear(), "record 1: one too many", id="none expected"),
-    ],
-)
-def test_a_record_that_differs_from_the_tables_is_named(tmp_path, entries, change, found):
-    path, images = tmp_path / "x", tmp_path / "images"
-    write_records(path, entries, images, CLASS_IDS, lambda: None)
-    verify_records(path, "train.tfrecord", entries, images, CLASS_IDS, lambda: None)
-    change(entries)
-    with refused(f"train.tfrecord: {found}", "the disk fails. Run this step again."):
-        verify_records(path, "train.tfrecord", entries, images, CLASS_IDS, lambda: None)
-
-
-def test_a_record_whose_image_differs_from_its_file_is_named(tmp_path, entries):
-    path, images = tmp_path / "x", tmp_path / "images"
-    write_records(path, entries, images, CLASS_IDS, lambda: None)
+def change_image(entries, images):
     Image.new("RGB", (80, 40)).save(images / "3.jpg")
-    with pytest.raises(DataError, match=r"record 4: its image isn't that of 3\.jpg"):
-        verify_records(path, "train.tfrecord", entries, images, CLASS_IDS, lambda: None)
+
+
+CHANGES = {
+    "a box": (change_box, "record 2: the boxes of 1.jpg differ"),
+    "a class": (change_class, "record 2: the classes of the boxes of 1.jpg"),
+    "a size": (change_size, "record 2: 80x40 pixels, not 81x40"),
+    "an image": (change_image, "record 4: its image isn't that of 3.jpg"),
+    "no box": (lambda e, _: e[1][1].clear(), "record 2: the classes of the"),
+    "another order": (lambda e, _: e.reverse(), "record 1: is 0.jpg, not 6.jpg"),
+    "one missing": (lambda e, _: e.append(e[0]), "ends before the record of 0.jpg"),
+    "one too many": (lambda e, _: e.pop(), "record 7: one too many"),
+    "none expected": (lambda e, _: e.clear(), "record 1: one too many"),
+}
+
+
+@pytest.mark.parametrize(("change", "found"), CHANGES.values(), ids=CHANGES)
+def test_a_record_that_differs_from_the_tables_is_named(tmp_path, entries, change, found):
+    images = tmp_path / "images"
+    given = entries, images, CLASS_IDS, lambda: None
+    write_records(tmp_path / "x", *given)
+    verify_records(tmp_path / "x", "train.tfrecord", *given)
+    change(entries, images)
+    with refused(f"train.tfrecord: {found}", "the disk fails. Run this step again."):
+        verify_records(tmp_path / "x", "train.tfrecord", *given)
 
 
 def test_records_that_fail_the_check_do_not_get_their_names(tmp_path, write, monkeypatch):
-    from lowlight.dataset import writing
-
     write()
     before = (tmp_path / "train.tfrecord").read_bytes()
     original = writing.pixel_xyxy_to_unit_yxyx
@@ -212,31 +226,62 @@ def test_records_that_fail_the_check_do_not_get_their_names(tmp_path, write, mon
     assert not list(tmp_path.glob(".*"))
 
 
-def flags_of(tmp_path, entries):
-    """Writes the tables, and returns the script's flags."""
-    boxes = [box for _, boxes in entries for box in boxes]
-    write_tables(tmp_path, [image for image, _ in entries], boxes)
-    folders = [f"--{name}={tmp_path}" for name in ("data_dir", "output_dir")]
-    return [*folders, f"--images_dir={tmp_path}/images", "--nokeep_duplicates_together"]
+# The command. -------------------------------------------------------------------------------------
 
 
-def test_the_script_deals_and_verifies(tmp_path, entries, run_script):
-    folders = flags_of(tmp_path, entries)
-    run = run_script("make_tfrecords.py", *folders, "--shards=2", "--verify")
-    assert run.returncode == 0, run.stderr
-    assert "train.tfrecord-?????-of-00002: 5 images" in run.stdout
-    assert "verified: 7 records" in run.stdout
-    run = run_script("make_tfrecords.py", *folders, "--shards=0")
-    assert run.returncode == 1
-    assert run.stderr.startswith("error: flag --shards=0: ")
+def test_the_step_writes_the_same_bytes_each_time(tmp_path, make_records):
+    made = []
+    for folder in ("one", "two words"):
+        run = make_records(f"--output_dir={tmp_path / folder}", "--shards=2", "--verify")
+        assert run.returncode == 0, run.stderr
+        assert "train.tfrecord-?????-of-00002: 5 images" in run.stdout
+        assert "test.tfrecord-?????-of-00002: 2 images" in run.stdout
+        assert "verified: 7 records" in run.stdout
+        made.append(contents(tmp_path / folder))
+    assert sorted(made[0]) == ["label_map.txt", "split.csv", *record_files(tmp_path / "one")]
+    assert made[0] == made[1]
 
 
-def test_a_second_writer_of_a_folder_is_refused_and_the_first_loses_nothing(
-    tmp_path, entries, run_script
-):
-    folders = flags_of(tmp_path, entries)
-    with locked(tmp_path, "written", "output_dir"):
-        run = run_script("make_tfrecords.py", *folders)
-    assert run.returncode == 1
-    assert f"error: {tmp_path}: is being written already, by process" in run.stderr
-    assert record_files(tmp_path) == []
+@pytest.mark.parametrize("together", [True, False])
+def test_near_duplicates_stay_in_one_part_of_a_random_split(tmp_path, make_records, together):
+    flags = () if together else ("--nokeep_duplicates_together",)
+    run = make_records("--seed=0", *flags)
+    told = "near-duplicates: 1 group of 2 images, each in one part\n"
+    assert (told in run.stdout, "near-duplicates" in run.stdout) == (together, together)
+    split_of = split_in(tmp_path)
+    assert (split_of["0.jpg"] == split_of["6.jpg"]) is together
+
+
+def test_an_official_split_stays_and_its_leaks_are_told(tmp_path, make_records):
+    run = make_records("--split=official")
+    found = [number for number in range(7) if split_in(tmp_path)[f"{number}.jpg"] == "test"]
+    assert found == [2, 4, 6]
+    assert (
+        "near-duplicates: 1 group of 2 images, 1 of them in several parts\n"
+        "  0.jpg (train), 6.jpg (test)\n"
+    ) in run.stdout
+
+
+def test_ones_own_classes_get_the_ids_of_their_lines(tmp_path, entries, make_records):
+    (tmp_path / "classes.txt").write_text("Street lamp\nCat\n")
+    names = "Cat", "Street lamp"
+    boxes = [box[0]._replace(class_name=names[n % 2]) for n, (_, box) in enumerate(entries[:6])]
+    (tmp_path / "annotations.csv").write_text(format_table(boxes, AnnotationRow))
+    run = make_records("--split=official")
+    assert "label_map.txt: 2 classes\n" in run.stdout
+    label_map = read_label_map(tmp_path / "label_map.txt")
+    assert label_map == {1: "Street lamp", 2: "Cat"}
+    records = list(read_records([tmp_path / "train.tfrecord"], label_map.ids))
+    assert [record.classes.tolist() for record in records] == [[2], [1], [1], [1]]
+
+
+def test_an_error_in_the_middle_leaves_the_earlier_files_as_they_were(tmp_path, make_records):
+    (tmp_path / "test.tfrecord").write_bytes(b"earlier")
+    (tmp_path / "images/6.jpg").unlink()
+    assert message_of(make_records("--nokeep_duplicates_together")) == (
+        f"error: {tmp_path}/images/6.jpg: no such file.\n"
+        "  Run convert_images.py, or check --images_dir.\n"
+    )
+    assert (tmp_path / "test.tfrecord").read_bytes() == b"earlier"
+    assert not list(tmp_path.glob(".*"))
+    assert not (tmp_path / "train.tfrecord").exists()
