@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lowlight.core.sources import list_files
-from lowlight.dataset import overview_page
-from lowlight.dataset.annotations import parse_bbgt, parse_image_list
 from lowlight.dataset.classes import CLASSES
-from lowlight.dataset.overview import DataSet, make_frames, read_anchors, read_data_set
+from lowlight.dataset.overview import read_anchors, read_data_set
 from lowlight.dataset.overview_page import format_page
 from lowlight.dataset.split import split_officially
 from lowlight.dataset.tables import (
@@ -26,6 +23,7 @@ from lowlight.images.drawing import colour_of
 CONFIGS = Path(__file__).parents[2] / "configs"
 D1 = CONFIGS / "ssd_efficientdet_d1_640x640_coco17_tpu-8.config"
 EMPTY_ELEMENTS = {"meta", "link", "img"}
+FACTS = "lighting", "location"
 SVG_ELEMENTS = {"path", "use", "g", "defs"}
 
 
@@ -159,17 +157,12 @@ def test_the_tables_count_classes_splits_and_conditions(page_of):
 
 def test_what_a_data_set_lacks_is_said_and_left_out(page_of, data_dir):
     images = rows_of(read_table(data_dir / "images.csv", ImageRow, ""), ImageRow)
-    images = [image._replace(lighting="", location="") for image in images]
+    images = [image._replace(**dict.fromkeys(FACTS, "")) for image in images]
     (data_dir / "images.csv").write_text(format_table(images, ImageRow))
     (data_dir / "split.csv").unlink()
     page = page_of()
-    names = {table[0][0] for table in page.tables}
-    assert names == {"Class"}
-    for start in (
-        "There is no split.csv, ",
-        "images.csv has no lighting, ",
-        "images.csv has no location, ",
-    ):
+    assert {table[0][0] for table in page.tables} == {"Class"}
+    for start in ("There is no split.csv, ", *(f"images.csv has no {x}, " for x in FACTS)):
         assert sum(text.startswith(start) for text in page.texts) == 1
 
 
@@ -179,20 +172,6 @@ def test_a_data_set_without_boxes_has_a_page(page_of, data_dir):
     assert "No image has a box, so sizes and shapes are left out." in page.texts
     assert "Boxes by size" not in page.texts
     assert "Images by brightness" in page.texts
-
-
-def test_names_are_text_whatever_they_hold(page_of, data_dir):
-    name = "<b>&amp; 'a' \"b\".jpg"
-    (data_dir / "images" / "2015_00001.jpg").rename(data_dir / "images" / name)
-    quoted = '"' + name.replace('"', '""') + '"'
-    for table in ("images.csv", "annotations.csv", "split.csv"):
-        text = (data_dir / table).read_text()
-        text = re.sub("^2015_00001.jpg", quoted, text, flags=re.MULTILINE)
-        (data_dir / table).write_text(text.replace("Twilight", "<script>alert(1)</script>"))
-    page = page_of()
-    assert name in page.texts
-    assert "<script>alert(1)</script>" in page.table("Lighting")
-    assert "<script" not in page.html
 
 
 def test_a_data_set_with_its_own_classes_is_described_by_them(page_of, data_dir):
@@ -211,15 +190,24 @@ def test_a_data_set_with_its_own_classes_is_described_by_them(page_of, data_dir)
     assert f'<i style="background:rgb{colour_of(3)}"></i>Fox 1</span>' in page.html
 
 
-def test_a_class_name_is_text_whatever_it_holds(page_of, data_dir):
-    names = ["<b>", "&lt;", "</title><script>alert(1)</script>", "'Tom' & Jerry"]
-    rename_classes(data_dir, names, names)
+def test_names_are_text_whatever_they_hold(page_of, data_dir):
+    image, light = "<b>&amp; 'a' \"b\".jpg", "<script>alert(1)</script>"
+    (data_dir / "images/2015_00001.jpg").rename(data_dir / "images" / image)
+    quoted = '"' + image.replace('"', '""') + '"'
+    for table in ("images.csv", "annotations.csv", "split.csv"):
+        text = (data_dir / table).read_text().replace("Twilight", light)
+        text = re.sub("^2015_00001.jpg", quoted, text, flags=re.MULTILINE)
+        (data_dir / table).write_text(text)
+    classes = ["<b>", "&lt;", f"</title>{light}", "'Tom' & Jerry"]
+    rename_classes(data_dir, classes, classes)
     page = page_of()
+    assert image in page.texts
+    assert light in page.table("Lighting")
     for table in (table for table in page.tables if table[0][0] == "Class"):
-        assert [row[0] for row in table if row[0] not in ("Class", "All")] == names
+        assert [row[0] for row in table if row[0] not in ("Class", "All")] == classes
     # In three tables and over the gallery's pictures; then with a number under each picture.
-    assert [page.texts.count(name) for name in names] == [4] * 4
-    assert {f"{name} 1" for name in names} <= set(page.texts)
+    assert [page.texts.count(name) for name in classes] == [4] * 4
+    assert {f"{name} 1" for name in classes} <= set(page.texts)
     assert "<script" not in page.html
 
 
@@ -236,30 +224,3 @@ def test_images_with_a_problem_are_shown_with_it(page_of, data_dir):
     assert "encoded: was RGBA" in texts[start:]
     assert "odd" in texts[start:]
     assert "lost" not in texts
-
-
-# The real set. ------------------------------------------------------------------------------------
-
-
-def test_the_whole_exdark_has_its_known_counts_on_the_page(exdark_root, monkeypatch):
-    monkeypatch.setattr(overview_page, "choose_pictures", lambda *_: [])  # there are none here
-    path = exdark_root / "imageclasslist.txt"
-    facts = {n.lower(): f for n, f in parse_image_list(path.read_bytes(), path).items()}
-    rows, splits = [], {}
-    for file in list_files(exdark_root / "ExDark_Annno.zip", "annotations"):
-        name, size = Path(file.name).stem, (9999, 9999)
-        boxes = [
-            AnnotationRow(name, *size, box.name, 0, 0, *box.pixel_ltwh[2:])
-            for box in parse_bbgt(file.read(), file.place)
-        ]
-        fact = facts[name.lower()]
-        image = ImageRow(name, name, *size, *fact, len(boxes))
-        rows.append((image, boxes))
-        splits[name] = fact.official_split
-    data_set = DataSet(CLASSES, *make_frames(rows, splits, 30.0), {}, 0, [])
-    page = Page(format_page("ExDark", data_set, read_anchors(D1), ""))
-    classes, by_split, _ = (table for table in page.tables if table[0][0] == "Class")
-    assert {row[0]: row[2] for row in classes}["People"] == "7,460"
-    assert by_split[-1] == ["All", "23,710", "43.8 %", "26.2 %", "30.0 %", ""]
-    assert page.table("Lighting")["Strong"][0] == "2,059"
-    assert page.table("Location")["Indoor"][:2] == ["2,822", "38.3 %"]
