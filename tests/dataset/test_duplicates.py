@@ -34,30 +34,22 @@ def save(folder, **images):
     return [f"{name}.jpg" for name in images]
 
 
-@pytest.mark.parametrize(
-    "copy",
-    [
-        pytest.param(lambda image: image, id="the same"),
-        pytest.param(encoded_again, id="encoded at quality 20"),
-        pytest.param(lambda image: image.resize((80, 60)), id="half as large"),
-        pytest.param(lambda image: image.convert("L").convert("RGB"), id="grey"),
-        pytest.param(lambda image: image.point(lambda v: v * 1.3), id="brightened"),
-        pytest.param(lambda image: image.point(lambda v: v * 0.6), id="darkened"),
-        pytest.param(lambda image: image.crop((2, 1, 160, 120)), id="cropped by a hundredth"),
-    ],
-)
-def test_a_copy_is_found(tmp_path, copy):
-    names = save(tmp_path, a=photograph(0), b=photograph(1), c=copy(photograph(0)))
-    assert find_duplicates(names, tmp_path) == [["a.jpg", "c.jpg"]]
+COPIES = {
+    "the same": lambda image: image,
+    "encoded at quality 20": encoded_again,
+    "half as large": lambda image: image.resize((80, 60)),
+    "grey": lambda image: image.convert("L").convert("RGB"),
+    "brightened": lambda image: image.point(lambda v: v * 1.3),
+    "darkened": lambda image: image.point(lambda v: v * 0.6),
+    "cropped by a hundredth": lambda image: image.crop((2, 1, 160, 120)),
+}
 
 
-def test_copies_of_one_photograph_are_one_group(tmp_path):
-    images = {f"{kind}{n}": photograph(kind == "b") for kind in "ab" for n in range(3)}
-    names = save(tmp_path, **images, c=photograph(2))
-    assert find_duplicates(reversed(names), tmp_path) == [
-        ["a0.jpg", "a1.jpg", "a2.jpg"],
-        ["b0.jpg", "b1.jpg", "b2.jpg"],
-    ]
+def test_copies_of_a_photograph_are_one_group_whatever_was_done_to_them(tmp_path):
+    copies = {name.replace(" ", "_"): copy(photograph(0)) for name, copy in COPIES.items()}
+    names = save(tmp_path, a=photograph(1), **copies, z0=photograph(2), z1=photograph(2))
+    groups = [sorted(f"{name}.jpg" for name in copies), ["z0.jpg", "z1.jpg"]]
+    assert find_duplicates(reversed(names), tmp_path) == groups
 
 
 @pytest.mark.parametrize("brightest", [255, 60, 12])
@@ -69,6 +61,7 @@ def test_different_photographs_are_not_taken_for_copies_however_dark(tmp_path, b
 def test_images_without_anything_to_see_belong_to_no_group(tmp_path):
     flat = {f"flat{level}": Image.new("RGB", (40, 30), (level,) * 3) for level in range(4)}
     assert find_duplicates(save(tmp_path, **flat), tmp_path) == []
+    assert find_duplicates([], tmp_path) == []
 
 
 def test_drawn_night_scenes_are_not_taken_for_copies(tmp_path):
@@ -76,10 +69,6 @@ def test_drawn_night_scenes_are_not_taken_for_copies(tmp_path):
     convert_images(tmp_path / "sample/ExDark", tmp_path / "images")
     names = [path.name for path in (tmp_path / "images").glob("*.jpg")]
     assert (len(names), find_duplicates(names, tmp_path / "images")) == (60, [])
-
-
-def test_no_image_has_no_group(tmp_path):
-    assert find_duplicates([], tmp_path) == []
 
 
 def test_a_hash_tells_whether_each_wave_is_stronger_than_half_of_them():
@@ -113,53 +102,46 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, data, message):
         find_duplicates(["a.jpg"], tmp_path)
 
 
-@pytest.fixture
-def hashed(monkeypatch):
-    """A list of the images that are decoded to be hashed."""
-    calls = []
-    monkeypatch.setattr(
-        split, "hash_image", lambda data, place: calls.append(place.name) or hash_image(data, place)
-    )
-    return calls
+def spoil_hashes(text):
+    """Returns what puts a text where converted.csv has the images' hashes."""
+
+    def spoil(folder):
+        header, *table = (folder / "converted.csv").read_text().splitlines()
+        lines = [line.rpartition(",")[0] + f",{text}" for line in table]
+        (folder / "converted.csv").write_text("\n".join([header, *lines]) + "\n")
+
+    return spoil
 
 
-@pytest.fixture
-def converted(tmp_path):
-    """A folder of three converted images, of which two are copies of each other."""
+NAMES, GROUP = ["a.jpg", "b.jpg", "c.jpg"], ["a.jpg", "c.jpg"]
+# What is done after the conversion; which images are hashed then, and the groups.
+AFTERWARDS = {
+    "nothing": (lambda _: None, [], [GROUP]),
+    "an image changed": (lambda f: photograph(2).save(f / "c.jpg", quality=95), ["c.jpg"], []),
+    "the table is gone": (lambda f: (f / "converted.csv").unlink(), NAMES, [GROUP]),
+    **{
+        f"hashes of another form, {text[:9]!r}": (spoil_hashes(text), NAMES, [GROUP])
+        for text in ("", "flatter", "0" * 63, "G" * 64)
+    },
+}
+
+
+@pytest.mark.parametrize(("do", "expected", "groups"), AFTERWARDS.values(), ids=AFTERWARDS)
+def test_hashes_of_the_conversion_are_used_where_they_are_the_images(
+    tmp_path, monkeypatch, do, expected, groups
+):
+    hashed, folder = [], tmp_path / "images"
     (tmp_path / "in").mkdir()
-    names = save(tmp_path / "in", a=photograph(0), b=photograph(1), c=photograph(0))
-    convert_images(tmp_path / "in", tmp_path / "images")
-    return tmp_path / "images", names
-
-
-def test_hashes_of_the_conversion_are_used(converted, hashed):
-    folder, names = converted
-    assert find_duplicates(names, folder) == [["a.jpg", "c.jpg"]]
-    assert hashed == []
-
-
-def test_an_image_that_changed_behind_the_conversion_is_hashed_again(converted, hashed):
-    folder, names = converted
-    photograph(2).save(folder / "c.jpg", quality=95)
-    assert find_duplicates(names, folder) == []
-    assert hashed == ["c.jpg"]
-
-
-@pytest.mark.parametrize("text", ["", "flatter", "0" * 63, "G" * 64])
-def test_a_hash_of_another_form_is_not_used(converted, hashed, text):
-    folder, names = converted
-    table = (folder / "converted.csv").read_text().splitlines()
-    lines = [line.rpartition(",")[0] + f",{text}" for line in table[1:]]
-    (folder / "converted.csv").write_text("\n".join([table[0], *lines]) + "\n")
-    assert find_duplicates(names, folder) == [["a.jpg", "c.jpg"]]
-    assert sorted(hashed) == names
-
-
-def test_without_a_conversion_all_images_are_hashed(converted, hashed):
-    folder, names = converted
-    (folder / "converted.csv").unlink()
-    assert find_duplicates(names, folder) == [["a.jpg", "c.jpg"]]
-    assert sorted(hashed) == names
+    save(tmp_path / "in", a=photograph(0), b=photograph(1), c=photograph(0))
+    convert_images(tmp_path / "in", folder)
+    do(folder)
+    monkeypatch.setattr(
+        split,
+        "hash_image",
+        lambda data, place: hashed.append(place.name) or hash_image(data, place),
+    )
+    assert find_duplicates(NAMES, folder) == groups
+    assert sorted(hashed) == expected
 
 
 ROWS = [
