@@ -11,11 +11,14 @@ print COCO's twelve numbers and write metrics.json, metrics.txt, slices.csv, det
 ground_truth.json and report.html.
 """
 
+from dataclasses import replace
+
 from absl import flags
 
 from lowlight.core import command
 from lowlight.core.errors import DataError
 from lowlight.evaluation.scoring import ScoringOptions, score_file
+from lowlight.evaluation.truth_source import TruthSource
 from lowlight.inference.flags import define_detector_flags, detector_options
 
 FLAGS = flags.FLAGS
@@ -75,37 +78,37 @@ def main() -> None:
         data_dir=FLAGS.data_dir,
     )
     if FLAGS.detections:
-        score_file(FLAGS.detections, _truth_source(), FLAGS.output_dir, options)
+        source = TruthSource(
+            data_dir=FLAGS.data_dir,
+            coco=FLAGS.truth,
+            records=FLAGS.records,
+            label_map_path=FLAGS.label_map_path,
+            split=FLAGS.split,
+            images_dir=FLAGS.images_dir,
+        )
+        score_file(FLAGS.detections, source, FLAGS.output_dir, options)
     else:
         _score_model(options)
 
 
 def _score_model(options):
-    from lowlight.evaluation.evaluation import evaluate_model
-    from lowlight.evaluation.watching import watch_run
+    from lowlight.evaluation.evaluation import evaluate_model, watch_run
 
     given = {
         "records": FLAGS.records,
         "label_map_path": FLAGS.label_map_path,
         "eval_dir": FLAGS.output_dir,
-        "sample_1_of_n": FLAGS.sample_1_of_n,
-        "raw_weights": FLAGS.raw_weights,
-        "options": options,
-        "detector": detector_options(),
+        "options": replace(
+            options,
+            sample_1_of_n=FLAGS.sample_1_of_n,
+            raw_weights=FLAGS.raw_weights,
+            detector=detector_options(),
+        ),
     }
     if FLAGS.watch:
         watch_run(FLAGS.model_dir, FLAGS.watch_timeout, **given)
     else:
         evaluate_model(FLAGS.model_dir, **given)
-
-
-def _truth_source():
-    from lowlight.evaluation.truth_source import find_truth
-
-    split = None if FLAGS.split == "all" else FLAGS.split
-    return find_truth(
-        FLAGS.data_dir, FLAGS.truth, FLAGS.records, FLAGS.label_map_path, split, FLAGS.images_dir
-    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ TFOD's model_main_tf2, without TPUs, and some more; with --checkpoint_dir it eva
 checkpoint instead, as evaluate.py --watch. TFOD's own loop is scripts/model_main_tf2.py.
 """
 
+from dataclasses import fields
+
 from absl import flags
 
 from lowlight.core import command
@@ -67,42 +69,28 @@ flags.DEFINE_integer(
 def main():
     """Trains, or with --checkpoint_dir evaluates."""
     if FLAGS.checkpoint_dir:
-        from lowlight.evaluation.watching import watch_run
+        from lowlight.evaluation.evaluation import watch_run
+        from lowlight.evaluation.scoring import ScoringOptions
 
-        on_train = FLAGS.eval_on_train_data
+        on_train, every_n = FLAGS.eval_on_train_data, FLAGS.sample_1_of_n_eval_examples
+        if on_train:
+            every_n = FLAGS.sample_1_of_n_eval_on_train_examples
         watch_run(
             FLAGS.checkpoint_dir,
             FLAGS.eval_timeout,
             config_path=FLAGS.pipeline_config_path,
             run_dir=FLAGS.model_dir,
-            sample_1_of_n=FLAGS.sample_1_of_n_eval_on_train_examples
-            if on_train
-            else FLAGS.sample_1_of_n_eval_examples,
             on_train_data=on_train,
+            options=ScoringOptions(sample_1_of_n=every_n),
         )
         return
     from lowlight.training.config import TrainingOptions
     from lowlight.training.train import train_run
     from lowlight.training.workers import choose_strategy
 
-    options = TrainingOptions(
-        num_steps=FLAGS.num_train_steps,
-        checkpoint_every_n=FLAGS.checkpoint_every_n,
-        summarize_every_n=FLAGS.summarize_every_n,
-        record_summaries=FLAGS.record_summaries,
-        num_workers=FLAGS.num_workers,
-        seed=FLAGS.seed,
-        restart_schedule=FLAGS.restart_schedule,
-        eval_every_n=FLAGS.eval_every_n,
-        patience=FLAGS.patience,
-        accumulate=FLAGS.accumulate,
-        balance=FLAGS.balance,
-        balance_share=FLAGS.balance_share,
-        mixed_precision=FLAGS.mixed_precision,
-        dry_run=FLAGS.dry_run,
-        check_images=FLAGS.check_images,
-        flags={flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)},
-    )
+    given = {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)}
+    alike = {one.name: given[one.name] for one in fields(TrainingOptions) if one.name in given}
+    options = TrainingOptions(num_steps=FLAGS.num_train_steps, flags=given, **alike)
     train_run(
         FLAGS.pipeline_config_path,
         FLAGS.model_dir,

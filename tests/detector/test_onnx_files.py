@@ -55,6 +55,7 @@ def test_a_file_says_what_it_was_made_from_and_what_its_classes_are(onnx_file):
 @pytest.mark.slow
 def test_a_file_is_scored_on_records_like_any_model(onnx_file, tmp_path):
     from lowlight.evaluation.evaluation import evaluate_model
+    from lowlight.evaluation.scoring import ScoringOptions
 
     Image.fromarray(picture_with_a_square()).save(tmp_path / "a.jpg", quality=95, subsampling=0)
     box = AnnotationRow("a.jpg", SIDE, SIDE, "Red", 8, 16, 16, 24)
@@ -68,7 +69,7 @@ def test_a_file_is_scored_on_records_like_any_model(onnx_file, tmp_path):
         records=[str(records)],
         label_map_path=label_map,
         eval_dir=tmp_path / "eval",
-        detector={"engine": None},
+        options=ScoringOptions(detector={"engine": None}),
     )
     assert path == onnx_file
     assert metrics["DetectionBoxes_Precision/mAP"] == 1

@@ -17,7 +17,7 @@ from lowlight.dataset.writing import verify_records, write_dataset
 from lowlight.evaluation.results import read_results
 from lowlight.evaluation.scoring import ScoringOptions, score_detections
 from lowlight.evaluation.truth import read_truth_of_coco
-from lowlight.evaluation.truth_source import find_truth, gather_facts
+from lowlight.evaluation.truth_source import TruthSource, gather_facts
 
 CLASSES = "Lamp", "Tram"
 IDS = {"Lamp": 1, "Tram": 2}
@@ -86,8 +86,8 @@ def test_they_are_the_same_in_every_form_and_in_pycocotools(data_dir):
     records = [str(data_dir / "test.tfrecord")]
     truths = {
         "theirs": read_truth_of_coco(data_dir / "theirs.json"),
-        "tables": find_truth(str(data_dir), None, None, None, "test", None).read(),
-        "records": find_truth(None, None, records, None, None, None).read(),
+        "tables": TruthSource(data_dir=str(data_dir)).read(),
+        "records": TruthSource(records=records).read(),
         "ours": read_truth_of_coco(data_dir / "ours.json"),
     }
     for truth in truths.values():

@@ -14,7 +14,7 @@ from lowlight.dataset.tables import read_tables
 from lowlight.dataset.writing import write_records
 from lowlight.evaluation.metrics import COCO_METRICS
 from lowlight.evaluation.results import read_results
-from lowlight.evaluation.scoring import ScoringOptions, variant_of
+from lowlight.evaluation.scoring import ScoringOptions
 from lowlight.evaluation.truth import format_truth, read_truth_of_tables
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -120,18 +120,18 @@ def test_results_and_ground_truth_are_never_written_over(data_dir, results, run_
 
 
 @pytest.mark.parametrize(
-    ("options", "sample_1_of_n", "detector", "variant"),
+    ("options", "detector", "variant"),
     [
-        ({}, 1, {}, ""),
-        ({"samples": 9, "seed": 1, "report": True}, 1, {"engine": "openvino", "tta": False}, ""),
-        ({"limit": 10}, 1, {"precision": "float32"}, "limit_10"),
-        ({}, 5, {}, "1_of_5"),
-        ({"score_threshold": 0.05, "max_detections": 20}, 1, {}, "score_0.05_most_20"),
-        ({}, 1, {"tta": True, "tile": 512, "precision": "bfloat16"}, "tile_512_tta_bfloat16"),
+        ({}, {}, ""),
+        ({"samples": 9, "seed": 1, "report": True}, {"engine": "openvino", "tta": False}, ""),
+        ({"limit": 10}, {"precision": "float32"}, "limit_10"),
+        ({"sample_1_of_n": 5, "raw_weights": True}, {}, "1_of_5_raw_weights"),
+        ({"score_threshold": 0.05, "max_detections": 20}, {}, "score_0.05_most_20"),
+        ({}, {"tta": True, "tile": 512, "precision": "bfloat16"}, "tile_512_tta_bfloat16"),
     ],
 )
-def test_a_score_that_is_not_the_plain_one_has_a_name(options, sample_1_of_n, detector, variant):
-    assert variant_of(ScoringOptions(**options), sample_1_of_n, detector) == variant
+def test_a_score_that_is_not_the_plain_one_has_a_name(options, detector, variant):
+    assert ScoringOptions(**options, detector=detector).variant() == variant
 
 
 def test_tensorflow_is_not_loaded(data_dir, results):

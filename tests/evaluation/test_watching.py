@@ -31,7 +31,7 @@ def names(prefixes):
 
 
 def test_each_new_checkpoint_is_yielded_until_the_last_step(run_dir):
-    from lowlight.evaluation.watching import watch_checkpoints
+    from lowlight.evaluation.evaluation import watch_checkpoints
 
     save(run_dir, 10)
     seen = []
@@ -43,7 +43,7 @@ def test_each_new_checkpoint_is_yielded_until_the_last_step(run_dir):
 
 
 def test_a_training_that_was_stopped_ends_the_watch_after_its_last_checkpoint(run_dir, capsys):
-    from lowlight.evaluation.watching import watch_checkpoints
+    from lowlight.evaluation.evaluation import watch_checkpoints
 
     save(run_dir, 10)
     record(run_dir, None)
@@ -58,18 +58,18 @@ def test_a_training_that_was_stopped_ends_the_watch_after_its_last_checkpoint(ru
 
 
 def test_without_any_checkpoint_the_watch_ends_in_time_with_an_error(run_dir):
-    from lowlight.evaluation.watching import watch_checkpoints
+    from lowlight.evaluation.evaluation import watch_checkpoints
 
     with pytest.raises(DataError, match=r"holds no checkpoint \(ckpt"):
         list(watch_checkpoints(run_dir, 0.05, poll=0.01))
 
 
 def test_each_minute_without_a_checkpoint_is_told(run_dir, capsys, monkeypatch):
-    from lowlight.evaluation import watching
+    from lowlight.evaluation import evaluation
 
-    monkeypatch.setattr(watching, "_SAY_SO", 0.1)
+    monkeypatch.setattr(evaluation, "_SAY_SO", 0.1)
     save(run_dir, 10)
-    assert len(list(watching.watch_checkpoints(run_dir, 0.35, poll=0.01))) == 1
+    assert len(list(evaluation.watch_checkpoints(run_dir, 0.35, poll=0.01))) == 1
     told = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[1] for line in told] == [
         *["no new checkpoint for 0 s; waits 0.35 s"] * 3,
@@ -78,11 +78,12 @@ def test_each_minute_without_a_checkpoint_is_told(run_dir, capsys, monkeypatch):
 
 
 def test_a_variant_is_never_written_where_the_plain_score_belongs(tmp_path):
-    from lowlight.evaluation.evaluation import _choose_eval_dir
+    from lowlight.evaluation.scoring import ScoringOptions
 
     plain, elsewhere = tmp_path / "eval", tmp_path / "elsewhere"
-    assert _choose_eval_dir(None, plain, "") == plain
-    assert _choose_eval_dir(None, plain, "tta") == tmp_path / "eval_tta"
-    assert _choose_eval_dir(elsewhere, plain, "tta") == elsewhere
+    variant = ScoringOptions(detector={"tta": True})
+    assert ScoringOptions().choose_dir(None, plain) == plain
+    assert variant.choose_dir(None, plain) == tmp_path / "eval_tta"
+    assert variant.choose_dir(elsewhere, plain) == elsewhere
     with pytest.raises(DataError, match=r"eval: is for the plain score .*, not for tta\.\n"):
-        _choose_eval_dir(tmp_path / "run" / ".." / "eval", tmp_path / "eval_other", "tta")
+        variant.choose_dir(tmp_path / "run" / ".." / "eval", tmp_path / "eval_other")

@@ -9,7 +9,7 @@ import pytest
 from one_weight_run import Run, steps_kept
 
 from lowlight.core.errors import DataError, Interrupted, Signals, noted_signals
-from lowlight.training.stopping import TrainingSignals
+from lowlight.training.loop import TrainingSignals
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def test_a_wait_for_input_that_hangs_ends_soon_after_a_signal_with_what_was_made
             os.kill(os.getpid(), signal.SIGTERM)
             hung.wait()
 
-    monkeypatch.setattr("lowlight.training.stopping._PATIENCE", 0.1)
+    monkeypatch.setattr("lowlight.training.loop._PATIENCE", 0.1)
     run = Run(tmp_path)
     with noted_signals(TrainingSignals()) as signals:
         run.loop.signals, signals.leave = signals, leave

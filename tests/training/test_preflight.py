@@ -137,8 +137,6 @@ def test_a_disk_without_room_for_the_checkpoints_is_refused(data_dir, monkeypatc
 
 
 BAD_TRAININGS = {
-    "no steps": ({"num_steps": 0}, {}, "no num_steps"),
-    "negative steps": ({"num_steps": -5}, {}, "-5 steps"),
     "devices that don't divide the batch": (
         {"replicas": 3},
         {},

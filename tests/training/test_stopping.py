@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from lowlight.core.errors import noted_signals
-from lowlight.training.stopping import Fetcher, TrainingSignals
+from lowlight.training.loop import Fetcher, TrainingSignals
+
+pytestmark = pytest.mark.slow
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TRACES = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
 from lowlight.core.errors import noted_signals
-from lowlight.training.stopping import TrainingSignals
+from lowlight.training.loop import TrainingSignals
 
 with noted_signals(TrainingSignals()) as signals:
     signals.at_end = lambda reason: os.write(1, f"record: {reason}\\n".encode())

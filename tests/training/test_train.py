@@ -155,9 +155,8 @@ def test_evaluation_prints_and_keeps_the_twelve_numbers(trained, tmp_path, run_s
 def test_watching_scores_what_is_not_yet_scored_and_ends_with_the_training(
     trained, tmp_path, capsys
 ):
-    from lowlight.evaluation.evaluation import evaluate_model
+    from lowlight.evaluation.evaluation import evaluate_model, watch_run
     from lowlight.evaluation.scoring import ScoringOptions
-    from lowlight.evaluation.watching import watch_run
 
     folder = tmp_path / "eval"
     evaluate_model(trained[0], eval_dir=folder, options=ScoringOptions(limit=3))

@@ -30,7 +30,6 @@ class RecordCounts(NamedTuple):
     boxes: int
     most: int  # boxes in one image
     unseen: tuple  # the names of the classes without a box
-    classes: tuple = ()  # of each image, the ids of its boxes' classes
 
 
 def record_files(patterns: Iterable[str], path: Path | str) -> list[str]:
@@ -63,22 +62,19 @@ def count_and_check(
             that isn't its text's; a box that isn't one, or not inside its image; an image that
             TensorFlow can't decode, or of another size than its record says.
     """
-    counts, classes = [], []
+    counts, seen = [], set()
     for path in files:
         before = len(counts)
         for record in read_records([path], names.ids):
             _check_labels(record, names)
             _check_boxes(record)
             _check_image(record, decode)
-            classes.append({*record.classes.tolist()})
+            seen |= {*record.classes.tolist()}
             counts.append(len(record.classes))
         if len(counts) == before:
             raise DataError(f"{path}: holds no record.\n  Write it again, or leave it out.")
-    seen = set().union(*classes)
     unseen = tuple(name for number, name in names.items() if number not in seen)
-    return RecordCounts(
-        len(files), len(counts), sum(counts), max(counts), unseen, classes=tuple(classes)
-    )
+    return RecordCounts(len(files), len(counts), sum(counts), max(counts), unseen)
 
 
 def _check_labels(record: Record, names: LabelMap):

@@ -1,126 +1,145 @@
-"""Scores a model on records: detects, continues where it was interrupted, and keeps the numbers."""
+"""Scores a model on records, once or for each checkpoint of a training, and keeps the numbers."""
 
-import dataclasses
+import contextlib
 import functools
-import glob
 import itertools
+import json
+import re
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
 from lowlight.core.errors import DataError
-from lowlight.core.files import locked, output_dir
+from lowlight.core.files import existing_dir, locked, output_dir
 from lowlight.core.json_files import LOG, DetectionLog, fingerprint
 from lowlight.core.parallel import Progress, map_in_threads
 from lowlight.dataset.classes import LabelMap, read_label_map
 from lowlight.dataset.record_counts import count_and_check
 from lowlight.dataset.records import ImageNames, Record, name_images, read_encoded, read_records
 from lowlight.detector.detector import Detector
-from lowlight.detector.runs import Model, check_classes, find_model
+from lowlight.detector.runs import CONFIG, Model, check_classes, find_checkpoint, find_model
 from lowlight.evaluation.results import Found, make_found
-from lowlight.evaluation.scoring import (
-    Score,
-    ScoringOptions,
-    finish_score,
-    name_score,
-    score_detections,
-    variant_of,
-)
-from lowlight.evaluation.truth import ids_of_tables, truth_of_records
+from lowlight.evaluation.scoring import Score, ScoringOptions, finish_score, score_detections
+from lowlight.evaluation.truth import find_records, ids_of_tables, truth_of_records
 from lowlight.evaluation.truth_source import measure_brightness, read_columns
 from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy, xyxy_to_ltwh
 
+_POLL = 5.0  # seconds between two looks for a checkpoint
+_SAY_SO = 60.0  # seconds of waiting after which that is said, again and again
+
+
+def watch_run(model_dir: Path | str, timeout: float, **given) -> None:
+    """Scores a run's newest checkpoint, then each new one, as `watch_checkpoints` yields them.
+
+    What is given is for `evaluate_model`; raises as both.
+    """
+    for _ in watch_checkpoints(existing_dir(model_dir, "model_dir"), timeout):
+        evaluate_model(model_dir, **given)
+
+
+def watch_checkpoints(run_dir: Path, timeout: float, poll: float = _POLL) -> Iterator[str]:
+    """Yields the prefix of a run's newest checkpoint, which may be still to come, then newer ones.
+
+    It ends when the training has ended (run.json says so, or the step is the config's last), or
+    after `timeout` seconds without a new one. Of those that come while the caller works on another
+    the newest alone is yielded. Raises DataError where not one came in time.
+    """
+    seen, since, said = None, time.monotonic(), 0
+    while True:
+        # Asked first: what is saved between the two looks is then still found.
+        ended = _has_ended(run_dir)
+        prefix = latest_checkpoint(run_dir)
+        if prefix is not None and prefix != seen:
+            yield prefix
+            seen, since, said = prefix, time.monotonic(), 0
+            continue
+        if seen is not None and (ended or checkpoint_step(seen) >= _last_step(run_dir)):
+            print(f"{run_dir}: the training has ended")
+            return
+        waited = time.monotonic() - since
+        if waited >= timeout:
+            if seen is None:
+                find_checkpoint(run_dir)  # which says that there is none, and what to check
+            print(f"{run_dir}: no new checkpoint for {timeout:g} s")
+            return
+        if waited // _SAY_SO > said:
+            said = waited // _SAY_SO
+            print(f"{run_dir}: no new checkpoint for {waited:.0f} s; waits {timeout:g} s")
+        time.sleep(poll)
+
+
+def _has_ended(run_dir):
+    """Says whether run.json holds an end, which a training that continues takes back."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        return json.loads((run_dir / "run.json").read_text("utf-8"))["sessions"][-1]["ended"]
+
+
+def _last_step(run_dir):
+    """Returns the config's num_steps, read as text; infinity where there is none."""
+    path = run_dir / CONFIG
+    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+    found = re.search(r"^\s*num_steps:\s*(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found else float("inf")
+
 
 def evaluate_model(
-    model_dir: Path | str,
+    model_dir: Path | str | Model,
     *,
     records: list | None = None,
     label_map_path: str | None = None,
     eval_dir: Path | str | None = None,
     run_dir: Path | str | None = None,
-    sample_1_of_n: int = 1,
     on_train_data: bool = False,
     config_path: Path | str | None = None,
     on_image: Callable | None = None,
-    raw_weights: bool = False,
     options: ScoringOptions | None = None,
-    detector: dict | None = None,
 ) -> tuple[dict, Path]:
     """Scores the model that a folder holds, on all images but those it has scored before.
 
     Args:
-        model_dir, raw_weights: as `runs.find_model` takes them.
         records, label_map_path: TFRecord files or globs; None for what the config names.
         eval_dir: the output folder; None for one in `run_dir`: eval/ for the config's test
-            records, eval_<name>/ for other records, and with what `variant_of` says at the end
-            where it says something, so that numbers that can't be compared don't mix.
-        run_dir: None for the model's.
+            records, eval_<name>/ for others, and with the options' variant at the end.
+        run_dir, config_path: None for the model's own.
         on_train_data: take the config's training records instead of its test records.
-        config_path: None for the model's own.
         on_image: called with each image that is run, uint8 [H, W, 3], its Detections, and its true
             boxes, pixel xyxy [M, 4], and class ids [M].
-        options: None for the twelve numbers without intervals and report.
-        detector: how the model is run, as `detector.Detector` takes it; None as TFOD runs it.
+        options: None for the twelve numbers, as TFOD runs the model, without intervals and report.
 
     Returns:
         ({TFOD's metric name: number}, the path of the model that was scored).
 
     Raises:
-        DataError: no such model, records or label map, no image, a label map that isn't the
-            model's, or no pipeline.config where one is needed; a variant that would be written
-            where the plain score belongs.
+        DataError: no such model, records, label map or pipeline.config; another model's label map;
+            a variant that would be written where the plain score belongs.
     """
-    options, model = options or ScoringOptions(), find_model(model_dir, raw_weights)
-    detector = detector and detector | {"engine": detector.get("engine") or model.default_engine}
-    patterns = records
+    options = options or ScoringOptions()
+    model = find_model(model_dir, options.raw_weights)
+    if options.detector:
+        engine = options.detector.get("engine") or model.default_engine
+        options = replace(options, detector={**options.detector, "engine": engine})
+    theirs = [], None
     if not (records and label_map_path):
         theirs = _inputs_of_config(config_path or model.config_path, on_train_data)
-        patterns, label_map_path = records or theirs[0], label_map_path or theirs[1]
-    paths = _find_files(patterns)
-    plain = Path(run_dir or model.run_dir) / "eval"
-    if on_train_data or records:
-        plain = plain.with_name(f"eval_{Path(paths[0]).stem}")
-    variant = variant_of(options, sample_1_of_n, detector, model.raw_weights)
+    paths, label_map_path = find_records(records or theirs[0]), label_map_path or theirs[1]
+    name = f"eval_{Path(paths[0]).stem}" if on_train_data or records else "eval"
+    plain = Path(run_dir or model.run_dir) / name
     evaluation = _Evaluation(
         model=model,
         records=paths,
         names=read_label_map(label_map_path),
         label_map_path=label_map_path,
-        eval_dir=_choose_eval_dir(eval_dir, plain, variant),
+        eval_dir=options.choose_dir(eval_dir, plain),
         plain_dir=plain,
-        variant=variant,
-        sample_1_of_n=sample_1_of_n,
-        detector=detector or {},
         options=options,
     )
     return evaluation.run(on_image).metrics, model.path
-
-
-def _choose_eval_dir(eval_dir, plain, variant):
-    """Returns the folder to write; raises DataError where a variant would replace the plain one."""
-    if eval_dir is None:
-        return plain.with_name(f"{plain.name}_{variant}") if variant else plain
-    if variant and Path(eval_dir).resolve() == plain.with_name("eval").resolve():
-        raise DataError(
-            f"{eval_dir}: is for the plain score on all images, not for {variant}.\n"
-            "  Leave --output_dir out, or choose another."
-        )
-    return Path(eval_dir)
-
-
-def _find_files(patterns):
-    paths = sorted({path for pattern in patterns for path in glob.glob(pattern)})
-    if not paths:
-        raise DataError(
-            f"{', '.join(patterns)}: no such record file (relative to {Path.cwd()}).\n"
-            "  Give --records, or run the command from the project's folder."
-        )
-    return paths
 
 
 def _inputs_of_config(config_path, on_train_data):
@@ -147,46 +166,37 @@ class _Evaluation:
     label_map_path: str
     eval_dir: Path
     plain_dir: Path  # where the plain score's log is, which a variant begins with
-    variant: str  # of the plain score, "" for that itself
-    sample_1_of_n: int
-    detector: dict
     options: ScoringOptions
 
     def run(self, on_image: Callable | None) -> Score:
         check_classes(self.model, self.names, self.label_map_path)
         count_and_check(self.records, self.names)
+        every_n, limit = self.options.sample_1_of_n, self.options.limit
         images = name_images(self.records)
-        part = slice(None, None, self.sample_1_of_n)
-        images = ImageNames(*(texts and texts[part][: self.options.limit] for texts in images))
-        output_dir(self.eval_dir)
+        images = ImageNames(*(texts and texts[::every_n][:limit] for texts in images))
         # A watcher and the training itself may score the same run at the same time.
-        with locked(self.eval_dir, "scored", "output_dir", waits=True):
+        with locked(output_dir(self.eval_dir), "scored", "output_dir", waits=True):
             began, path = time.monotonic(), self.eval_dir / LOG
-            if self.variant and not path.exists() and (self.plain_dir / LOG).is_file():
-                shutil.copyfile(self.plain_dir / LOG, path)
-            with DetectionLog(path, self._identity()) as log:
+            plain = self.plain_dir / LOG
+            if self.options.variant() and not path.exists() and plain.is_file():
+                shutil.copyfile(plain, path)
+            identity = {
+                "model": self.model.name,
+                "files": fingerprint(self.model.files()),
+                "records": fingerprint(self.records),
+                "label_map": fingerprint([self.label_map_path]),
+                **({"detector": self.options.detector} if self.options.detector else {}),
+            }
+            with DetectionLog(path, identity) as log:
                 records = self._detect(images.names, on_image, log)
                 lines = [log.images[name] for name in sorted(images.names)]
-            ids = ids_of_tables(self._data_dir)
-            truth = truth_of_records(records, images, self.names, self.records[0], ids)
-            return self._score(truth, lines, round(time.monotonic() - began, 1))
-
-    def _identity(self):
-        """Returns what tells one evaluation from another: model, records and label map."""
-        return {
-            "model": self.model.name,
-            "files": fingerprint(self.model.files()),
-            "records": fingerprint(self.records),
-            "label_map": fingerprint([self.label_map_path]),
-            **({"detector": self.detector} if self.detector else {}),
-        }
+            return self._score(images, records, lines, round(time.monotonic() - began, 1))
 
     def _detect(self, images, on_image, log) -> list[Record]:
         """Detects on the images that aren't in the log; returns all records without images."""
         known, detector, records = set(log.images), None, []
-        chosen = itertools.islice(
-            read_records(self.records, self.names.ids), 0, None, self.sample_1_of_n
-        )
+        everything = read_records(self.records, self.names.ids)
+        chosen = itertools.islice(everything, 0, None, self.options.sample_1_of_n)
         if known:
             print(f"continues after {len(known)} images that were scored before")
 
@@ -198,21 +208,20 @@ class _Evaluation:
             pairs = zip(images, chosen, strict=False)
             # One thread decodes ahead; more would hold more large images than they gain.
             for name, record, image in map_in_threads(decode, pairs, jobs=1):
-                records.append(dataclasses.replace(record, encoded=b""))
+                records.append(replace(record, encoded=b""))
                 if image is not None:
-                    detector = detector or Detector(self.model, **self.detector)
+                    detector = detector or Detector(self.model, **self.options.detector)
                     line = _detect_record(detector, record, image, self.names, on_image)
                     log.add({"file": name, **line})
                 progress.update()
         return records
 
-    @property
-    def _data_dir(self):
-        return Path(self.options.data_dir or Path(self.records[0]).parent)
-
-    def _score(self, truth, lines, seconds) -> Score:
-        """Scores what the log's lines, in the truth's order, say, and writes everything."""
-        facts = read_columns(self._data_dir / "images.csv", truth.filenames)._replace(
+    def _score(self, images, records, lines, seconds) -> Score:
+        """Scores what the log's lines, by the images' names, say, and writes everything."""
+        place = self.records[0]
+        data_dir = Path(self.options.data_dir or Path(place).parent)
+        truth = truth_of_records(records, images, self.names, place, ids_of_tables(data_dir))
+        facts = read_columns(data_dir / "images.csv", truth.filenames)._replace(
             brightness=np.array([line["brightness"] for line in lines]),
             box_brightness=np.array([value for line in lines for value in line["boxes"]], float),
         )
@@ -222,43 +231,36 @@ class _Evaluation:
             "step": step,
             "model": self.model.name,
             "records": self.records,
-            "detector": self.detector,
+            "detector": self.options.detector,
             "seconds": seconds,
         }
-        title = name_score(f"{self.model.name} (step {step})", truth, ", ".join(self.records))
+        title = f"{self.model.name} (step {step})", ", ".join(self.records)
         pictures = functools.partial(read_encoded, self.records)
-        finish_score(score, self.eval_dir, about, title, self.options, pictures)
+        finish_score(score, self.eval_dir, self.options, about, title, pictures)
         self._write_events(score, step)
         return score
 
     def _write_events(self, score, step):
         """Writes the numbers, and the AP of each slice, as TensorBoard scalars at a step."""
-        of = f" ({self.variant})" if self.variant else ""
+        of = self.options.variant() and f" ({self.options.variant()})"
         writer = tf.summary.create_file_writer(str(self.eval_dir))
-        with writer.as_default(step=step):
+        with contextlib.closing(writer), writer.as_default(step=step):
             for name, value in score.metrics.items():
                 tf.summary.scalar(f"{name}{of}", value)
             for part in score.slices[1:]:
                 if not part.remark:
                     tf.summary.scalar(f"AP by {part.family}/{part.name}{of}", part.scores[0])
-        writer.close()
 
 
 def _decode(record):
     """Returns the record's image, uint8 [H, W, 3]."""
-    place = f"{record.place} ({record.filename})"
     try:
-        image = tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
+        return tf.io.decode_image(record.encoded, channels=3, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise DataError(
-            f"{place}: image/encoded can't be decoded ({error.message}).\n  Write it again."
+            f"{record.place} ({record.filename}): image/encoded can't be decoded "
+            f"({error.message}).\n  Write it again."
         ) from error
-    if image.shape[:2] != (record.height, record.width):
-        raise DataError(
-            f"{place}: {image.shape[1]}x{image.shape[0]} pixels, but its record says "
-            f"{record.width}x{record.height}.\n  Write it again."
-        )
-    return image
 
 
 def _detect_record(detector, record, image, names, on_image):
@@ -275,20 +277,16 @@ def _detect_record(detector, record, image, names, on_image):
     ltwh = xyxy_to_ltwh(np.concatenate([boxes, found.boxes[known]]))
     mean, means = measure_brightness(image, record.filename, ltwh, size)
     means = [None if np.isnan(value) else round(value, 1) for value in means.tolist()]
-    parts = found.classes[known].tolist(), ltwh[len(boxes) :], found.scores[known]
+    numbers = np.column_stack([ltwh[len(boxes) :], found.scores[known]])
+    parts = found.classes[known].tolist(), numbers, means[len(boxes) :]
     return {
         "brightness": round(mean, 1),
         "boxes": means[: len(boxes)],
-        "found": [
-            [number, *_shortest(box), *_shortest([score]), luma]
-            for number, box, score, luma in zip(*parts, means[len(boxes) :], strict=True)
+        "found": [  # a float32 with the fewest digits that tell it apart
+            [number, *(float(str(value)) for value in values), luma]
+            for number, values, luma in zip(*parts, strict=True)
         ],
     }
-
-
-def _shortest(values):
-    """Returns float32 numbers as floats with the fewest digits that tell them apart."""
-    return [float(str(value)) for value in values]
 
 
 def _gather(lines, truth) -> Found:

@@ -62,7 +62,6 @@ def read_results(path: Path | str, truth: Truth, ids_only: bool = False) -> tupl
 
     Args:
         path: a JSON file in COCO's results form (https://cocodataset.org/#format-results).
-        truth: whose images and classes the results are about.
         ids_only: a number is an id, never that of a file's name.
 
     Returns:
@@ -70,26 +69,22 @@ def read_results(path: Path | str, truth: Truth, ids_only: bool = False) -> tupl
 
     Raises:
         DataError: no such file, not of this form, an image or class that is unknown or fits
-            several, a box that isn't four numbers or is turned inside out, or a score that isn't
-            between 0 and 1. The first errors are given together.
+            several, or a wrong box or score. The first errors are given together.
     """
     items = _load(path)
     images = _Images(truth, items, ids_only)
     labels = {number: place for place, number in enumerate(truth.class_ids)}
-    rows, left_out, errors = [], 0, []
+    rows, errors = [], []
     for number, item in enumerate(items):
         try:
             _check(item, labels, truth)
-            place = images.place_of(item)
+            label = labels[item["category_id"]]
+            rows.append((images.place_of(item), label, item["bbox"], item["score"]))
         except DataError as error:
             errors.append(DataError(f"{path}: item {number}: {error}"))
-            continue
-        if place is None:
-            left_out += 1
-        else:
-            rows.append((place, labels[item["category_id"]], item["bbox"], item["score"]))
     raise_any(errors)
-    return make_found(*zip(*rows, strict=True)), left_out
+    scored = [row for row in rows if row[0] is not None]
+    return make_found(*zip(*scored, strict=True)), len(rows) - len(scored)
 
 
 def _load(path):
@@ -112,31 +107,31 @@ class _Images:
     """Finds the image that a result is about.
 
     Some tools write the number in a file's name as image_id, COCO's own the image's id. Where all
-    numbers of a file may be either, and don't mean the same, they are refused.
+    numbers of a file may be either, and don't mean the same, they are refused. An image's place is
+    None where it isn't scored.
     """
 
     def __init__(self, truth, items, ids_only):
         self._count = len(truth.filenames)
-        ids = truth.image_ids.tolist()
-        self._ids = dict.fromkeys(truth.other_ids) | {n: place for place, n in enumerate(ids)}
+        ids = {number: place for place, number in enumerate(truth.image_ids.tolist())}
+        self._ids = dict.fromkeys(truth.other_ids) | ids
         self._names, self._numbers = {}, {}
-        for place, name in enumerate(truth.filenames):
+        for place, name in enumerate(map(_same, truth.filenames)):
             path = PurePosixPath(name)
-            for short in {_same(name), _same(path.stem), _same(path.name)}:
+            for short in {path.stem, path.name}:
                 _note(self._names, short, place)
             if path.stem.isdecimal():
                 _note(self._numbers, int(path.stem), place)
-        for place, name in enumerate(truth.filenames):  # a whole name is that of one image
-            self._names[_same(name)] = place
+        for place, name in enumerate(map(_same, truth.filenames)):  # whole, that of one image
+            self._names[name] = place
         given = (item.get("image_id") for item in items if isinstance(item, dict))
         if ids_only or not set(filter(_is_whole, given)) <= self._numbers.keys():
             self._numbers = {}
 
     def place_of(self, item):
-        """Returns the image's place, None of one that isn't scored; raises DataError."""
+        """Returns the place of the image of a result; raises DataError."""
         image, name = item["image_id"], item.get("file_name")
-        fits = self._fits(image)
-        named = None
+        fits, named = self._fits(image), None
         if isinstance(name, str):
             named = self._names.get(_same(name), self._names.get(_same(PurePosixPath(name).name)))
         if named in fits or (named is not None and fits <= {_SEVERAL}):
@@ -160,13 +155,11 @@ class _Images:
 
     def _fits(self, image):
         """Returns the places of all images that an image_id may mean, a set."""
-        if not (isinstance(image, str) or _is_whole(image)):
-            return set()
-        tables = [self._ids, self._numbers]
         if isinstance(image, str):
             if _same(image) in self._names:
                 return {self._names[_same(image)]}
-            image = int(image) if image.isdecimal() else image
+            image = int(image) if image.isdecimal() else None
+        tables = (self._ids, self._numbers) if _is_whole(image) else ()
         return {table[image] for table in tables if image in table}
 
 
@@ -181,8 +174,7 @@ def _note(places, key, place):
 
 def _check(item, labels, truth):
     """Raises DataError, without the place, unless this is a result for this truth."""
-    missing = [key for key in _KEYS if key not in item] if isinstance(item, dict) else _KEYS
-    if missing:
+    if missing := [key for key in _KEYS if not isinstance(item, dict) or key not in item]:
         raise DataError(f"no {missing[0]!r}.\n  {_FORM}")
     _, category, box, score = (item[key] for key in _KEYS)
     if not ((isinstance(category, str) or _is_whole(category)) and category in labels):
@@ -229,10 +221,7 @@ def format_results(found: Found, truth: Truth) -> str:
 def keep(
     found: Found, score_threshold: float = 0.0, max_detections: int | None = None
 ) -> np.ndarray:
-    """Returns the rows of the detections with this score at least, of each image only the best.
-
-    Of an image, over all classes, `max_detections` are kept; None keeps all.
-    """
+    """Returns the rows of the detections with this score at least, of each image the best."""
     rows = np.flatnonzero(found.scores >= score_threshold)
     if max_detections is None:
         return rows

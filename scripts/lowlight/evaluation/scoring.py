@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +28,15 @@ from lowlight.evaluation.truth import Truth, format_truth
 from lowlight.evaluation.truth_source import Facts, TruthSource, list_facts
 
 _OUTPUTS = (
-    *("metrics.json", "metrics.txt", "slices.csv", "detections.json", "ground_truth.json"),
-    "report.html",
+    *("metrics.json", "metrics.txt", "slices.csv"),
+    *("detections.json", "ground_truth.json", "report.html"),
 )
 _PLAIN_THRESHOLD = 0.3  # where no threshold is best, as nothing is right
 
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How detections are scored."""
+    """How detections are scored, and made where a model makes them."""
 
     score_threshold: float = 0.0  # leave out detections with a lower score
     max_detections: int | None = None  # of an image, the best
@@ -45,34 +45,45 @@ class ScoringOptions:
     seed: int = 0
     report: bool = False  # write report.html
     data_dir: str | None = None  # where images.csv is
+    sample_1_of_n: int = 1  # every n-th image alone
+    raw_weights: bool = False  # not the averages that a model's config asks for
+    detector: Mapping = field(default_factory=dict)  # as `detector.Detector` takes it
 
+    def variant(self) -> str:
+        """Returns in what a score differs from the plain one on all images, "" in nothing.
 
-def variant_of(
-    options: ScoringOptions,
-    sample_1_of_n: int = 1,
-    detector: dict | None = None,
-    raw_weights: bool = False,
-) -> str:
-    """Returns in what a score differs from the plain one on all images, "" in nothing.
+        It is the end of a folder's name, as "limit_10_tta".
+        """
+        numbers = {
+            "limit": self.limit,
+            "1_of": self.sample_1_of_n if self.sample_1_of_n > 1 else None,
+            "score": self.score_threshold or None,
+            "most": self.max_detections,
+            "tile": self.detector.get("tile"),
+        }
+        parts = [f"{name}_{number:g}" for name, number in numbers.items() if number is not None]
+        precision = self.detector.get("precision", "float32")
+        words = {
+            "tta": self.detector.get("tta"),
+            precision: precision != "float32",
+            "raw_weights": self.raw_weights,
+        }
+        return "_".join([*parts, *(word for word, holds in words.items() if holds)])
 
-    It is the end of a folder's name, as "limit_10_tta".
-    """
-    detector = detector or {}
-    numbers = {
-        "limit": options.limit,
-        "1_of": sample_1_of_n if sample_1_of_n > 1 else None,
-        "score": options.score_threshold or None,
-        "most": options.max_detections,
-        "tile": detector.get("tile"),
-    }
-    parts = [f"{name}_{number:g}" for name, number in numbers.items() if number is not None]
-    if detector.get("tta"):
-        parts.append("tta")
-    if detector.get("precision", "float32") != "float32":
-        parts.append(detector["precision"])
-    if raw_weights:
-        parts.append("raw_weights")
-    return "_".join(parts)
+    def choose_dir(self, given: Path | str | None, plain: Path) -> Path:
+        """Returns the folder to write: the one given, or one named after the plain score's.
+
+        Raises DataError where it is a run's eval/, and this isn't the plain score.
+        """
+        variant = self.variant()
+        if given is None:
+            return plain.with_name(f"{plain.name}_{variant}") if variant else plain
+        if variant and Path(given).resolve() == plain.with_name("eval").resolve():
+            raise DataError(
+                f"{given}: is for the plain score on all images, not for {variant}.\n"
+                "  Leave --output_dir out, or choose another."
+            )
+        return Path(given)
 
 
 @dataclass(frozen=True)
@@ -123,22 +134,12 @@ def score_detections(
 def write_score(score: Score, eval_dir: Path, about: dict) -> None:
     """Writes metrics.json, slices.csv, detections.json and ground_truth.json, all or none.
 
-    The facts on the evaluation, {name: JSON value}, stand in metrics.json.
+    The facts on the evaluation, {name: JSON value}, stand in metrics.json, beside the scores and
+    what goes wrong: errors, thresholds, calibration, confusion.
     """
-    numbers = {**score.metrics, **about, **summarize(score)}
-    write_texts(
-        {
-            eval_dir / "metrics.json": json.dumps(numbers, indent=2) + "\n",
-            eval_dir / "slices.csv": format_slices(score.slices),
-            eval_dir / "detections.json": format_results(score.found, score.truth),
-            eval_dir / "ground_truth.json": format_truth(score.truth, list_facts(score.facts)),
-        }
-    )
-
-
-def summarize(score: Score) -> dict:
-    """Returns what goes wrong as {name: JSON value}: errors, thresholds, calibration, confusion."""
-    return {
+    numbers = {
+        **score.metrics,
+        **about,
         "errors": {
             kind: {"count": count, "dAP50": round(cost, 6)}
             for kind, (count, cost) in score.costs.items()
@@ -154,6 +155,14 @@ def summarize(score: Score) -> dict:
             "true_by_detected": score.confusion.matrix.tolist(),
         },
     }
+    write_texts(
+        {
+            eval_dir / "metrics.json": json.dumps(numbers, indent=2) + "\n",
+            eval_dir / "slices.csv": _format_slices(score.slices),
+            eval_dir / "detections.json": format_results(score.found, score.truth),
+            eval_dir / "ground_truth.json": format_truth(score.truth, list_facts(score.facts)),
+        }
+    )
 
 
 def _number(value):
@@ -161,12 +170,12 @@ def _number(value):
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def format_slices(slices: list[Slice]) -> str:
+def _format_slices(slices):
     """Returns slices.csv's text: a row a slice, its scores with the ends of their intervals."""
     rows = []
     for part in slices:
-        row = {"family": part.family, "slice": part.name, "images": part.images}
-        row["boxes"] = part.boxes
+        row = {"family": part.family, "slice": part.name}
+        row |= {"images": part.images, "boxes": part.boxes}
         for name, value, (low, high) in zip(METRICS, part.scores, part.intervals(), strict=True):
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         rows.append({**row, "remark": part.remark})
@@ -176,23 +185,25 @@ def format_slices(slices: list[Slice]) -> str:
 def finish_score(
     score: Score,
     eval_dir: Path,
-    about: dict,
-    title: str,
     options: ScoringOptions,
+    about: dict,
+    title: tuple[object, object],
     pictures: Callable,
 ) -> None:
-    """Writes everything to a folder and prints the table.
+    """Writes everything to a folder, which exists, and prints the table.
 
     Args:
-        eval_dir: an existing folder.
         about: {name: JSON value} for metrics.json.
-        title: what is scored on what.
+        title: (what is scored, on which ground truth).
         pictures: called with filenames, returns {filename: bytes} of those it has.
     """
-    about = {
+    counts = {
         "images": len(score.truth.filenames),
         "boxes": score.truth.boxes,
         "detections": len(score.found.images),
+    }
+    about = {
+        **counts,
         **about,
         "score_threshold": options.score_threshold,
         "max_detections": options.max_detections,
@@ -200,6 +211,7 @@ def finish_score(
         "seed": options.seed,
     }
     write_score(score, eval_dir, about)
+    title = "{} on {images} images with {boxes} boxes of {}".format(*title, **counts)
     title = title.encode("utf-8", "backslashreplace").decode("utf-8")  # names that aren't UTF-8
     table = f"{title}:\n{format_table(score.metrics)}"
     write_text(eval_dir / "metrics.txt", table + "\n")
@@ -211,11 +223,6 @@ def finish_score(
     print(f"wrote {eval_dir / ('report.html' if options.report else 'metrics.json')}")
 
 
-def name_score(what: object, truth: Truth, place: str) -> str:
-    """Returns a title: what is scored on how many images of which place."""
-    return f"{what} on {len(truth.filenames)} images with {truth.boxes} boxes of {place}"
-
-
 def score_file(
     path: Path | str, source: TruthSource, eval_dir: Path | str | None, options: ScoringOptions
 ) -> None:
@@ -225,13 +232,13 @@ def score_file(
         path: a JSON file in COCO's results form.
         source: of the ground truth.
         eval_dir: the output folder, made where it is missing; None for one beside the file, whose
-            name ends with what `variant_of` says.
+            name ends with the options' variant.
 
     Raises:
         DataError: as the readers of detections and ground truth; an output that is an input.
     """
     path = Path(path)
-    name = "_".join(filter(None, (path.stem, "eval", variant_of(options))))
+    name = "_".join(filter(None, (path.stem, "eval", options.variant())))
     eval_dir = Path(eval_dir or path.with_name(name))
     inputs = {Path(given).resolve(): given for given in (path, source.coco) if given}
     over = [inputs[p] for p in ((eval_dir / name).resolve() for name in _OUTPUTS) if p in inputs]
@@ -242,8 +249,13 @@ def score_file(
     if left_out:
         print(f"{path}: {left_out} detections on images that aren't scored are left out")
     facts, found = source.facts(truth, found)
-    about = {"step": None, "model": str(path), **source.names()}
-    title = name_score(path, truth, source.place)
+    about = {
+        "step": None,
+        "model": str(path),
+        "records": source.records,
+        "ground_truth": source.place,
+        "images_dir": source.folder and str(source.folder),
+    }
     with locked(output_dir(eval_dir), "scored", "output_dir", waits=True):
         score = score_detections(truth, found, facts, options)
-        finish_score(score, eval_dir, about, title, options, source.pictures)
+        finish_score(score, eval_dir, options, about, (path, source.place), source.pictures)

@@ -1,5 +1,6 @@
 """The ground truth that detections are scored against, from csv tables, records or COCO's JSON."""
 
+import glob
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,9 +69,9 @@ class TrueBox(NamedTuple):
 
 def make_truth(
     classes: Mapping,
-    images: Iterable[tuple],
-    boxes: Iterable[TrueBox | CocoBox],
-    other_ids: Iterable = (),
+    images: Sequence[tuple],
+    boxes: Sequence[TrueBox | CocoBox],
+    known_ids: Iterable = (),
 ) -> Truth:
     """Makes a Truth.
 
@@ -78,9 +79,9 @@ def make_truth(
         classes: {id: name}.
         images: (id, filename, width, height) of each; equal scores are ranked in this order.
         boxes: of these images and classes.
-        other_ids: of images that are known but not scored.
+        known_ids: of the whole data set's images.
     """
-    images, boxes, class_ids = list(images), list(boxes), tuple(sorted(classes))
+    class_ids = tuple(sorted(classes))
     places = {image[0]: place for place, image in enumerate(images)}
     labels = {number: place for place, number in enumerate(class_ids)}
     ltwh = np.array([box.pixel_ltwh for box in boxes], float).reshape(-1, 4)
@@ -96,20 +97,14 @@ def make_truth(
         ltwh=ltwh,
         areas=np.where(np.isnan(areas), ltwh[:, 2] * ltwh[:, 3], areas),
         crowd=np.array([box.crowd for box in boxes], bool),
-        other_ids=frozenset(other_ids),
+        other_ids=frozenset(known_ids) - places.keys(),
     )
 
 
 def read_truth_of_tables(data_dir: Path | str, split: str | None = None) -> Truth:
-    """Reads the ground truth of a part of a data set from its csv files.
+    """Reads the ground truth from a data set's csv files; ids are as in `tables_to_coco`.
 
-    Args:
-        data_dir: the folder with images.csv and annotations.csv, and split.csv where a split is
-            asked for.
-        split: "train", "val" or "test"; None takes all images.
-
-    Returns:
-        Truth; ids as `label_export.tables_to_coco` gives them.
+    The split, by split.csv, is "train", "val" or "test"; None takes all images.
 
     Raises:
         DataError: a table that is missing or wrong, or a split without images.
@@ -119,17 +114,15 @@ def read_truth_of_tables(data_dir: Path | str, split: str | None = None) -> Trut
     entries = read_tables(data_dir, classes.values())
     chosen = names_in_split(data_dir, {image.filename for image, _ in entries}, split)
     label_of = {name: number for number, name in classes.items()}
-    images, boxes, others = [], [], []
+    images, boxes = [], []
     for number, (image, its_boxes) in enumerate(entries, 1):
-        if image.filename not in chosen:
-            others.append(number)
-            continue
-        images.append((number, image.filename, image.width, image.height))
-        for box in its_boxes:
-            ltwh = pixel_xyxy_to_pixel_ltwh(box.pixel_xyxy)
-            its_class, crowd = label_of[box.class_name], bool(box.is_crowd)
-            boxes.append(TrueBox(number, its_class, ltwh, box.area, crowd))
-    return make_truth(classes, images, boxes, others)
+        if image.filename in chosen:
+            images.append((number, image.filename, image.width, image.height))
+            for box in its_boxes:
+                ltwh = pixel_xyxy_to_pixel_ltwh(box.pixel_xyxy)
+                label = label_of[box.class_name]
+                boxes.append(TrueBox(number, label, ltwh, box.area, bool(box.is_crowd)))
+    return make_truth(classes, images, boxes, range(1, len(entries) + 1))
 
 
 def names_in_split(data_dir: Path, filenames: set[str], split: str | None) -> set[str]:
@@ -203,8 +196,18 @@ def truth_of_records(
     for name, record in sorted(zip(images.names, records, strict=True), key=lambda pair: pair[0]):
         rows.append((ids[name], name, record.width, record.height))
         boxes += _boxes_of_record(record, ids[name], names)
-    others = set(ids.values()) - {row[0] for row in rows}
-    return make_truth(names, rows, boxes, others)
+    return make_truth(names, rows, boxes, ids.values())
+
+
+def find_records(patterns: Iterable[str]) -> list[str]:
+    """Returns the record files, sorted, that paths or globs name; raises DataError of none."""
+    paths = sorted({path for pattern in patterns for path in glob.glob(pattern)})
+    if not paths:
+        raise DataError(
+            f"{', '.join(patterns)}: no such record file (relative to {Path.cwd()}).\n"
+            "  Check --records, or run the command from the project's folder."
+        )
+    return paths
 
 
 def _boxes_of_record(record, image_id, names):
@@ -227,11 +230,8 @@ def format_truth(truth: Truth, facts: Sequence = ()) -> str:
         facts: a JSON value for each image, kept with it under "facts"; none for none.
     """
     image_ids = truth.image_ids.tolist()
-    sizes = truth.sizes.tolist()
-    images = [
-        coco_image(number, name, *size)
-        for number, name, size in zip(image_ids, truth.filenames, sizes, strict=True)
-    ]
+    rows = zip(image_ids, truth.filenames, truth.sizes.tolist(), strict=True)
+    images = [coco_image(number, name, *size) for number, name, size in rows]
     for image, values in zip(images, facts, strict=False):
         image["facts"] = values
     boxes = [
@@ -248,9 +248,9 @@ def format_truth(truth: Truth, facts: Sequence = ()) -> str:
     return format_coco(images, boxes, dict(zip(truth.class_ids, truth.names, strict=True)))
 
 
-def ids_of_tables(data_dir: Path | str) -> dict | None:
+def ids_of_tables(data_dir: Path | str | None) -> dict | None:
     """Returns {filename: id} as in `read_truth_of_tables`, None where there is no images.csv."""
-    if not (Path(data_dir) / "images.csv").is_file():
+    if not (data_dir and (Path(data_dir) / "images.csv").is_file()):
         return None
     rows = read_tables(data_dir, read_classes(data_dir))
     return {image.filename: number for number, (image, _) in enumerate(rows, 1)}

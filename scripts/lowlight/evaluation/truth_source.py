@@ -1,24 +1,25 @@
 """Finds the ground truth of a file of results, and the facts and pictures that go with it."""
 
-import dataclasses
-import glob
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import map_coordinates
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.files import existing_dir
 from lowlight.core.parallel import Progress, map_in_threads
-from lowlight.dataset.classes import LabelMap, read_label_map
+from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.records import name_images, read_encoded, read_records
 from lowlight.dataset.tables import ImageRow, read_table
 from lowlight.evaluation.matching import rows_by_image
 from lowlight.evaluation.results import Found
 from lowlight.evaluation.truth import (
     Truth,
+    find_records,
     ids_of_tables,
     read_truth_of_coco,
     read_truth_of_tables,
@@ -107,53 +108,33 @@ def measure_brightness(
     Raises:
         DataError: not an image, or a damaged one.
     """
-    grey = _read_grey(source, place)
-    extent = grey.shape[::-1]
+    if isinstance(source, np.ndarray):
+        image = Image.fromarray(source)
+        image = image.reduce(max(min(image.size) // _SIDE, 1)).convert("L")
+    else:
+        image = open_reduced(source, place, "L", _SIDE)
+    grey = np.asarray(image, float)
+    # The luma left of and above each corner of a box, which may lie between pixels.
     sums = np.pad(grey.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    scale = np.tile(np.divide(extent, size), 2)
-    left, top, right, bottom = clip_corners(ltwh_to_xyxy(ltwh) * scale, extent).T
+    scale = np.tile(np.divide(image.size, size), 2)
+    left, top, right, bottom = clip_corners(ltwh_to_xyxy(ltwh) * scale, image.size).T
+    corners = [bottom, bottom, top, top], [right, left, right, left]
+    inside = [1, -1, -1, 1] @ map_coordinates(sums, corners, order=1, mode="nearest")
     areas = (right - left) * (bottom - top)
-    inside = (
-        _sum_before(sums, right, bottom)
-        - _sum_before(sums, left, bottom)
-        - _sum_before(sums, right, top)
-        + _sum_before(sums, left, top)
-    )
     means = np.divide(inside, areas, out=np.full(len(areas), np.nan), where=areas > 1e-6)
     return float(grey.mean()), np.clip(means, 0, 255)
 
 
-def _read_grey(source, place):
-    """Returns the luma of an image, float [h, w], no larger than it needs to be."""
-    if isinstance(source, np.ndarray):
-        image = Image.fromarray(source)
-        image = image.reduce(max(min(image.size) // _SIDE, 1)).convert("L")
-        return np.asarray(image, float)
-    return np.asarray(open_reduced(source, place, "L", _SIDE), float)
-
-
-def _sum_before(sums, xs, ys):
-    """Returns the summed luma left of and above points between pixels, by straight lines."""
-    x = np.minimum(xs.astype(int), sums.shape[1] - 2)
-    y = np.minimum(ys.astype(int), sums.shape[0] - 2)
-    right, below = xs - x, ys - y
-    above = sums[y, x] * (1 - right) + sums[y, x + 1] * right
-    return above * (1 - below) + (sums[y + 1, x] * (1 - right) + sums[y + 1, x + 1] * right) * below
-
-
 def _find_images(folder, names):
     """Returns {name: path} of the images that are in a folder; a name may not lead out of it."""
-    inside = [
-        name for name in names if ".." not in Path(name).parts and not Path(name).is_absolute()
-    ]
-    return {name: folder / name for name in inside if (folder / name).is_file()}
+    paths = {name: Path(folder, name) for name in names if ".." not in Path(name).parts}
+    return {n: p for n, p in paths.items() if p.is_relative_to(folder) and p.is_file()}
 
 
 def read_pictures(records: Sequence, folder: Path | str | None, names: Iterable[str]) -> dict:
     """Returns {filename: bytes} of the images in a folder; without one ("", None) in records."""
     if folder:
-        paths = _find_images(Path(folder), names)
-        return {name: path.read_bytes() for name, path in paths.items()}
+        return {name: path.read_bytes() for name, path in _find_images(folder, names).items()}
     return read_encoded(records, names) if records else {}
 
 
@@ -186,102 +167,68 @@ def measure_images(
     return lumas, of_box, of_detection
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass
 class TruthSource:
-    """Where the ground truth of a file of results comes from: one of the first three."""
+    """Where the ground truth of a file of results comes from, by evaluate.py's flags.
 
-    data_dir: Path | str | None = None
-    coco: Path | str | None = None
-    records: Sequence = ()
-    split: str | None = "test"
-    label_names: LabelMap | None = None  # for the records
+    Raises:
+        DataError: none of the first three given, --truth beside --records, or no such records.
+    """
+
+    data_dir: Path | str | None = None  # with csv files
+    coco: Path | str | None = None  # --truth
+    records: Sequence[str] | None = None  # paths or globs, and then the paths
+    label_map_path: str | None = None  # of the records; by default label_map.txt beside them
+    split: str = "test"  # of the csv files, or "all"
     images_dir: Path | str | None = None
+
+    def __post_init__(self):
+        if not (self.data_dir or self.coco or self.records):
+            raise DataError(
+                "no ground truth to score --detections against.\n"
+                "  Give --data_dir, --records, or a COCO file by --truth."
+            )
+        if self.coco and self.records:
+            raise DataError("--truth and --records: only one can be the ground truth.")
+        self.records = find_records(self.records) if self.records else []
 
     @property
     def place(self) -> str:
         """How a title names it."""
-        part = f"split {self.split}" if self.split else "all images"
-        return self.coco or ", ".join(map(str, self.records)) or f"{self.data_dir} ({part})"
+        part = "all images" if self.split == "all" else f"split {self.split}"
+        return self.coco or ", ".join(self.records) or f"{self.data_dir} ({part})"
 
-    def names(self) -> dict:
-        """Returns what metrics.json says of it."""
-        folder = self._images_dir()
-        return {
-            "records": [str(path) for path in self.records],
-            "ground_truth": self.place,
-            "images_dir": str(folder) if folder else None,
-        }
+    @property
+    def folder(self) -> Path | None:
+        """Where the images are, None for nowhere."""
+        if self.images_dir:
+            return existing_dir(self.images_dir, "images_dir")
+        folder = Path(self.data_dir) / "images" if self.data_dir else None
+        return folder if folder and folder.is_dir() else None
 
     def read(self) -> Truth:
         """Returns the Truth."""
         if self.coco:
             return read_truth_of_coco(self.coco)
-        if self.records:
-            found = read_records(self.records, self.label_names.ids)
-            records = [dataclasses.replace(record, encoded=b"") for record in found]
-            ids = ids_of_tables(self.data_dir) if self.data_dir else None
-            images = name_images(self.records)
-            return truth_of_records(records, images, self.label_names, self.records[0], ids)
-        return read_truth_of_tables(self.data_dir, self.split)
+        if not self.records:
+            return read_truth_of_tables(self.data_dir, None if self.split == "all" else self.split)
+        beside = Path(self.records[0]).with_name("label_map.txt")
+        names = read_label_map(self.label_map_path or beside)
+        records = [replace(one, encoded=b"") for one in read_records(self.records, names.ids)]
+        images, ids = name_images(self.records), ids_of_tables(self.data_dir)
+        return truth_of_records(records, images, names, self.records[0], ids)
 
     def facts(self, truth: Truth, found: Found) -> tuple[Facts, Found]:
         """Returns (Facts, Found with brightness) by images.csv and the images that are there."""
         table = Path(self.data_dir or Path(self.coco or self.records[0]).parent) / "images.csv"
         facts = read_columns(table, truth.filenames)
-        folder = self._images_dir()
-        measured = measure_images(folder, truth, found) if folder else None
+        measured = measure_images(self.folder, truth, found) if self.folder else None
         if measured is None:
             return facts, found
         of_images, of_boxes, of_found = measured
         facts = facts._replace(brightness=of_images, box_brightness=of_boxes)
         return facts, found._replace(brightness=of_found)
 
-    def _images_dir(self):
-        if self.images_dir:
-            return existing_dir(self.images_dir, "images_dir")
-        folder = Path(self.data_dir) / "images" if self.data_dir else None
-        return folder if folder and folder.is_dir() else None
-
     def pictures(self, filenames: Iterable[str]) -> dict:
         """Returns {filename: bytes} of the images that are there."""
-        return read_pictures(self.records, self._images_dir(), filenames)
-
-
-def find_truth(
-    data_dir: str | None,
-    coco: str | None,
-    records: Sequence[str] | None,
-    label_map_path: str | None,
-    split: str | None,
-    images_dir: str | None,
-) -> TruthSource:
-    """Returns the TruthSource that flags name.
-
-    Args:
-        data_dir, coco, images_dir: None where not given.
-        records: paths or globs, or None.
-        label_map_path: of the records; by default label_map.txt beside them.
-        split: None for all images of the tables.
-
-    Raises:
-        DataError: none of them given, --truth beside --records, or no such records.
-    """
-    if not (data_dir or coco or records):
-        raise DataError(
-            "no ground truth to score --detections against.\n"
-            "  Give --data_dir, --records, or a COCO file by --truth."
-        )
-    if coco and records:
-        raise DataError("--truth and --records: only one can be the ground truth.")
-    paths = sorted({path for pattern in records or () for path in glob.glob(pattern)})
-    if records and not paths:
-        raise DataError(f"{', '.join(records)}: no such record file.\n  Check --records.")
-    beside = Path(paths[0]).parent / "label_map.txt" if paths else None
-    return TruthSource(
-        data_dir=data_dir,
-        coco=coco,
-        records=tuple(paths),
-        split=split,
-        label_names=read_label_map(label_map_path or beside) if paths else None,
-        images_dir=images_dir,
-    )
+        return read_pictures(self.records, self.folder, filenames)

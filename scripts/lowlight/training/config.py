@@ -70,12 +70,9 @@ class TrainingOptions:
 
 
 def check_config(config: Message, path: Path | str) -> None:
-    """Checks that what a pipeline config names is there and fits together; reads no records.
+    """Raises DataError unless what a pipeline config names is there, fits, and is supported.
 
-    Raises:
-        DataError: as `architectures.check_model`; something that isn't supported; training records,
-            label map or fine-tune checkpoint missing; another number of classes in the label map
-            than in the model.
+    It reads no records.
     """
     model, reader = check_model(config, path), config.train_input_reader
     _check_supported(config, path)
@@ -142,22 +139,12 @@ def check_local(path: Path | str, where: Path | str) -> None:
 def check_training(
     config: Message, path: Path | str, replicas: int, num_steps: int, parts: int = 1
 ) -> list[str]:
-    """Checks batch, steps, number format and learning rate of a config.
+    """Checks batch, number format and learning rate of a config that is trained for some steps.
 
-    Each of the replicas takes its images of a batch in so many parts.
-
-    Returns:
-        Warnings, such as one about a learning-rate schedule that doesn't fit the steps.
-
-    Raises:
-        DataError: one of them can't be trained with.
+    Each of the replicas takes its images of a batch in so many parts. Returns warnings; raises
+    DataError for what can't be trained with.
     """
     train = config.train_config
-    if num_steps < 1:
-        raise DataError(
-            f"{path}: {f'{num_steps} steps' if num_steps else 'no num_steps'}.\n"
-            "  Give num_steps, or --num_train_steps, of 1 or more."
-        )
     if train.batch_size < 1 or train.batch_size % replicas:
         raise DataError(
             f"{path}: batch_size: {train.batch_size} can't be divided among {replicas} devices.\n"
@@ -199,12 +186,8 @@ def check_same_run(
 ) -> list[str]:
     """Compares the config that a run was trained with to the one it is to continue with.
 
-    Returns:
-        The lines of a diff of what else differs, such as batch, steps, paths or learning rate; none
-        where nothing does.
-
-    Raises:
-        DataError: the checkpoints don't fit; the message holds the diff of what makes it so.
+    Returns the lines of a diff of what may differ, such as batch, steps, paths or learning rate.
+    Raises DataError, with a diff of what makes it so, where the checkpoints don't fit.
     """
     relevant = _diff(_what_a_checkpoint_holds(own), _what_a_checkpoint_holds(given))
     if relevant:
@@ -218,7 +201,6 @@ def check_same_run(
 
 
 def _diff(old, new):
-    """Returns the changed lines between two texts, with two lines around each change."""
     return list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2))[2:]
 
 

@@ -15,7 +15,6 @@ from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.record_counts import (
     Balance,
     RecordCounts,
-    balance_images,
     balance_records,
     count_and_check,
     format_balance,
@@ -46,8 +45,8 @@ def preflight(
 ) -> list[str]:
     """Checks what a training needs besides what `check_config` has seen.
 
-    Paths in the config are relative to the working directory. The run's folder needn't be there.
-    The options have num_steps; the replicas are the devices that share a batch.
+    The run's folder needn't be there. The options have num_steps; the replicas are the devices that
+    share a batch.
 
     Returns:
         Lines for a table of what was found, and a line for each warning.
@@ -56,24 +55,31 @@ def preflight(
         DataError: as `check_training`, `count_and_check`, `check_start`, `describe_frozen` and
             `check_memory`; too little room on the disk; a record that TFOD can't take.
     """
-    train, start = config.train_config, "random weights"
-    parts = options.accumulate
+    train, reader, parts = config.train_config, config.train_input_reader, options.accumulate
     warnings = check_training(config, config_path, replicas, options.num_steps, parts)
-    counts = _check_records(config, config_path, options.check_images)
+    files = record_files(reader.tf_record_input_reader.input_path, config_path)
+    names, start = read_label_map(reader.label_map_path), "random weights"
+    decode = functools.partial(tf.io.decode_image, expand_animations=False)
+    counts = count_and_check(files, names, decode if options.check_images else None)
     model, settings = build_trial(config, config_path), model_of(config, config_path)
     if train.fine_tune_checkpoint:
-        _check_apart(train.fine_tune_checkpoint, run_dir, config_path)
+        if Path(train.fine_tune_checkpoint).parent.resolve() == Path(run_dir).resolve():
+            raise DataError(
+                f"{config_path}: fine_tune_checkpoint lies in the run's folder, {run_dir}.\n"
+                "  Choose another --model_dir, or remove fine_tune_checkpoint to continue the run."
+            )
         start = check_start(model, train, config_path)
     warnings += check_memory(model, settings, train, config_path, parts)
-    _try_records(config, config_path, model)
-    labels, files = config.train_input_reader.label_map_path, format_count(counts.files, "file")
+    _try_records(config, config_path, files, model)
     rows = {
-        "records": f"{counts.images:,} images, {counts.boxes:,} boxes in {files}, whole",
-        "classes": f"{settings.num_classes}, as in {labels}",
-        "balance": _describe_balance(config.train_input_reader, counts, options),
+        "records": f"{counts.images:,} images, {counts.boxes:,} boxes in "
+        f"{format_count(counts.files, 'file')}, whole",
+        "classes": f"{settings.num_classes}, as in {reader.label_map_path}",
+        "balance": _describe_balance(config, options, names),
         "start": start,
         "frozen": describe_frozen(model, train, config_path),
-        "batch": f"{train.batch_size} on {count_devices(replicas)}{_in_parts(parts)}",
+        "batch": f"{train.batch_size} on {count_devices(replicas)}"
+        + (f", in {parts} parts" if parts > 1 else ""),
         "schedule": _describe_schedule(train, options.num_steps),
         "disk": _check_disk(checkpoint_size(model, train), run_dir, options),
     }
@@ -82,20 +88,8 @@ def preflight(
     return lines + [f"  warning: {text}" for text in warnings]
 
 
-def _check_records(config, path, check_images):
-    """Returns the RecordCounts of a config's training records; raises DataError as `preflight`."""
-    reader = config.train_input_reader
-    files = record_files(reader.tf_record_input_reader.input_path, path)
-    decode = functools.partial(tf.io.decode_image, expand_animations=False)
-    names = read_label_map(reader.label_map_path)
-    return count_and_check(files, names, decode if check_images else None)
-
-
 def find_balance(config: Message, options: TrainingOptions) -> Balance | None:
-    """Returns how often a config's training records come by the options, None for each once.
-
-    Raises DataError: as `record_files` and `balance_records`.
-    """
+    """Returns how often a config's training records come by the options, None for each once."""
     if not options.balance:
         return None
     reader = config.train_input_reader
@@ -104,32 +98,14 @@ def find_balance(config: Message, options: TrainingOptions) -> Balance | None:
     return balance_records(files, ids, options.balance_share, every_n)
 
 
-def _describe_balance(reader, counts, options):
+def _describe_balance(config, options, names):
     """Returns how often the classes' images come, as lines of text; "" without --balance."""
-    if not options.balance:
-        return ""
-    images = counts.classes[:: max(reader.sample_1_of_n_examples, 1)]
-    found = balance_images(images, options.balance_share)
-    text = format_balance(found, read_label_map(reader.label_map_path))
-    return text.replace("\n", "\n" + " " * 12)
+    found = find_balance(config, options)
+    return format_balance(found, names).replace("\n", "\n" + " " * 12) if found else ""
 
 
-def _check_apart(prefix, run_dir, path):
-    if Path(prefix).parent.resolve() == Path(run_dir).resolve():
-        raise DataError(
-            f"{path}: fine_tune_checkpoint lies in the run's folder, {run_dir}.\n"
-            "  Choose another --model_dir, or remove fine_tune_checkpoint to continue the run."
-        )
-
-
-def _try_records(config, path, model):
-    """Sends the first record of each file through TFOD's own decoder and augmentations.
-
-    Raises:
-        DataError: TFOD can't take one.
-    """
-    reader = config.train_input_reader
-    files = record_files(reader.tf_record_input_reader.input_path, path)
+def _try_records(config, path, files, model):
+    """Sends the first record of each file through TFOD's own decoder and augmentations."""
     try:
         read = example_reader(config, model.preprocess)
         records = tf.data.Dataset.from_tensor_slices(files)
@@ -179,11 +155,7 @@ def checkpoint_size(model: DetectionModel, train: Message) -> int:
 
 
 def _check_disk(size, run_dir, options):
-    """Returns what a run's checkpoints, of `size` bytes each, take and what is free, as text.
-
-    Raises:
-        DataError: there is too little room.
-    """
+    """Returns what a run's checkpoints, of `size` bytes each, take and what is free, as text."""
     # One at step 0, and one more is written before the oldest is removed.
     number = min(2 + -(-options.num_steps // options.checkpoint_every_n), MOST_KEPT + 1)
     there = len(list(Path(run_dir).glob("ckpt-*.index")))
@@ -198,22 +170,13 @@ def _check_disk(size, run_dir, options):
     return f"{number} checkpoints of {_format_bytes(size)} in {run_dir}, {_format_bytes(free)} free"
 
 
-def _in_parts(number):
-    return f", in {number} parts" if number > 1 else ""
-
-
 def check_memory(
     model: DetectionModel, settings: Message, train: Message, path: Path | str, parts: int = 1
 ) -> list[str]:
-    """Compares what a training on a CPU needs to the machine's memory.
+    """Returns a warning, in a list, where a training on a CPU needs more memory than there is.
 
     The settings are the message of the model's architecture; a batch is taken in so many parts.
-
-    Returns:
-        A warning where more is needed than there is, as a list.
-
-    Raises:
-        DataError: many times as much is needed.
+    Raises DataError where it needs many times as much.
     """
     height, width = image_sides(settings)
     images = train.batch_size // parts

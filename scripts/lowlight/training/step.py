@@ -15,18 +15,16 @@ from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
 from lowlight.tfod.frozen import updated_variables
 from lowlight.tfod.model import DetectionModel
-from lowlight.tfod.randomness import seeded_dropout
-from lowlight.training.accumulation import accumulate
+from lowlight.tfod.randomness import part_of_batch, seeded_dropout
 
 _BUFFER = 256 << 10  # bytes read at a time; a record of ExDark has about 100 KiB
 
 
 def choose_precision(mixed_precision: bool) -> str | None:
-    """Sets what Keras layers made from now on compute in; call it before the model is built.
+    """Sets what Keras layers made from now on compute in; their variables stay float32.
 
-    Returns:
-        "float16" where there is a GPU, else "bfloat16"; None without mixed precision. It is what
-        `TrainStep` and `tfod_training.build_optimizer` take. Variables stay float32.
+    Returns what `TrainStep` and `tfod_training.build_optimizer` take: "float16" where there is a
+    GPU, else "bfloat16"; None without mixed precision.
     """
     half = "float16" if tf.config.list_physical_devices("GPU") else "bfloat16"
     precision = half if mixed_precision else None
@@ -55,15 +53,12 @@ class TrainStep:
         self._traced = tf.function(self._run, autograph=False)
 
     def __call__(self, features: dict, labels: dict) -> dict:
-        """Makes a step with a batch of `TrainingInput`'s.
-
-        It doesn't count the step that the learning-rate schedule reads.
+        """Makes a step with a batch of `TrainingInput`'s; counting it is left to the caller.
 
         Returns:
             {name: float32 scalar tensor}: TFOD's losses ("Loss/total_loss", ...), "gradient_norm"
             (global, before clipping; with several replicas the sum of theirs, which is at least the
-            whole gradient's, and is it where they agree) and "learning_rate" (the one the step was
-            made with).
+            whole gradient's) and "learning_rate" (that of this step).
         """
         return self._traced(features, labels)
 
@@ -78,7 +73,6 @@ class TrainStep:
 
     def _run_replica(self, features, labels):
         """Updates the weights by a replica's part of a batch; returns losses and gradient norm."""
-        optimizer, variables = self.optimizer, self._variables()
         if self.precision:
             image = tfod_training.FIELDS.image
             features = {**features, image: tf.cast(features[image], self.precision)}
@@ -92,7 +86,7 @@ class TrainStep:
         clip_norm = self.config.train_config.gradient_clipping_by_norm
         if clip_norm > 0:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self.optimizer.apply_gradients(zip(gradients, self._variables(), strict=True))
         total = tf.add_n(list(losses.values()))
         return {**losses, "Loss/total_loss": total, "gradient_norm": norm}
 
@@ -127,15 +121,43 @@ class TrainStep:
         return losses, gradients
 
     def _accumulate(self, features, labels):
-        """Returns losses and gradients of a replica's part of a batch, made in parts itself."""
-        zero = tf.UnconnectedGradients.ZERO
+        """As `_differentiate`, of all losses, holding the activations of one part at a time.
 
-        def differentiate(*part):
-            losses, gradients = self._differentiate(lambda: self._detection_losses(*part), zero)
-            return losses, gradients, tfod_training.loss_count(self.model, self.config)
+        Each part is weighed by the number that its losses were divided by.
+        """
+        zero, names = tf.UnconnectedGradients.ZERO, []
 
-        variables = self._variables()
-        losses, gradients = accumulate(differentiate, (features, labels), self.parts, variables)
+        def cut(tensor, place):
+            size = tensor.shape[0] // self.parts
+            part = tensor[place * size : (place + 1) * size]
+            return tf.ensure_shape(part, [size, *tensor.shape[1:]])
+
+        def add(place, count, losses, gradients):
+            part = tf.nest.map_structure(lambda tensor: cut(tensor, place), (features, labels))
+            with part_of_batch(place, self.parts):
+                found, fresh = self._differentiate(lambda: self._detection_losses(*part), zero)
+                matched = tfod_training.loss_count(self.model, self.config)
+            names[:] = found
+            weight = tf.maximum(matched, 1.0)
+            losses += weight * tf.stack(list(found.values()))
+            gradients = [total + weight * g for total, g in zip(gradients, fresh, strict=True)]
+            return place + 1, count + matched, losses, gradients
+
+        zeros = [tf.zeros(variable.shape) for variable in self._variables()]
+        start = tf.constant(0), tf.constant(0.0), tf.zeros([1]), zeros
+        shapes = tf.nest.map_structure(lambda tensor: tensor.shape, start)
+        _, count, losses, gradients = tf.while_loop(
+            lambda place, *_: place < self.parts,
+            add,
+            start,
+            # The first part tells how many losses there are.
+            shape_invariants=(*shapes[:2], tf.TensorShape([None]), shapes[3]),
+            parallel_iterations=1,
+        )
+        divisor = tf.maximum(count, 1.0)
+        losses = tf.unstack(losses / divisor, num=len(names))
+        losses = dict(zip(names, losses, strict=True))
+        gradients = [total / divisor for total in gradients]
         if self._regularization_loss():
             regularization, more = self._differentiate(self._regularization_loss, zero)
             losses |= regularization
@@ -153,11 +175,7 @@ class TrainingInput:
     """
 
     def __init__(self, config: Message, seed: int, balance: Balance | None = None):
-        """Finds the records that a TrainEvalPipelineConfig names; a `balance` is of these.
-
-        Raises:
-            DataError: no record file, a damaged one, or none with a record in it.
-        """
+        """Finds the config's records; raises DataError as `record_files` and `index_records`."""
         reader = config.train_input_reader
         self._paths = record_files(reader.tf_record_input_reader.input_path, "train_input_reader")
         self._index = index_records(self._paths, reader.sample_1_of_n_examples)
@@ -168,10 +186,10 @@ class TrainingInput:
     def batches(
         self, strategy: tf.distribute.Strategy, start_step: int, model: DetectionModel
     ) -> tf.distribute.DistributedDataset:
-        """Returns a distributed dataset without end, one global batch a step.
+        """Returns a dataset without end, one global batch a step, from that after some steps on.
 
-        It gives (features, labels), as TFOD's `inputs.train_input` does, prepared by the model. The
-        first batch is the one after `start_step` steps. Each worker reads its share of every batch.
+        It gives (features, labels), as TFOD's `inputs.train_input` does, prepared by the model.
+        Each worker reads its share of every batch.
         """
 
         def make_dataset(context):
@@ -208,10 +226,7 @@ class TrainingInput:
         return f"{', '.join(self._paths)}: can't be read ({plain_message(error)}).\n  Try again."
 
     def _order(self, start_step):
-        """Returns a dataset of (position, record) from a step's batch on, int64 scalars.
-
-        No position comes twice.
-        """
+        """Returns a dataset of (position, record), int64; no position comes twice."""
         size, start = len(self._index), start_step * self._batch_size
         most, first = size, start // size
         if self._factors is not None:  # epochs of different sizes
@@ -247,14 +262,10 @@ class TrainingInput:
 
 
 def index_records(paths: Sequence[str], every_n: int = 1) -> np.ndarray:
-    """Finds where each record of some TFRecord files begins, or of every n-th one.
+    """Finds where each record of some TFRecord files begins, or every n-th one.
 
-    Returns:
-        int64 [N, 3]: a record's file as an index of `paths`, its number in it from 1, and its
-        offset in bytes.
-
-    Raises:
-        DataError: a damaged file, or no record at all.
+    Returns int64 [N, 3]: a record's file as an index of `paths`, its number in it from 1, and its
+    offset in bytes. Raises DataError: a damaged file, or no record at all.
     """
     found = [
         (place, frame.number, frame.offset)

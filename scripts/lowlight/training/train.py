@@ -5,7 +5,7 @@ import functools
 import hashlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import tensorflow as tf
@@ -29,7 +29,7 @@ from lowlight.training.config import (
     check_local,
     check_same_run,
 )
-from lowlight.training.loop import TrainingLoop
+from lowlight.training.loop import TrainingLoop, TrainingSignals
 from lowlight.training.preflight import find_balance, preflight
 from lowlight.training.record import (
     RunEvaluation,
@@ -40,7 +40,6 @@ from lowlight.training.record import (
     software,
 )
 from lowlight.training.step import TrainingInput, TrainStep, choose_precision
-from lowlight.training.stopping import TrainingSignals
 from lowlight.training.workers import LOST_WORKER, Workers, count_devices, read_cluster
 
 
@@ -53,10 +52,8 @@ def train_run(
     """Trains a run to its last step, from its newest whole checkpoint where it has one.
 
     The checkpoints, their names and folder, and TensorBoard's tags are those of TFOD's own loop, so
-    each continues what the other began.
-
-    The run's folder is made where it is missing. `make_strategy` is called after the config was
-    checked, since with several workers it waits for all of them.
+    each continues what the other began. `make_strategy` is called after the config was checked,
+    since with several workers it waits for all of them.
 
     Raises:
         DataError: as `check_config` and `preflight`; a run of another config, or one that is being
@@ -83,14 +80,10 @@ def train_run(
         except LOST_WORKER as error:
             if options.num_workers == 1:
                 raise
-            raise _worker_gone(model_dir, error) from error
-
-
-def _worker_gone(model_dir, error):
-    return DataError(
-        f"{model_dir}: another worker has gone ({plain_message(error)}).\n"
-        "  See what it says, and start all workers again: they continue from the newest checkpoint."
-    )
+            raise DataError(
+                f"{model_dir}: another worker has gone ({plain_message(error)}).\n  See what it "
+                "says, and start all workers again: they continue from the newest checkpoint."
+            ) from error
 
 
 def _complete(options, config, path):
@@ -103,16 +96,6 @@ def _complete(options, config, path):
     if options.eval_every_n:
         check_eval_input(config, path)
     return replace(options, num_steps=num_steps)
-
-
-@dataclass(frozen=True)
-class _Start:
-    """Where a session begins."""
-
-    checkpoint: str | None  # prefix
-    step: int
-    seed: int
-    schedule_start: int  # the step at which the learning rate's schedule begins
 
 
 class _Session:
@@ -130,7 +113,9 @@ class _Session:
     def train(self, strategy, workers: Workers, signals: TrainingSignals) -> None:
         """Trains under a strategy to the last step; raises as `train_run`."""
         checkpoint, done = self._find_checkpoint(workers)
-        record, data = RunRecord(self.dir), self._data_fingerprint()
+        record, reader = RunRecord(self.dir), self._config.train_input_reader
+        records = reader.tf_record_input_reader.input_path
+        data = data_fingerprint(records, reader.label_map_path)
         changes = self._changes(checkpoint, record, data)
         batch_size, replicas = self._config.train_config.batch_size, strategy.num_replicas_in_sync
         print(
@@ -142,7 +127,7 @@ class _Session:
             return
         if workers.is_chief:
             self.check(replicas)
-        start = self._begin(checkpoint, done, record, workers)
+        self._settle_start(done, record.values, workers)
         if workers.is_chief:
             write_text(self.dir / CONFIG, text_format.MessageToString(self._config))
             devices = strategy.extended.worker_devices
@@ -150,7 +135,7 @@ class _Session:
             record.save(done, 0)
             signals.at_end = functools.partial(record.save, done, 0)
         print("the first step takes longest: it traces the model")
-        loop, batches = self._make_loop(start, record, strategy, workers, signals)
+        loop, batches = self._make_loop(checkpoint, record, strategy, workers, signals)
         self._run(loop, batches, record, workers)
         workers.remove_folder(self.dir)
         text = f"trained to step {loop.step} in {loop.totals.seconds:.0f} s"
@@ -173,10 +158,6 @@ class _Session:
             )
         return checkpoint, done
 
-    def _data_fingerprint(self):
-        reader = self._config.train_input_reader
-        return data_fingerprint(reader.tf_record_input_reader.input_path, reader.label_map_path)
-
     def _changes(self, checkpoint, record, data):
         """Returns, as lines, what differs from the session before, and prints it.
 
@@ -185,22 +166,22 @@ class _Session:
         """
         if not checkpoint:
             return []
-        changes = []
+        changes, last = [], record.last_session or {"data": data}
         if (self.dir / CONFIG).is_file():
             own = tfod.read_config(self.dir / CONFIG)
             changes = check_same_run(own, self._config, self.dir, self._config_path)
-        if record.last_session and record.last_session["data"] != data:
+        if last["data"] != data:
             changes += ["the records or the label map are others than before"]
-        before, now = (record.last_session or {}).get("sampling", ""), self._options.sampling()
+        before, now = last.get("sampling", ""), self._options.sampling()
         if before != now:
             changes += [f"images are sampled {now or 'alike'}, before {before or 'alike'}"]
         if changes:
             print("\n  ".join(["changed since this run was last trained:", *changes]))
         return changes
 
-    def _begin(self, checkpoint, done, record, workers):
-        """Settles on a seed and on where the learning rate's schedule begins."""
-        values, options = record.values, self._options
+    def _settle_start(self, done, values, workers):
+        """Has run.json's values say the seed, and where the learning rate's schedule begins."""
+        options = self._options
         own, given = values["seed"], options.seed
         drawn = random.SystemRandom().randrange(2**31)
         seed = next(s for s in (given, own, drawn) if s is not None)
@@ -216,7 +197,6 @@ class _Session:
         values["schedule_start"] = start = workers.from_chief(values["schedule_start"])
         if start:
             print(f"the learning rate's schedule began again at step {start}")
-        return _Start(checkpoint, done, seed, start)
 
     def _facts(self, devices, data, changes):
         """Returns what run.json keeps of a session."""
@@ -232,28 +212,29 @@ class _Session:
             "changes": changes,
         }
 
-    def _make_loop(self, start, record, strategy, workers, signals):
+    def _make_loop(self, checkpoint, record, strategy, workers, signals):
         """Sets up what trains; returns (TrainingLoop, the training batches)."""
-        config, options = self._config, self._options
+        config, options, seed = self._config, self._options, record.values["seed"]
+        done = checkpoint_step(checkpoint) if checkpoint else 0
         precision = choose_precision(options.mixed_precision)
-        records = TrainingInput(config, start.seed, find_balance(config, options))
+        records = TrainingInput(config, seed, find_balance(config, options))
         with strategy.scope():
             trainee, batches = tfod_training.make_trainee(
                 config,
-                lambda model: records.batches(strategy, start.step, model),
-                start.step,
-                start.schedule_start,
+                lambda model: records.batches(strategy, done, model),
+                done,
+                record.values["schedule_start"],
                 precision,
             )
             most_kept = MOST_KEPT if workers.is_chief else 1
             write_dir = self.dir / workers.folder
             checkpoints = Checkpoints(self.dir, trainee.checkpoint(), write_dir, most_kept)
-            if start.checkpoint:
-                checkpoints.restore(start.checkpoint)
+            if checkpoint:
+                checkpoints.restore(checkpoint)
         choose_precision(False)  # for the models that evaluations build
         model = trainee.model
         step = TrainStep(
-            model, config, trainee.optimizer, strategy, precision, start.seed, options.accumulate
+            model, config, trainee.optimizer, strategy, precision, seed, options.accumulate
         )
         loop = TrainingLoop(trainee, step, checkpoints, signals, workers)
         loop.explain_input = functools.partial(records.failure, model=model)
