@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scored import random_case, score_by_pycocotools, small_case
 
-from lowlight.evaluation.matching import match, rank_detections
-from lowlight.evaluation.metrics import COCO_METRICS, count_metrics, match_areas
+from lowlight.evaluation.matching import match, match_areas, rank_detections
+from lowlight.evaluation.metrics import COCO_METRICS, count_metrics
 from lowlight.evaluation.results import make_found
 from lowlight.evaluation.truth import TrueBox, make_truth
 

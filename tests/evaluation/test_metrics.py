@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from scored import random_case, score_by_pycocotools, small_case
 
-from lowlight.evaluation.matching import rank_detections
+from lowlight.evaluation.matching import match_areas, rank_detections
 from lowlight.evaluation.metrics import (
     COCO_METRICS,
     Curve,
     accumulate,
     calibrate,
     format_table,
-    match_areas,
     tally_classes,
     trace_curves,
 )
@@ -58,8 +57,7 @@ def test_a_size_that_no_object_has_is_none_and_no_number(value):
 
 def tally(truth, found):
     ranked = rank_detections(truth, found)
-    everything = (np.ones((len(part.images), 1), bool) for part in (truth, ranked.found))
-    return tally_classes(ranked, match_areas(ranked).parted(*everything))
+    return tally_classes(ranked, match_areas(ranked).ranges(0, 1))
 
 
 def repeat(truth, found, times):

@@ -6,8 +6,7 @@ from scored import random_case, score_by_pycocotools, small_case
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.tables import ImageRow, format_table
-from lowlight.evaluation.matching import rank_detections
-from lowlight.evaluation.metrics import match_areas
+from lowlight.evaluation.matching import match_areas, rank_detections
 from lowlight.evaluation.slices import draw_weights, make_families, score_slices
 from lowlight.evaluation.truth import TrueBox, make_truth
 from lowlight.evaluation.truth_source import Facts, measure_brightness, read_columns
@@ -17,9 +16,10 @@ BOX = (50, 50, 60, 60)
 
 def score(truth, found, columns=None, samples=0, seed=0, **measured):
     ranked = rank_detections(truth, found)
-    families, notes = make_families(ranked, Facts(columns or {}, **measured))
+    facts = Facts(columns or {}, **measured)
+    families, notes = make_families(ranked, match_areas(ranked), facts)
     weights = draw_weights(len(truth.filenames), samples, seed)
-    slices = score_slices(ranked, match_areas(ranked), families, weights)
+    slices = score_slices(ranked, families, weights)
     return {(part.family, part.name): part for part in slices}, notes
 
 

@@ -1,6 +1,5 @@
 """Matches detections to ground truth as COCO does, once for every IoU and range of boxes."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -48,12 +47,14 @@ class Matches(NamedTuple):
     ignored: np.ndarray  # bool [D, R, T], neither right nor wrong
     counted: np.ndarray  # bool [G, R], whether a box is one to be found
 
+    def ranges(self, first: int, end: int) -> "Matches":
+        """Returns the Matches of some of the ranges."""
+        return Matches(*(part[:, first:end] for part in self))
+
     def parted(self, of_boxes: np.ndarray, of_detections: np.ndarray) -> "Matches":
         """Returns the Matches of the first range in P parts of the images.
 
-        Args:
-            of_boxes: bool [G, P], which boxes are on the images of each part.
-            of_detections: bool [D, P].
+        Bool [G, P] and [D, P] say which boxes and detections are on the images of each part.
         """
         ignored = self.ignored[:, :1] | ~of_detections[:, :, np.newaxis]
         correct = np.broadcast_to(self.correct[:, :1], ignored.shape)
@@ -112,9 +113,7 @@ def match(ranked: Ranked, boxes_inside: np.ndarray, detections_inside: np.ndarra
     All images and classes take their turns together, so there are as many turns as one of them
     has detections at most.
 
-    Args:
-        boxes_inside: bool [G, R], boxes that lie in each range.
-        detections_inside: bool [D, R].
+    Bool [G, R] and [D, R] say which boxes and detections lie in each range.
     """
     off = ~boxes_inside | ranked.truth.crowd[:, np.newaxis]
     shape = off.shape[1], len(IOUS)
@@ -132,7 +131,14 @@ def match(ranked: Ranked, boxes_inside: np.ndarray, detections_inside: np.ndarra
     return Matches(correct, ignored, ~off)
 
 
-def _turns(ranked) -> Iterator[tuple]:
+def match_areas(ranked: Ranked) -> Matches:
+    """Returns the Matches of COCO's ranges of areas: all, small, medium and large."""
+    low, high = np.array(list(AREAS.values())).T
+    areas = (part.areas[:, np.newaxis] for part in (ranked.truth, ranked.found))
+    return match(ranked, *((area >= low) & (area <= high) for area in areas))
+
+
+def _turns(ranked):
     """Yields (detections [n], [their first pairs [n], second pairs [<= n], ...]) turn by turn.
 
     Detections with more candidates come first, so that those with a j-th are the first of them.
@@ -155,11 +161,7 @@ def _turns(ranked) -> Iterator[tuple]:
 
 
 def _choose(candidates, ranked, off, taken):
-    """Returns the best free box in the range, and outside it, of each detection, or -1.
-
-    Returns:
-        Two int arrays [n, R, T].
-    """
+    """Returns the best free box in each range, and outside it, int [n, R, T], or -1."""
     shape = len(candidates[0]), *taken.shape[1:]
     best, best_off = np.full(shape, -1), np.full(shape, -1)
     top, top_off = (np.broadcast_to(_LEAST_IOUS, shape).copy() for _ in range(2))

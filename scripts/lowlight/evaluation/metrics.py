@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from lowlight.evaluation.matching import AREAS, Matches, Ranked, match
+from lowlight.evaluation.matching import AREAS, Matches, Ranked
 
 RECALLS = np.linspace(0, 1, 101)  # pycocotools' own
 _CELLS = 1 << 18  # numbers worked on at a time, which a core's cache holds
@@ -130,19 +130,6 @@ COCO_METRICS = {
     "DetectionBoxes_Recall/AR@100 (medium)": "objects of 32x32 to 96x96 pixels",
     "DetectionBoxes_Recall/AR@100 (large)": "objects over 96x96 pixels",
 }
-
-
-def lie_in_areas(ranked: Ranked) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which boxes, bool [G, 4], and detections, [D, 4], lie in each of COCO's AREAS."""
-    low, high = np.array(list(AREAS.values())).T
-    areas = (part[:, np.newaxis] for part in (ranked.truth.areas, ranked.found.areas))
-    boxes, detections = ((area >= low) & (area <= high) for area in areas)
-    return boxes, detections
-
-
-def match_areas(ranked: Ranked) -> Matches:
-    """Returns the Matches of COCO's ranges of areas: all, small, medium and large."""
-    return match(ranked, *lie_in_areas(ranked))
 
 
 def tally_classes(ranked: Ranked, matches: Matches) -> Tally:

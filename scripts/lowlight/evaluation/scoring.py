@@ -11,14 +11,13 @@ import pandas as pd
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import locked, output_dir, write_text, write_texts
-from lowlight.evaluation.matching import rank_detections
+from lowlight.evaluation.matching import match_areas, rank_detections
 from lowlight.evaluation.metrics import (
     Calibration,
     Curve,
     calibrate,
     count_metrics,
     format_table,
-    match_areas,
     trace_curves,
 )
 from lowlight.evaluation.mistakes import Confusion, Errors, confuse, cost_errors, find_errors
@@ -111,7 +110,7 @@ def score_detections(
     found = found.at(keep(found, options.score_threshold, options.max_detections))
     ranked = rank_detections(truth, found)
     matches = match_areas(ranked)
-    families, notes = make_families(ranked, facts)
+    families, notes = make_families(ranked, matches, facts)
     weights = draw_weights(len(truth.filenames), options.samples, options.seed)
     curves = trace_curves(ranked, matches)
     threshold = curves[0].best().threshold
@@ -121,7 +120,7 @@ def score_detections(
         found=found,
         facts=facts,
         metrics=count_metrics(ranked, matches),
-        slices=score_slices(ranked, matches, families, weights),
+        slices=score_slices(ranked, families, weights),
         notes=notes,
         curves=curves,
         calibration=calibrate(curves[0]),

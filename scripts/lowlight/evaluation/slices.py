@@ -9,7 +9,7 @@ import numpy as np
 from lowlight.core.errors import format_count
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS
 from lowlight.evaluation.matching import AREAS, Matches, Ranked, match
-from lowlight.evaluation.metrics import accumulate, lie_in_areas, tally_classes
+from lowlight.evaluation.metrics import accumulate, tally_classes
 from lowlight.evaluation.truth_source import Facts
 
 METRICS = "AP", "AP50", "AP75", "AR"
@@ -26,61 +26,51 @@ class Family(NamedTuple):
 
     heading: str
     names: list  # of its slices
-    of_boxes: np.ndarray  # bool [G, slices]
-    of_detections: np.ndarray  # bool [D, slices]
-    by_image: bool = False  # whether what is on one image is always in one slice
+    matches: Matches  # with a range for each slice
 
 
-def make_families(ranked: Ranked, facts: Facts) -> tuple[list[Family], list[str]]:
-    """Returns the families that the facts allow, and sentences on what is left out."""
+def make_families(ranked: Ranked, matches: Matches, facts: Facts) -> tuple[list[Family], list[str]]:
+    """Returns the families that the facts allow, and sentences on what is left out.
+
+    The matches are those of COCO's areas. The first family is "All", one slice.
+    """
     truth, found = ranked.truth, ranked.found
-    families, notes = _part_by_columns(ranked, facts.columns)
-    boxes, detections = lie_in_areas(ranked)
-    families.append(Family("Box size, COCO's", list(AREAS)[1:], boxes[:, 1:], detections[:, 1:]))
-    sides = np.sqrt(truth.areas), np.sqrt(found.areas)
-    if len(truth.images):
-        families.append(_part_boxes("Box size, quartiles", *sides, "px"))
-    if facts.brightness is None:
-        notes.append("The images aren't there to measure, so brightness is left out.")
-    else:
-        names, members = _part_numbers(facts.brightness)
-        families.append(_part_images("Image brightness", names, ranked, members))
-    lumas = facts.box_brightness, found.brightness
-    if len(truth.images) and all(luma is not None for luma in lumas):
-        families.append(_part_boxes("Box brightness", *lumas, "luma"))
-    counts = np.bincount(truth.images[~truth.crowd], minlength=len(truth.filenames))
-    members = np.searchsorted(list(_CROWDING.values()), counts, "right") - 1
-    families.append(_part_images("Crowding", list(_CROWDING), ranked, members))
-    return families, [*facts.notes, *notes]
+    families, notes = [Family("All", ["all images"], matches.ranges(0, 1))], [*facts.notes]
 
+    def part_images(heading, names, members):  # each image's place in the names, -1 for none
+        chosen = members[:, np.newaxis] == np.arange(len(names))
+        parts = matches.parted(chosen[truth.images], chosen[found.images])
+        families.append(Family(heading, names, parts))
 
-def _part_by_columns(ranked, columns):
-    """Returns (a Family of each column that allows it, sentences on the others)."""
-    families, notes = [], []
-    for column, values in columns.items():
+    def part_boxes(heading, of_boxes, of_detections, unit):
+        edges, names = _quartiles(of_boxes, unit)
+        parts = (np.searchsorted(edges, values, "right") for values in (of_boxes, of_detections))
+        inside = (part[:, np.newaxis] == np.arange(len(names)) for part in parts)
+        families.append(Family(heading, names, match(ranked, *inside)))
+
+    for column, values in facts.columns.items():
         names, members = _part_column(column, values)
+        heading = column[:1].upper() + column[1:]
+        if heading in _OWN_HEADINGS:
+            heading += " (column)"
         if names is None:
             notes.append(f"The column {column} has too many different values for slices.")
         else:
-            heading = column[:1].upper() + column[1:]
-            if heading in _OWN_HEADINGS:
-                heading += " (column)"
-            families.append(_part_images(heading, names, ranked, members))
+            part_images(heading, names, members)
+    families.append(Family("Box size, COCO's", list(AREAS)[1:], matches.ranges(1, len(AREAS))))
+    if len(truth.images):
+        part_boxes("Box size, quartiles", np.sqrt(truth.areas), np.sqrt(found.areas), "px")
+    if facts.brightness is None:
+        notes.append("The images aren't there to measure, so brightness is left out.")
+    else:
+        part_images("Image brightness", *_part_numbers(facts.brightness))
+    lumas = facts.box_brightness, found.brightness
+    if len(truth.images) and all(luma is not None for luma in lumas):
+        part_boxes("Box brightness", *lumas, "luma")
+    counts = np.bincount(truth.images[~truth.crowd], minlength=len(truth.filenames))
+    members = np.searchsorted(list(_CROWDING.values()), counts, "right") - 1
+    part_images("Crowding", list(_CROWDING), members)
     return families, notes
-
-
-def _part_images(heading, names, ranked, members):
-    """Returns the Family of slices by each image's place in the names, -1 for none."""
-    chosen = members[:, np.newaxis] == np.arange(len(names))
-    masks = chosen[ranked.truth.images], chosen[ranked.found.images]
-    return Family(heading, names, *masks, by_image=True)
-
-
-def _part_boxes(heading, of_boxes, of_detections, unit):
-    """Returns the Family of slices by the quartiles of a number that boxes have."""
-    edges, names = _quartiles(of_boxes, unit)
-    parts = (np.searchsorted(edges, values, "right") for values in (of_boxes, of_detections))
-    return Family(heading, names, *(p[:, np.newaxis] == np.arange(len(names)) for p in parts))
 
 
 def _part_column(column, values):
@@ -140,8 +130,7 @@ class Slice(NamedTuple):
         """Returns the 95% intervals, [4, 2]; nan where there are no samples or too little data.
 
         Resampled images repeat, which lifts average precision; so the samples are moved until their
-        mean is the score. The interval is then one for the score that as many other images of the
-        same kind would give.
+        mean is the score.
         """
         if self.remark or not self.samples.shape[1]:
             return np.full((len(METRICS), 2), np.nan)
@@ -160,31 +149,21 @@ def draw_weights(images: int, samples: int, seed: int) -> np.ndarray:
     return chance.multinomial(images, np.full(images, 1 / images), samples).T.astype(np.float32)
 
 
-def score_slices(
-    ranked: Ranked, matches: Matches, families: Iterable[Family], weights: np.ndarray
-) -> list[Slice]:
-    """Scores everything, each class, and each slice of the families; "All" comes first.
+def score_slices(ranked: Ranked, families: Iterable[Family], weights: np.ndarray) -> list[Slice]:
+    """Scores each slice of the families and, behind the first, each class.
 
-    Args:
-        matches: of COCO's areas.
-        families: of `make_families`.
-        weights: of `draw_weights`, [N, B]; B may be 0.
+    The families are those of `make_families`, the weights of `draw_weights`, [N, B]; B may be 0.
     """
     truth = ranked.truth
-    everything = (np.ones((len(part.images), 1), bool) for part in (truth, ranked.found))
-    whole = Family("All", ["all images"], *everything, by_image=True)
     once, classes = np.ones((len(truth.filenames), 1)), len(truth.names)
     slices = []
-    for family in (whole, *families):
-        parted = family.of_boxes, family.of_detections
-        tally = tally_classes(
-            ranked, matches.parted(*parted) if family.by_image else match(ranked, *parted)
-        )
+    for family in families:
+        tally = tally_classes(ranked, family.matches)
         numbers = [_numbers(accumulate(tally, each)) for each in (once, weights)]
         for place, name in enumerate(family.names):
             groups = range(place * classes, (place + 1) * classes)
             slices.append(_slice(family.heading, name, tally, groups, numbers))
-        if family is whole:
+        if len(slices) == 1:
             for place, name in enumerate(truth.names):
                 slices.append(_slice("Class", name, tally, range(place, place + 1), numbers))
     return slices
