@@ -11,7 +11,6 @@ from lowlight.evaluation.metrics import (
     accumulate,
     calibrate,
     format_table,
-    tally_classes,
     trace_curves,
 )
 from lowlight.evaluation.results import make_found
@@ -55,9 +54,9 @@ def test_a_size_that_no_object_has_is_none_and_no_number(value):
     )
 
 
-def tally(truth, found):
+def scores_of(truth, found, weights):
     ranked = rank_detections(truth, found)
-    return tally_classes(ranked, match_areas(ranked).ranges(0, 1))
+    return accumulate(ranked, match_areas(ranked).ranges(0, 1), weights)
 
 
 def repeat(truth, found, times):
@@ -82,7 +81,7 @@ def repeat(truth, found, times):
 def test_weights_count_as_repeated_images(crowds, dtype):
     truth, found = random_case(7, images=20, crowds=crowds)
     times = np.random.default_rng(0).multinomial(20, np.full(20, 1 / 20), 3)
-    scores = accumulate(tally(truth, found), times.T.astype(dtype))
+    scores = scores_of(truth, found, times.T.astype(dtype))
     for column, row in enumerate(times):
         theirs = score_by_pycocotools(*repeat(truth, found, row))
         means = [np.nanmean(part[..., column]) for part in scores]
@@ -91,17 +90,17 @@ def test_weights_count_as_repeated_images(crowds, dtype):
 
 def test_a_class_without_boxes_has_no_score_and_one_without_detections_scores_zero():
     truth, found = small_case([(0, 0, 5, 5, 9, 9)], [(0, 1, 5, 5, 9, 9, 0.9)])
-    scores = accumulate(tally(truth, found), np.ones((1, 1)))
-    assert scores.precision[:, 0, 0].tolist() == pytest.approx([0, np.nan, np.nan], nan_ok=True)
-    assert scores.recall[:, 0, 0].tolist() == pytest.approx([0, np.nan, np.nan], nan_ok=True)
+    scores = scores_of(truth, found, np.ones((1, 1)))
+    assert scores.precision[0, :, 0, 0].tolist() == pytest.approx([0, np.nan, np.nan], nan_ok=True)
+    assert scores.recall[0, :, 0, 0].tolist() == pytest.approx([0, np.nan, np.nan], nan_ok=True)
 
 
 def test_a_weight_of_nothing_leaves_an_image_out():
     boxes = [(0, 0, 5, 5, 50, 50), (1, 0, 5, 5, 50, 50)]
     truth, found = small_case(boxes, [(0, 0, 5, 5, 50, 50, 0.9)], images=2)
-    scores = accumulate(tally(truth, found), np.array([[1.0, 1, 0], [0.0, 1, 0]]))
-    assert scores.recall[0, 0].tolist() == pytest.approx([1, 0.5, np.nan], nan_ok=True)
-    assert scores.precision[0, 0, :2].tolist() == pytest.approx([1, 51 / 101])
+    scores = scores_of(truth, found, np.array([[1.0, 1, 0], [0.0, 1, 0]]))
+    assert scores.recall[0, 0, 0].tolist() == pytest.approx([1, 0.5, np.nan], nan_ok=True)
+    assert scores.precision[0, 0, 0, :2].tolist() == pytest.approx([1, 51 / 101])
 
 
 def curve(boxes, *detections):

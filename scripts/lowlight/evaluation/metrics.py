@@ -6,33 +6,21 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from lowlight.evaluation.matching import AREAS, Matches, Ranked
+from lowlight.evaluation.matching import IOUS, Matches, Ranked
 
 RECALLS = np.linspace(0, 1, 101)  # pycocotools' own
 _CELLS = 1 << 18  # numbers worked on at a time, which a core's cache holds
 
 
-class Tally(NamedTuple):
-    """Detections and boxes of several groups; a group is a class, or one in a slice."""
-
-    groups: int  # how many
-    group: np.ndarray  # int [E], each detection's, ascending; in a group the best score is first
-    image: np.ndarray  # int [E]
-    correct: np.ndarray  # bool [E, T]
-    ignored: np.ndarray  # bool [E, T]
-    box_group: np.ndarray  # int [C], of each box that is to be found
-    box_image: np.ndarray  # int [C]
-
-
 class Scores(NamedTuple):
-    """Numbers of each group, IoU and weighting; nan where the group has no box."""
+    """Numbers of each range of boxes, class, IoU and weighting; nan where there is no box."""
 
-    precision: np.ndarray  # float [groups, T, B], average precision
-    recall: np.ndarray  # float [groups, T, B], share of the boxes found
+    precision: np.ndarray  # float [R, K, T, B], average precision
+    recall: np.ndarray  # float [R, K, T, B], share of the boxes found
 
 
-def accumulate(tally: Tally, weights: np.ndarray) -> Scores:
-    """Returns the Scores of a Tally where image n counts weights[n] times.
+def accumulate(ranked: Ranked, matches: Matches, weights: np.ndarray) -> Scores:
+    """Returns the Scores of some Matches where image n counts weights[n] times.
 
     With weights of 1 they are pycocotools' to the last digits. Only where a detection is correct
     can a curve of precision reach a new height, so the curve is followed at these places alone: the
@@ -42,23 +30,28 @@ def accumulate(tally: Tally, weights: np.ndarray) -> Scores:
         weights: [N, B], a column for each weighting; float32 is twice as fast and precise to about
             1e-6, float64 is exact.
     """
-    shape = tally.groups, tally.correct.shape[1], weights.shape[1]
+    truth, found = ranked.truth, ranked.found
+    shape = matches.counted.shape[1], len(truth.names), len(IOUS), weights.shape[1]
     scores = Scores(np.full(shape, np.nan), np.full(shape, np.nan))
-    for group in range(tally.groups):
-        rows = slice(*np.searchsorted(tally.group, (group, group + 1)))
-        boxes = tally.box_image[tally.box_group == group]
+    ends = np.searchsorted(found.labels, range(len(truth.names) + 1))
+    for part, label in np.ndindex(shape[:2]):
+        boxes = truth.images[matches.counted[:, part] & (truth.labels == label)]
         if len(boxes):
-            part = _Group(tally.image[rows], tally.correct[rows], tally.ignored[rows])
-            step = max(_CELLS // max(part.most, 1), 1)
+            rows = np.arange(ends[label], ends[label + 1])
+            rows = rows[~matches.ignored[rows, part].all(axis=1)]
+            correct, ignored = matches.correct[rows, part], matches.ignored[rows, part]
+            group = _Group(found.images[rows], correct, ignored)
+            step = max(_CELLS // max(group.most, 1), 1)
             for start in range(0, weights.shape[1], step):
                 columns = slice(start, start + step)
-                found = part.scores(boxes, np.ascontiguousarray(weights[:, columns]))
-                scores.precision[group, :, columns], scores.recall[group, :, columns] = found
+                precision, recall = group.scores(boxes, np.ascontiguousarray(weights[:, columns]))
+                scores.precision[part, label, :, columns] = precision
+                scores.recall[part, label, :, columns] = recall
     return scores
 
 
 class _Group:
-    """The detections of one group, best first, reduced to what its curves of precision need."""
+    """The detections of one class, best first, reduced to what its curves of precision need."""
 
     def __init__(self, images, correct, ignored):
         self._places = [np.flatnonzero(column) for column in correct.T]
@@ -132,38 +125,16 @@ COCO_METRICS = {
 }
 
 
-def tally_classes(ranked: Ranked, matches: Matches) -> Tally:
-    """Returns the Tally of every class in each range of some Matches, range by range."""
-    truth, found = ranked.truth, ranked.found
-    classes, ranges = len(truth.names), matches.counted.shape[1]
-    part, rows = np.nonzero(~matches.ignored.all(axis=2).T)
-    group = part * classes + found.labels[rows]
-    order = np.argsort(group, kind="stable")
-    part, rows = part[order], rows[order]
-    box_part, boxes = np.nonzero(matches.counted.T)
-    return Tally(
-        groups=ranges * classes,
-        group=group[order],
-        image=found.images[rows],
-        correct=matches.correct[rows, part],
-        ignored=matches.ignored[rows, part],
-        box_group=box_part * classes + truth.labels[boxes],
-        box_image=truth.images[boxes],
-    )
-
-
 def count_metrics(ranked: Ranked, matches: Matches) -> dict:
     """Returns COCO's twelve numbers, {TFOD's name: number}; -1 where nothing has the size.
 
     They are pycocotools' COCOeval.summarize's: means over IoUs and over the classes that have
     boxes. The matches are those of `match_areas`.
     """
-    once = np.ones((len(ranked.truth.filenames), 1))
-    scores = accumulate(tally_classes(ranked, matches), once)
-    whole, *sizes = np.split(scores.precision[..., 0], len(AREAS))
+    scores = accumulate(ranked, matches, np.ones((len(ranked.truth.filenames), 1)))
+    whole, *sizes = scores.precision[..., 0]
     recalls = [_recall_within(ranked, matches, most) for most in (1, 10)]
-    recalls += np.split(scores.recall[..., 0], len(AREAS))
-    numbers = [whole, whole[:, 0], whole[:, 5], *sizes, *recalls]
+    numbers = [whole, whole[:, 0], whole[:, 5], *sizes, *recalls, *scores.recall[..., 0]]
     return dict(zip(COCO_METRICS, map(_mean, numbers), strict=True))
 
 

@@ -42,22 +42,13 @@ def find_errors(truth: Truth, found: Found) -> Errors:
     """Returns the Errors of detections; those in a crowd of their class are ignored."""
     count = len(truth.filenames)
     by_score = np.argsort(-found.scores, kind="stable")
-    per_image = rows_by_image(found.images[by_score], count)
-    taken = np.zeros(len(truth.images), bool)
-    rows = by_score[np.concatenate([places[:_MOST] for places in per_image])]
-    kinds = np.full(len(rows), "Bkg", "U7")
-    about, ious = np.full(len(rows), -1), np.zeros(len(rows))
-    start = 0
-    for places, boxes in zip(per_image, rows_by_image(truth.images, count), strict=True):
-        here = slice(start, start + len(places[:_MOST]))
-        start = here.stop
-        crowd = truth.crowd[boxes]
-        if start > here.start and not crowd.all():
-            judged = _judge(truth, found, rows[here], boxes[~crowd], taken)
-            kinds[here], about[here], ious[here] = judged
-        if crowd.any():
-            inside = _lie_in_crowds(truth, found, rows[here], boxes[crowd])
-            kinds[here][inside & (kinds[here] != RIGHT)] = IGNORED
+    best = [by_score[of[:_MOST]] for of in rows_by_image(found.images[by_score], count)]
+    rows, taken = np.concatenate(best), np.zeros(len(truth.images), bool)
+    judged = [
+        _judge(truth, found, mine, boxes, taken)
+        for mine, boxes in zip(best, rows_by_image(truth.images, count), strict=True)
+    ]
+    kinds, about, ious = map(np.concatenate, zip(*judged, strict=True))
     repairs = _best_repairs(found.scores[rows], kinds, about, taken)
     findable = np.zeros(len(taken), bool)
     findable[about[repairs]] = True
@@ -67,6 +58,22 @@ def find_errors(truth: Truth, found: Found) -> Errors:
 
 def _judge(truth, found, rows, boxes, taken):
     """Returns (kinds, boxes, IoUs) of an image's detections; marks the boxes that are found."""
+    crowds, boxes = boxes[truth.crowd[boxes]], boxes[~truth.crowd[boxes]]
+    count = len(rows)
+    if count and len(boxes):
+        kinds, about, ious = _name_errors(truth, found, rows, boxes, taken)
+    else:
+        kinds, about, ious = np.full(count, "Bkg", "U7"), np.full(count, -1), np.zeros(count)
+    if len(crowds):
+        share = ltwh_iou_with_crowds(found.ltwh[rows, np.newaxis], truth.ltwh[crowds], True)
+        same = found.labels[rows, np.newaxis] == truth.labels[crowds]
+        inside = ((share > _FOREGROUND) & same).any(axis=1)
+        kinds[inside & (kinds != RIGHT)] = IGNORED
+    return kinds, about, ious
+
+
+def _name_errors(truth, found, rows, boxes, taken):
+    """As `_judge`, without crowds; there are detections and boxes."""
     iou = ltwh_iou_with_crowds(found.ltwh[rows, np.newaxis], truth.ltwh[boxes], False)
     same = found.labels[rows, np.newaxis] == truth.labels[boxes]
     of_class, of_others = iou * same, iou * ~same
@@ -90,12 +97,6 @@ def _judge(truth, found, rows, boxes, taken):
     place = np.select(holds, places, iou.argmax(axis=1))
     about = np.where(kinds == "Bkg", -1, boxes[place])
     return kinds, about, iou[np.arange(len(rows)), place]
-
-
-def _lie_in_crowds(truth, found, rows, crowds):
-    share = ltwh_iou_with_crowds(found.ltwh[rows, np.newaxis], truth.ltwh[crowds], True)
-    same = found.labels[rows, np.newaxis] == truth.labels[crowds]
-    return ((share > _FOREGROUND) & same).any(axis=1)
 
 
 def _best_repairs(scores, kinds, boxes, taken):
@@ -175,10 +176,10 @@ class Confusion(NamedTuple):
 
 
 def confuse(truth: Truth, found: Found, threshold: float) -> Confusion:
-    """Pairs detections of this score or more with boxes at IoU 0.5, whatever their classes.
+    """Pairs detections of this score or more with boxes at IoU 0.5, one to one.
 
-    It is one to one. Pairs of the same class come first, then those that overlap most. A detection
-    that has only a crowd of its class to stand on is left out.
+    Pairs of the same class come first, then those that overlap most. A detection that has only a
+    crowd of its class to stand on is left out.
     """
     found = found.at(found.scores >= threshold)
     pairs = pair_boxes(truth, found, within_class=False)

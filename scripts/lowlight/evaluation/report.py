@@ -180,26 +180,18 @@ class _Chosen(NamedTuple):
 
 
 def _picture_groups(score, pictures):
-    """Returns the groups of pictures; none where no image is there."""
+    """Returns the groups of pictures, {heading: pictures}; none where no image is there."""
     groups = {
-        "The worst images": (
-            "By F1 at the threshold that is best over all; of equals, those with more errors.",
-            _worst_images(score),
-        ),
-        "The most confident mistakes": (
-            "The wrong detections with the highest scores, one an image.",
-            _confident_mistakes(score),
-        ),
+        "The worst images": _worst_images(score),
+        "The most confident mistakes": _confident_mistakes(score),
     }
-    names = {score.truth.filenames[one.image] for _, chosen in groups.values() for one in chosen}
-    sources = pictures(sorted(names))
-    shown = []
-    for heading, (note, chosen) in groups.items():
-        here = [one for one in chosen if score.truth.filenames[one.image] in sources]
-        if here:
-            figures = [_show(score, one, sources) for one in here]
-            shown.append({"heading": heading, "note": note, "pictures": figures})
-    return shown
+    filenames = score.truth.filenames
+    sources = pictures(sorted({filenames[c.image] for chosen in groups.values() for c in chosen}))
+    return {
+        heading: [_show(score, one, sources) for one in chosen if filenames[one.image] in sources]
+        for heading, chosen in groups.items()
+        if sources
+    }
 
 
 def _worst_images(score):

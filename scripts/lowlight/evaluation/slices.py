@@ -9,7 +9,7 @@ import numpy as np
 from lowlight.core.errors import format_count
 from lowlight.dataset.classes import LIGHTINGS, LOCATIONS
 from lowlight.evaluation.matching import AREAS, Matches, Ranked, match
-from lowlight.evaluation.metrics import accumulate, tally_classes
+from lowlight.evaluation.metrics import accumulate
 from lowlight.evaluation.truth_source import Facts
 
 METRICS = "AP", "AP50", "AP75", "AR"
@@ -154,44 +154,36 @@ def score_slices(ranked: Ranked, families: Iterable[Family], weights: np.ndarray
 
     The families are those of `make_families`, the weights of `draw_weights`, [N, B]; B may be 0.
     """
-    truth = ranked.truth
-    once, classes = np.ones((len(truth.filenames), 1)), len(truth.names)
-    slices = []
+    truth, slices = ranked.truth, []
+    once = np.ones((len(truth.filenames), 1))
     for family in families:
-        tally = tally_classes(ranked, family.matches)
-        numbers = [_numbers(accumulate(tally, each)) for each in (once, weights)]
+        matches = family.matches
+        numbers = [_numbers(accumulate(ranked, matches, each)) for each in (once, weights)]
         for place, name in enumerate(family.names):
-            groups = range(place * classes, (place + 1) * classes)
-            slices.append(_slice(family.heading, name, tally, groups, numbers))
+            images = truth.images[matches.counted[:, place]]
+            means = (_mean(part[:, place]) for part in numbers)
+            slices.append(_slice(family.heading, name, images, *means))
         if len(slices) == 1:
-            for place, name in enumerate(truth.names):
-                slices.append(_slice("Class", name, tally, range(place, place + 1), numbers))
+            for label, name in enumerate(truth.names):
+                images = truth.images[matches.counted[:, 0] & (truth.labels == label)]
+                of_class = (part[:, 0, label] for part in numbers)
+                slices.append(_slice("Class", name, images, *of_class))
     return slices
 
 
-def _slice(heading, name, tally, groups, numbers):
-    """Returns the Slice of some groups of a Tally: the mean over those that have boxes."""
-    inside = tally.box_image[np.isin(tally.box_group, groups)]
-    scores, samples = (_mean(part[:, groups.start : groups.stop]) for part in numbers)
-    return Slice(
-        family=heading,
-        name=name,
-        images=len(np.unique(inside)),
-        boxes=len(inside),
-        scores=scores[:, 0],
-        samples=samples,
-    )
+def _slice(heading, name, images, scores, samples):
+    """Returns the Slice of some boxes, whose images are given; scores [4, 1], samples [4, B]."""
+    return Slice(heading, name, len(np.unique(images)), len(images), scores[:, 0], samples)
 
 
 def _numbers(scores):
-    """Returns METRICS of each group, [4, groups, B]."""
-    precision, recall = scores
-    means = precision.mean(axis=1), precision[:, 0], precision[:, 5], recall.mean(axis=1)
-    return np.stack(means)
+    """Returns METRICS of each range of boxes and class, [4, R, K, B]."""
+    precision, recall = (np.moveaxis(part, 2, 0) for part in scores)  # the IoUs come first
+    return np.stack([precision.mean(axis=0), precision[0], precision[5], recall.mean(axis=0)])
 
 
 def _mean(values):
-    """Returns the means over the groups that have boxes, [4, groups, B] to [4, B]; nan of none."""
+    """Returns the means over the classes that have boxes, [4, K, B] to [4, B]; nan of none."""
     known = ~np.isnan(values)
     sums, counts = np.where(known, values, 0).sum(axis=1), known.sum(axis=1)
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
