@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir, locked, output_dir
 from lowlight.core.json_files import LOG, DetectionLog, fingerprint
 from lowlight.core.parallel import Progress, map_in_threads
+from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
 from lowlight.dataset.classes import LabelMap, read_label_map
 from lowlight.dataset.record_counts import count_and_check
 from lowlight.dataset.records import ImageNames, Record, name_images, read_encoded, read_records

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lowlight.core.tensorflow_files import how_to_go_back
 from lowlight.core.errors import DataError, Interrupted, Signals, signal
 from lowlight.core.parallel import Progress
 from lowlight.core.tensorflow_files import how_to_go_back
