@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from unittest import mock
 
 import tensorflow as tf
 from object_detection.core import preprocessor
@@ -16,14 +17,10 @@ from tensorflow.compat import v2  # what Keras calls tf
 @contextlib.contextmanager
 def replaced(members: Iterable[tuple]) -> Iterator[None]:
     """Sets attributes for the time of the block: [(owner, name, value)]."""
-    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in members]
-    for owner, name, value in members:
-        setattr(owner, name, value)
-    try:
+    with contextlib.ExitStack() as stack:
+        for member in members:
+            stack.enter_context(mock.patch.object(*member))
         yield
-    finally:
-        for owner, name, value in originals:
-            setattr(owner, name, value)
 
 
 def seeded_augmentation(seed: tf.Tensor) -> AbstractContextManager:

@@ -11,23 +11,14 @@ import numpy as np
 import tensorflow as tf
 from object_detection.core import preprocessor
 from object_detection.core.losses import SigmoidFocalClassificationLoss
-from object_detection.meta_architectures import ssd_meta_arch
+from object_detection.meta_architectures.ssd_meta_arch import SSDMetaArch
 from object_detection.models import ssd_efficientnet_bifpn_feature_extractor
 from object_detection.utils import ops
 from object_detection.utils.bifpn_utils import BiFPNCombineLayer
 from tensorflow.compat import v2  # what Keras calls tf
 
 from lowlight.core.tensorflow import prepare_xla
-from lowlight.tfod.fast.computations import (
-    fast_attention,
-    focal_loss,
-    gated,
-    nearest_neighbor_upsampling,
-    pointwise,
-    swish,
-    swish_and_mean,
-    with_fast_gradient,
-)
+from lowlight.tfod.fast import computations
 from lowlight.tfod.randomness import replaced
 
 _SWISHES = "simple_swish", "silu", "swish"
@@ -42,24 +33,23 @@ def switched_on() -> AbstractContextManager:
     A graph traced in its block keeps the operations. All but preprocessing and the sum of a BiFPN
     node's inputs are for the CPU, and stay as they are where there is a GPU.
     """
-    layers, architecture = tf.keras.layers, ssd_meta_arch.SSDMetaArch
+    layers = tf.keras.layers
     members = [
-        (BiFPNCombineLayer, "call", _with_fast_attention(BiFPNCombineLayer.call)),
-        (architecture, "preprocess", with_fast_images(architecture.preprocess)),
+        _faster(BiFPNCombineLayer, "call", _add_up),
+        _faster(SSDMetaArch, "preprocess", _preprocess),
     ]
     if not tf.config.list_logical_devices("GPU"):
         with tf.init_scope():
             prepare_xla()  # which compiles `swish` and its like
-        means, loss = {}, SigmoidFocalClassificationLoss
         members += [
-            (v2.nn, "depthwise_conv2d", with_fast_gradient(v2.nn.depthwise_conv2d)),
-            (layers.Conv2D, "convolution_op", _with_pointwise(layers.Conv2D.convolution_op)),
-            (layers.Activation, "call", _with_swish(layers.Activation.call, "activation", means)),
-            (layers.Lambda, "call", _with_swish(layers.Lambda.call, "function", means)),
-            (layers.GlobalAveragePooling2D, "call", _with_means(means)),
-            (layers.Multiply, "call", _with_gate(layers.Multiply.call)),
-            (ops, "nearest_neighbor_upsampling", nearest_neighbor_upsampling),
-            (loss, "_compute_loss", _with_fast_focal_loss(loss._compute_loss)),
+            _faster(v2.nn, "depthwise_conv2d", _convolve_depthwise),
+            _faster(layers.Conv2D, "convolution_op", _convolve_pointwise),
+            _faster(layers.Activation, "call", _swish),
+            _faster(layers.Lambda, "call", _swish),
+            _faster(layers.GlobalAveragePooling2D, "call", _known_mean),
+            _faster(layers.Multiply, "call", _gate),
+            _faster(SigmoidFocalClassificationLoss, "_compute_loss", _focal_loss),
+            (ops, "nearest_neighbor_upsampling", computations.nearest_neighbor_upsampling),
         ]
     return replaced(members)
 
@@ -68,117 +58,103 @@ def switched_on_for_inference() -> AbstractContextManager:
     """As `switched_on`, for a network that isn't trained: what is faster on all devices."""
     return replaced(
         [
-            (BiFPNCombineLayer, "call", _with_fast_attention(BiFPNCombineLayer.call)),
-            (ops, "nearest_neighbor_upsampling", nearest_neighbor_upsampling),
+            _faster(BiFPNCombineLayer, "call", _add_up),
+            (ops, "nearest_neighbor_upsampling", computations.nearest_neighbor_upsampling),
         ]
     )
 
 
-def _with_fast_attention(call):
-    """Returns a BiFPN node's `call` that takes `fast_attention` where the node's method is that."""
+def _faster(owner: object, name: str, function: Callable) -> tuple[object, str, Callable]:
+    """Returns what `replaced` takes to call the function first, and the original if it gives None.
 
-    def call_layer(self, inputs):
-        if self.combine_method != "fast_attention":
-            return call(self, inputs)
-        return fast_attention(inputs, self.per_input_weights)
-
-    return call_layer
-
-
-def _with_swish(call, attribute, means):
-    """Returns a layer's `call` that takes `swish` where the layer's function is one.
-
-    Where a GlobalAveragePooling2D follows, the output's mean is put into `means`, a dict by the
-    output's `ref()`.
+    The functions below are such: they take what the original takes, and give None where it isn't
+    what they compute.
     """
+    original = getattr(owner, name)
 
-    def call_layer(self, inputs, *args, **kwargs):
-        is_swish = getattr(getattr(self, attribute), "__name__", "") in _SWISHES
-        if not (is_swish and tf.convert_to_tensor(inputs).shape.is_fully_defined()):
-            return call(self, inputs, *args, **kwargs)  # XLA compiles once for each shape
-        pooling = tf.keras.layers.GlobalAveragePooling2D
-        if not any(isinstance(node.layer, pooling) for node in self.outbound_nodes):
-            return swish(inputs)
-        outputs, mean = swish_and_mean(inputs)
-        means[outputs.ref()] = mean
-        return outputs
+    @functools.wraps(original)
+    def call(*args, **kwargs):
+        found = function(*args, **kwargs)
+        return original(*args, **kwargs) if found is None else found
 
-    return call_layer
+    return owner, name, call
 
 
-def _with_means(means):
-    """Returns a GlobalAveragePooling2D's `call` that takes the mean from `means` if it is there."""
-    call = tf.keras.layers.GlobalAveragePooling2D.call
-
-    def call_layer(self, inputs):
-        known = self.data_format == "channels_last" and not self.keepdims
-        mean = means.get(inputs.ref()) if known else None
-        return call(self, inputs) if mean is None else mean
-
-    return call_layer
+def _add_up(node, inputs):
+    if node.combine_method != "fast_attention":
+        return None
+    return computations.fast_attention(inputs, node.per_input_weights)
 
 
-def _with_gate(call):
-    """Returns a Multiply layer's `call` that takes `gated` for a feature map and a gate."""
+def _swish(layer, inputs, *args, **kwargs):
+    """Notes the mean of its outputs for a GlobalAveragePooling2D that follows."""
+    layers = tf.keras.layers
+    function = layer.function if isinstance(layer, layers.Lambda) else layer.activation
+    is_swish = getattr(function, "__name__", "") in _SWISHES
+    if not (is_swish and tf.convert_to_tensor(inputs).shape.is_fully_defined()):
+        return None  # XLA compiles once for each shape
+    if not any(isinstance(n.layer, layers.GlobalAveragePooling2D) for n in layer.outbound_nodes):
+        return computations.swish(inputs)
+    outputs, outputs_mean = computations.swish_and_mean(inputs)
+    outputs.known_mean = outputs_mean
+    return outputs
 
-    def call_layer(self, inputs):
-        shapes = [value.shape for value in inputs]
-        is_gate = len(shapes) == 2 and all(len(s) == 4 and s.is_fully_defined() for s in shapes)
-        if is_gate and shapes[1] == [shapes[0][0], 1, 1, shapes[0][3]]:
-            return gated(*inputs)
-        return call(self, inputs)
 
-    return call_layer
+def _known_mean(layer, inputs):
+    is_plain = layer.data_format == "channels_last" and not layer.keepdims
+    return getattr(inputs, "known_mean", None) if is_plain else None
 
 
-def _with_pointwise(convolve):
-    """Returns a Conv2D layer's `convolution_op` that takes `pointwise` where it can.
+def _gate(layer, inputs):
+    """Multiplies a feature map by a gate."""
+    shapes = [value.shape for value in inputs]
+    is_gate = len(shapes) == 2 and all(len(s) == 4 and s.is_fully_defined() for s in shapes)
+    if not is_gate or shapes[1] != [shapes[0][0], 1, 1, shapes[0][3]]:
+        return None
+    return computations.gated(*inputs)
 
-    With a bias, oneDNN adds it and its gradient up within the convolutions.
+
+def _convolve_pointwise(layer, inputs, kernel):
+    """Not with a bias: oneDNN adds it and its gradient up within the convolutions."""
+    is_pointwise = (
+        layer.kernel_size == layer.strides == layer.dilation_rate == (1, 1)
+        and layer.data_format == "channels_last"
+        and layer.groups == 1
+        and not layer.use_bias
+        and inputs.shape.rank == 4
+        and inputs.shape[1:].is_fully_defined()
+    )
+    return computations.pointwise(inputs, tf.convert_to_tensor(kernel)) if is_pointwise else None
+
+
+def _convolve_depthwise(x, kernel, strides, padding, data_format=None, dilations=None, name=None):
+    is_plain = (
+        padding == "SAME"
+        and data_format in (None, "NHWC")
+        and all(rate == 1 for rate in dilations or ())
+        and x.shape[1:].is_fully_defined()
+    )
+    if not is_plain or kernel.shape[1] <= computations.FAST_COLUMNS:
+        return None
+    return computations.depthwise(x, tf.convert_to_tensor(kernel), strides)
+
+
+def _focal_loss(loss, logits, targets, weights, class_indices=None):
+    if class_indices is not None or not loss._gamma or loss._gamma < 1:
+        return None
+    return computations.focal_loss(logits, targets, weights, loss._gamma, loss._alpha)
+
+
+def _preprocess(model, inputs):
+    """Gives the same, bit by bit, in fewer passes over memory: whole rows, not channel by channel.
+
+    It takes float32 [1, H, W, 3], 0 to 255, of an EfficientDet, and returns (float32
+    [1, H', W', 3], int32 [1, 3], the shape without padding).
     """
-
-    def convolution_op(self, inputs, kernel):
-        is_pointwise = (
-            self.kernel_size == self.strides == self.dilation_rate == (1, 1)
-            and self.data_format == "channels_last"
-            and self.groups == 1
-            and not self.use_bias
-            and inputs.shape.rank == 4
-            and inputs.shape[1:].is_fully_defined()
-        )
-        if is_pointwise:
-            return pointwise(inputs, tf.convert_to_tensor(kernel))
-        return convolve(self, inputs, kernel)
-
-    return convolution_op
-
-
-def _with_fast_focal_loss(compute):
-    """Returns a focal loss's `_compute_loss` that takes `focal_loss` where it can."""
-
-    def compute_loss(self, prediction_tensor, target_tensor, weights, class_indices=None):
-        if class_indices is not None or not self._gamma or self._gamma < 1:
-            return compute(self, prediction_tensor, target_tensor, weights, class_indices)
-        return focal_loss(prediction_tensor, target_tensor, weights, self._gamma, self._alpha)
-
-    return compute_loss
-
-
-def with_fast_images(preprocess: Callable) -> Callable:
-    """Returns an SSD's `preprocess` that gives the same, bit by bit, in fewer passes over memory.
-
-    It takes float32 [B, H, W, 3], 0 to 255, and returns (float32 [B, H', W', 3], int32 [B, 3], the
-    shapes without padding). An EfficientDet's normalization and padding are done on whole rows;
-    TFOD does them channel by channel. Other models, and batches of several images, keep TFOD's.
-    """
-
-    def call(self, inputs):
-        if not isinstance(self._feature_extractor, _EFFICIENTNET) or inputs.shape[0] != 1:
-            return preprocess(self, inputs)
-        image, shape = _with_whole_padding(self._image_resizer_fn)(_normalized(inputs[0]))
-        return image[tf.newaxis], shape[tf.newaxis]
-
-    return call
+    if not isinstance(model._feature_extractor, _EFFICIENTNET) or inputs.shape[0] != 1:
+        return None
+    image, shape = _resized(model._image_resizer_fn, _normalized(inputs[0]))
+    return image[tf.newaxis], shape[tf.newaxis]
 
 
 def _normalized(image):
@@ -191,22 +167,17 @@ def _normalized(image):
     return normalized
 
 
-def _with_whole_padding(resizer):
-    """Returns an image resizer of TFOD that pads all channels at once, where that is the same."""
+def _resized(resizer, image):
+    """Returns what an image resizer of TFOD does, all channels padded at once if they are alike."""
     settings = getattr(resizer, "keywords", {})
     values = set(settings.get("per_channel_pad_value", ()))
     is_known = getattr(resizer, "func", None) is preprocessor.resize_to_range
     if not (is_known and settings["pad_to_max_dimension"] and len(values) == 1):
-        return resizer
-    side, value = settings["max_dimension"], values.pop()
-    resize = functools.partial(resizer, pad_to_max_dimension=False)
-
-    def resize_and_pad(image):
-        image, size = resize(image)
-        if image.shape[:2] != (side, side):
-            padding = [[0, side - size[0]], [0, side - size[1]], [0, 0]]
-            image = tf.pad(image, padding, constant_values=value)
-            image.set_shape([side, side, 3])
-        return image, size
-
-    return resize_and_pad
+        return resizer(image)
+    image, size = resizer(image, pad_to_max_dimension=False)
+    side = settings["max_dimension"]
+    if image.shape[:2] != (side, side):
+        padding = [[0, side - size[0]], [0, side - size[1]], [0, 0]]
+        image = tf.pad(image, padding, constant_values=values.pop())
+        image.set_shape([side, side, 3])
+    return image, size

@@ -1,11 +1,11 @@
 """What a TFOD model is made of, computed the same in less time on a CPU."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 # oneDNN's filter gradient of a depthwise convolution takes several times as long with more columns.
-_FAST_COLUMNS = 3
+FAST_COLUMNS = 3
 
 
 def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -19,43 +19,27 @@ def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.reshape(product, [-1, height, width, kernel.shape[-1]])
 
 
-def with_fast_gradient(convolve: Callable) -> Callable:
-    """Returns a tf.nn.depthwise_conv2d whose filter's gradient is made of narrow filters'."""
+def depthwise(x: tf.Tensor, kernel: tf.Tensor, strides: Sequence[int]) -> tf.Tensor:
+    """Returns tf.nn.depthwise_conv2d with padding SAME; its gradient is by `filter_gradient`."""
 
-    def depthwise_conv2d(x, kernel, strides, padding, data_format=None, dilations=None, name=None):
-        kernel = tf.convert_to_tensor(kernel)
-        plain = (
-            kernel.shape[1] <= _FAST_COLUMNS
-            or padding != "SAME"
-            or data_format not in (None, "NHWC")
-            or any(rate != 1 for rate in dilations or ())
-            or not x.shape[1:].is_fully_defined()
-        )
-        if plain:
-            return convolve(x, kernel, strides, padding, data_format, dilations, name)
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        def gradient(dy):
+            dx = tf.nn.depthwise_conv2d_backprop_input(tf.shape(x), kernel, dy, strides, "SAME")
+            # In bfloat16 this takes several times as long.
+            wide_x, wide_dy = tf.cast(x, tf.float32), tf.cast(dy, tf.float32)
+            dw = filter_gradient(wide_x, kernel.shape, wide_dy, strides)
+            return dx, tf.cast(dw, kernel.dtype)
 
-        @tf.custom_gradient
-        def with_gradient(x, kernel):
-            def gradient(dy):
-                dx = tf.nn.depthwise_conv2d_backprop_input(
-                    tf.shape(x), kernel, dy, strides, padding
-                )
-                # In bfloat16 this takes several times as long.
-                wide_x, wide_dy = tf.cast(x, tf.float32), tf.cast(dy, tf.float32)
-                dw = filter_gradient(wide_x, kernel.shape, wide_dy, strides)
-                return dx, tf.cast(dw, kernel.dtype)
+        return tf.nn.depthwise_conv2d(x, kernel, strides, "SAME"), gradient
 
-            return convolve(x, kernel, strides, padding, data_format, dilations, name), gradient
-
-        return with_gradient(x, kernel)
-
-    return depthwise_conv2d
+    return convolve(x, kernel)
 
 
 def filter_gradient(
     x: tf.Tensor, shape: Sequence[int], dy: tf.Tensor, strides: Sequence[int]
 ) -> tf.Tensor:
-    """Returns the gradient of a depthwise convolution with padding SAME by its filter.
+    """Returns the gradient of a depthwise convolution with padding SAME by its filter, in parts.
 
     Its input is [N, H, W, C], the filter [R, S, C, M], the strides [1, s, s, 1]; `dy` is the
     gradient by its output, [N, H', W', C * M].
@@ -64,8 +48,8 @@ def filter_gradient(
     padding = (_same_padding(x.shape[axis], shape[axis - 1], strides[axis]) for axis in (1, 2))
     x = tf.pad(x, [[0, 0], *padding, [0, 0]])
     reach, parts = (dy.shape[2] - 1) * strides[2], []
-    for first in range(0, columns, _FAST_COLUMNS):
-        width = min(_FAST_COLUMNS, columns - first)
+    for first in range(0, columns, FAST_COLUMNS):
+        width = min(FAST_COLUMNS, columns - first)
         met = x[:, :, first : first + reach + width]  # the columns that these taps meet
         part = tf.nn.depthwise_conv2d_backprop_filter(
             met, [rows, width, *channels], dy, strides, "VALID"
@@ -180,7 +164,7 @@ def focal_loss(
         m = p + targets * (1 - 2 * p)
         entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
         factor = weights if alpha is None else weights * (1 - alpha + (2 * alpha - 1) * targets)
-        factor = factor * _power(m, gamma - 1)
+        factor = factor * m ** (gamma - 1)  # TensorFlow makes a root of 0.5
 
         def gradient(upstream):
             of_m = gamma * p * (1 - p) * (1 - 2 * targets)
@@ -189,9 +173,3 @@ def focal_loss(
         return factor * m * entropy, gradient
 
     return loss(logits)
-
-
-def _power(x, exponent):
-    """Returns x ** exponent, of x from 0 up."""
-    easy = {0: tf.ones_like, 0.5: tf.sqrt, 1: tf.identity}
-    return easy[exponent](x) if exponent in easy else tf.pow(x, exponent)
