@@ -62,11 +62,11 @@ def main() -> None:
     data = configs.find_data(data_dir)
     kind = "full" if FLAGS.start else "detection"
     if FLAGS.start:
-        from lowlight.tfod.start import find_start
+        from lowlight.tfod.start_checkpoint import find_start
 
         base, base_name, start = find_start(FLAGS.start, data.label_map)
     else:
-        base, base_name, start = configs.read_base(FLAGS.base_config or configs.D1)
+        base, base_name, start = zoo.read_base(FLAGS.base_config or zoo.D1)
         start = configs.choose_start(FLAGS.fine_tune_checkpoint, start, base_name)
     config = type(base)()
     config.CopyFrom(base)

@@ -21,11 +21,11 @@ def write_records(path, *labels):
 
 def small_config(data_dir, **changes):
     """Returns an SSD's config for the data, from random weights where nothing else is said."""
-    from lowlight.tfod import configs
+    from lowlight.tfod import configs, zoo
 
     path = data_dir / "base.config"
     path.write_text(families.FAMILIES["SSD MobileNet FPN"])
-    config, name, _ = configs.read_base(str(path))
+    config, name, _ = zoo.read_base(str(path))
     change = {"batch_size": 2, "num_steps": 10, "learning_rate": None, "fine_tune_checkpoint": ""}
     change = configs.Change(**change | changes)
     configs.adapt(config, configs.find_data(data_dir), change, name)

@@ -47,7 +47,7 @@ REFUSED = {
 def test_an_architecture_that_cannot_be_trained_here_is_refused(text, message):
     from google.protobuf import text_format
 
-    from lowlight.tfod.architectures import check_model
+    from lowlight.tfod.config_parts import check_model
     from lowlight.tfod.model import PipelineConfig
 
     with pytest.raises(DataError, match=f"base.config: .*{message}"):

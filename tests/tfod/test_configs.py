@@ -30,11 +30,11 @@ def data_dir(tmp_path):
 
 def adapted(text, data_dir, tmp_path, **changes):
     """Returns the config that the text of a base becomes, and what is said of it."""
-    from lowlight.tfod import configs
+    from lowlight.tfod import configs, zoo
 
     path = tmp_path / "base.config"
     path.write_text(text)
-    base, name, start = configs.read_base(str(path))
+    base, name, start = zoo.read_base(str(path))
     change = configs.Change(32, 15000, None, start)._replace(**changes)
     return base, configs.adapt(base, configs.find_data(data_dir), change, name)
 
@@ -92,7 +92,7 @@ def test_the_d1_is_built_in_and_each_change_of_it_is_shown(data_dir, tmp_path, r
 
 @pytest.mark.parametrize("family", families.FAMILIES)
 def test_each_familys_config_is_fitted_to_the_data(family, data_dir, tmp_path):
-    from lowlight.tfod.architectures import model_of
+    from lowlight.tfod.config_parts import model_of
 
     config, lines = adapted(families.FAMILIES[family], data_dir, tmp_path)
     train = config.train_config
@@ -208,11 +208,11 @@ def test_sharded_records_are_named_by_a_glob_of_their_number(data_dir):
     ],
 )
 def test_a_base_that_is_not_there_is_named_with_what_to_do(name, message, tmp_path, monkeypatch):
-    from lowlight.tfod import configs
+    from lowlight.tfod import zoo
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=re.escape(message)):
-        configs.read_base(name)
+        zoo.read_base(name)
 
 
 def test_a_base_that_is_no_config_or_has_no_batch_to_scale_is_refused(data_dir, tmp_path):
@@ -260,15 +260,15 @@ def test_what_records_of_boxes_cannot_serve_is_removed_and_said(data_dir, tmp_pa
     assert config.train_input_reader.num_keypoints == 0
     removed = [line.split(": ")[1] for line in lines if line.startswith("removed")]
     assert removed == [
-        "num_keypoints, load_instance_masks",
+        "load_instance_masks, num_keypoints",
         "random_horizontal_flip's keypoint_flip_permutation",
     ]
 
 
 def test_a_reader_takes_as_many_boxes_as_an_image_of_the_data_has(data_dir):
-    from lowlight.tfod import configs
+    from lowlight.tfod import configs, zoo
 
-    base, name, _ = configs.read_base(D1)
+    base, name, _ = zoo.read_base(D1)
     data = configs.find_data(data_dir)._replace(most_boxes=150)
     lines = configs.adapt(base, data, configs.Change(32, 100, None, ""), name)
     readers = base.train_input_reader, base.eval_input_reader[0]

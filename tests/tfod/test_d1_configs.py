@@ -109,12 +109,11 @@ def test_the_other_config_starts_from_all_that_make_start_checkpoint_took_over(c
 def test_the_other_config_can_be_trained_and_its_learning_rate_ends_with_the_training(config):
     import tensorflow as tf
 
-    from lowlight.tfod.architectures import check_model
-    from lowlight.tfod.schedules import check_schedule
+    from lowlight.tfod.config_parts import check_model, check_schedule
     from lowlight.tfod.training import build_optimizer
 
     check_model(config, "")
-    assert check_schedule(config.train_config, 15000) == ""
+    assert check_schedule(config.train_config, 15000, "") == ""
     step, rates = tf.Variable(0, dtype=tf.int64), []
     _, rate = build_optimizer(config, step)
     for number in (0, 500, 7750, 15000):

@@ -208,7 +208,7 @@ def test_an_archive_that_was_not_fetched_is_named_with_the_commands_that_fetch_i
     (tmp_path / f"{archive}.tar.gz").write_bytes(b"cut short")
     with pytest.raises(DataError, match=f"{archive}.tar.gz: can't be unpacked"):
         make_start(tmp_path / archive, {1: "Cat"}, tmp_path / "run", {})
-    with pytest.raises(DataError, match="mine: no such folder.\n  Check --base"):
+    with pytest.raises(DataError, match="mine: no such file or folder, .*\n  Check --base"):
         make_start(tmp_path / "mine", {1: "Cat"}, tmp_path / "run", {})
 
 
@@ -259,7 +259,8 @@ def test_a_start_is_a_run_that_finds_something(starts):
 
 def test_a_training_takes_all_that_a_start_for_its_classes_has(bases, starts, tmp_path):
     from lowlight.tfod import configs
-    from lowlight.tfod.start import check_start, find_start
+    from lowlight.tfod.start import restore_start
+    from lowlight.tfod.start_checkpoint import find_start
 
     model, run = starts("SSD MobileNet")
     label_map = tmp_path / "label_map.txt"
@@ -278,11 +279,11 @@ def test_a_training_takes_all_that_a_start_for_its_classes_has(bases, starts, tm
     lines = "\n".join(configs.adapt(config, configs.find_data(tmp_path), change, "x.config"))
     assert "learning rate: 0.08 -> 0.001 (linear with the batch, x 64/512, and x 0.1, " in lines
     train, total = config.train_config, len(model.variables)
-    assert check_start(model, train, "x.config") == (
+    assert restore_start(model, train, "x.config") == (
         f"{run}/ckpt-0 restores {total} of {total} variables, heads included"
     )
     train.fine_tune_checkpoint = str(bases("SSD MobileNet")[1] / "checkpoint" / "ckpt-0")
     with pytest.raises(DataError, match='is a detector of another number of classes: with "full",'):
-        check_start(model, train, "x.config")
+        restore_start(model, train, "x.config")
     with pytest.raises(DataError, match="  Make one .*make_start_checkpoint.py --base=.*base"):
-        check_start(model, train, "x.config")
+        restore_start(model, train, "x.config")

@@ -53,9 +53,9 @@ def write_archive(path, *members):
 
 
 def test_an_archive_is_unpacked_beside_itself_and_gives_config_and_checkpoint(tmp_path):
-    from lowlight.tfod import configs
+    from lowlight.tfod import zoo
 
-    _, name, start = configs.read_base(str(write_archive(tmp_path / "mine.tar.gz")))
+    _, name, start = zoo.read_base(str(write_archive(tmp_path / "mine.tar.gz")))
     assert (name, start) == (
         f"{tmp_path}/mine/pipeline.config",
         f"{tmp_path}/mine/checkpoint/ckpt-301",

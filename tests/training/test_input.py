@@ -159,7 +159,7 @@ def test_an_image_is_prepared_bit_by_bit_as_tfod_does(config, model):
     found = []
     for taken in (contextlib.nullcontext(), fast.switched_on()):
         with taken:
-            read = example_reader(config, model.preprocess)
+            read = example_reader(config, model)
             found.append(dataset.map(lambda n, record, read=read: read(record, tf.stack([n, 5]))))
     stock, ours = found
     for (one, one_labels), (other, other_labels) in zip(stock, ours, strict=True):

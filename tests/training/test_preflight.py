@@ -62,7 +62,7 @@ def test_the_room_for_a_checkpoint_is_what_one_takes(start, data_dir):
 def test_a_batch_that_needs_more_memory_than_there_is_is_told_or_refused(
     start, data_dir, monkeypatch
 ):
-    from lowlight.tfod.architectures import image_sides
+    from lowlight.tfod.config_parts import image_sides
     from lowlight.tfod.start import bytes_per_pixel
     from lowlight.training import preflight
 
@@ -91,7 +91,7 @@ def test_a_batch_that_needs_more_memory_than_there_is_is_told_or_refused(
 def test_what_a_config_freezes_is_told_with_counts_and_a_pattern_without_a_match_is_refused(
     start, data_dir
 ):
-    from lowlight.tfod.frozen import describe_frozen
+    from lowlight.tfod.start import describe_frozen
 
     def describe(**patterns):
         train = type(small_config(data_dir).train_config)(**patterns)

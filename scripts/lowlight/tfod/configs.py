@@ -11,21 +11,25 @@ from google.protobuf import text_format
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow_files import Example, find_frames, read_frame
 from lowlight.dataset.classes import read_label_map
-from lowlight.tfod import zoo
-from lowlight.tfod.architectures import check_model, is_set, needs_network
-from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig, read_config
-from lowlight.tfod.schedules import CONSTANT, base_rate, length_of, rescale, schedule_of
+from lowlight.tfod.config_parts import (
+    CONSTANT,
+    base_rate,
+    check_model,
+    length_of,
+    needs_network,
+    rescale,
+    schedule_of,
+)
+from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig
 
-D1 = "efficientdet_d1_coco17_tpu-32"
 # The share of a learning rate for new heads that trained ones get: EfficientDet learns COCO at 0.08
 # for a batch of 64 (https://github.com/google/automl/tree/master/efficientdet), and is fine-tuned
 # from COCO to VOC at 0.008 (https://github.com/rwightman/efficientdet-pytorch).
 _WARM = 0.1
 _EDGE = "image/object/bbox/xmin"  # a record has one for each box
 _REMOVED = "removed, as the records hold boxes alone"
-_D1_CONFIG = Path(__file__).with_name("efficientdet_d1.config")
 # What a config may ask of records besides images and boxes.
-_MORE_THAN_BOXES = (
+_MORE_THAN_BOXES = {
     "external_input_reader",
     "input_type",
     "sample_from_datasets_weights",
@@ -42,7 +46,7 @@ _MORE_THAN_BOXES = (
     "load_dense_pose",
     "load_track_id",
     "frame_index",
-)
+}
 
 
 class Data(NamedTuple):
@@ -65,57 +69,10 @@ class Change(NamedTuple):
     checkpoint_type: str = "detection"  # or "full", which takes over the heads, too
 
 
-def read_base(name: str) -> tuple[PipelineConfig, str, str]:
-    """Reads the config to start from.
-
-    It is given by its path, or as an archive of the zoo: its path, or its name where it is in
-    checkpoint/, unpacked or not. The D1's config is built in.
-
-    Returns:
-        (the config, the path or name that a diff shows, the prefix of the checkpoint that belongs
-        to it or "" where none is known).
-
-    Raises:
-        DataError: no such config, or not one of TFOD's; as `zoo.unpack`.
-    """
-    is_named = name in zoo.ARCHIVES
-    path = _config_of_archive(name) if is_named else _config_at(name)
-    is_archive = path.name == "pipeline.config" and (path.parent / "checkpoint").is_dir()
-    start = str(zoo.checkpoint_in(path.parent)) if is_named or is_archive else ""
-    if name == D1 and not path.is_file():
-        return read_config(_D1_CONFIG), f"{name}/pipeline.config (built in)", start
-    if is_named and not path.is_file():
-        raise DataError(f"{path}: not there.\n  {zoo.how_to_fetch(name)}")
-    return read_config(path), str(path), start
-
-
-def _config_of_archive(name):
-    """Returns the path of an archive's config, which is unpacked if it was only fetched."""
-    path = zoo.folder_of(name) / "pipeline.config"
-    fetched = Path("checkpoint", f"{name}.tar.gz")
-    if not path.is_file() and fetched.is_file():
-        return zoo.unpack(fetched) / "pipeline.config"
-    return path
-
-
-def _config_at(name):
-    """Returns the path of a config that is given by its own path or by its archive's."""
-    path = Path(name)
-    if path.is_file() and name.endswith((".tar.gz", ".tgz", ".tar")):
-        path = zoo.unpack(path) / "pipeline.config"
-    if not path.is_file():
-        near = difflib.get_close_matches(name, zoo.ARCHIVES, 3, 0.5)
-        like = f"\n  Archives of a like name: {', '.join(near)}." if near else ""
-        raise DataError(
-            f"{name}: no such file, and no archive of the model zoo.{like}\n  Check --base_config."
-        )
-    return path
-
-
 def choose_start(given: str | None, start: str, base_name: str) -> str:
     """Returns the prefix of the checkpoint to start from, "" for random weights.
 
-    That is the one given, "none" for random weights, or else the base's own, of `read_base`.
+    That is the one given, "none" for random weights, or else the base's own, of `zoo.read_base`.
 
     Raises:
         DataError: there is neither.
@@ -201,7 +158,7 @@ def adapt(config: PipelineConfig, data: Data, change: Change, base_name: str) ->
 
 def _set_reader(reader, data, records):
     """Has a reader take the data's boxes and nothing else; returns lines that say what it lost."""
-    cleared = [name for name in _MORE_THAN_BOXES if is_set(reader, name)]
+    cleared = [field.name for field, _ in reader.ListFields() if field.name in _MORE_THAN_BOXES]
     for name in cleared:
         reader.ClearField(name)
     reader.label_map_path = str(data.label_map)

@@ -73,11 +73,6 @@ def _nearest_name(detail):
     return f" The nearest is {near[0]}." if near else ""
 
 
-def feature_extractors() -> list[str]:
-    """Returns the names of the feature extractors that TFOD has for TensorFlow 2, sorted."""
-    return sorted(name for names in model_builder.FEATURE_EXTRACTOR_MAPS for name in names)
-
-
 def build_model(config: PipelineConfig, is_training: bool = False) -> DetectionModel:
     """Returns the Keras detection model of a pipeline config, with its layers not yet built."""
     tf.keras.backend.reset_uids()  # so that names don't depend on the models that were built before

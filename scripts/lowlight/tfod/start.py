@@ -1,57 +1,22 @@
-"""What a fine-tune checkpoint gives a model: which of its variables it restores, and which not."""
+"""What a training starts with: its model, what a checkpoint restores of it, and what is frozen."""
 
 import glob
 import re
 import shlex
 from pathlib import Path
-from typing import NamedTuple
 
 import tensorflow as tf
+import tf_slim
 from google.protobuf.message import Message
 from object_detection.core.model import DetectionModel
 
 from lowlight.core.errors import DataError, format_count, name_some
-from lowlight.core.files import existing_dir
 from lowlight.core.tensorflow import plain_message
-from lowlight.core.tensorflow_files import latest_checkpoint
-from lowlight.dataset.classes import read_label_map
 from lowlight.tfod import zoo
-from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig, build_model, read_config
+from lowlight.tfod.model import CHECKPOINT_V2, PipelineConfig, build_model
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-_FILES = "pipeline.config", "label_map.txt"  # of a start
 _TRIAL_SIDE = 256  # pixels; every architecture takes it, and variables don't depend on it
-
-
-class Start(NamedTuple):
-    """A run to train from, heads included."""
-
-    config: PipelineConfig
-    path: str  # the config's
-    checkpoint: str  # its prefix
-
-
-def find_start(folder: Path | str, label_map: Path | str) -> Start:
-    """Finds what a training of the label map's classes starts from in a run that was made for them.
-
-    Raises:
-        DataError: no such run, or one whose classes are others.
-    """
-    folder, names = existing_dir(folder, "start"), read_label_map(label_map)
-    how = (
-        f"  Make one: python scripts/make_start_checkpoint.py --base=... "
-        f"--label_map_path={shlex.quote(str(label_map))} --output_dir=..."
-    )
-    path, own_map, checkpoint = *map(folder.joinpath, _FILES), latest_checkpoint(folder)
-    if checkpoint is None or not (path.is_file() and own_map.is_file()):
-        raise DataError(f"{folder}: no checkpoint with {' and '.join(_FILES)}.\n{how}")
-    own = read_label_map(own_map)
-    if own != names:
-        raise DataError(
-            f"{folder}: finds {name_some(own.values(), 20)}, but {label_map} has "
-            f"{name_some(names.values(), 20)}, or with other ids.\n{how}"
-        )
-    return Start(read_config(path), str(path), checkpoint)
 
 
 def build_trial(config: PipelineConfig, path: Path | str) -> DetectionModel:
@@ -105,8 +70,8 @@ def named_variables(root: tf.train.Checkpoint) -> dict[str, tf.Variable]:
     return variables
 
 
-def check_start(model: DetectionModel, train_config: Message, path: Path | str) -> str:
-    """Holds a fine-tune checkpoint against the part of a model that TFOD restores from it.
+def restore_start(model: DetectionModel, train_config: Message, path: Path | str) -> str:
+    """Restores from a fine-tune checkpoint the part of a model that TFOD restores from it.
 
     The model has its variables, and the train_config a fine_tune_checkpoint.
 
@@ -114,28 +79,14 @@ def check_start(model: DetectionModel, train_config: Message, path: Path | str) 
         A line that says how many variables are restored and how many begin untrained.
 
     Raises:
-        DataError: as `restored_names`; the checkpoint's weights are missing or damaged.
+        DataError: no checkpoint, or one that is damaged, or of another architecture; a
+            fine_tune_checkpoint_type or _version that TFOD 2 refuses for this one. The message
+            names the config by its path.
     """
     prefix = train_config.fine_tune_checkpoint
-    names = restored_names(model, train_config, path)
-    _read_all(prefix, names, path)
-    total = len(model.variables)
-    rest = f"; the other {total - len(names)} begin untrained" if total > len(names) else ""
-    if _kind(train_config) == "full":
-        rest += ", heads included"
-    return f"{prefix} restores {len(names)} of {total} variables{rest}"
-
-
-def restored_names(model: DetectionModel, train_config: Message, path: Path | str) -> list[str]:
-    """Returns the names in a fine-tune checkpoint of the variables that a model takes from it.
-
-    The checkpoint's index is enough.
-
-    Raises:
-        DataError: no checkpoint; an index that is damaged, or of another architecture; a
-            fine_tune_checkpoint_type or _version that TFOD 2 refuses for this one.
-    """
-    prefix, kind = train_config.fine_tune_checkpoint, _kind(train_config)
+    # As TFOD takes it (`update_fine_tune_checkpoint_type`).
+    old_kind = "detection" if train_config.from_detection_checkpoint else "classification"
+    kind = train_config.fine_tune_checkpoint_type or old_kind
     if train_config.fine_tune_checkpoint_version != CHECKPOINT_V2:
         raise DataError(f"{path}: fine_tune_checkpoint_version isn't V2.\n  Set it to V2.")
     try:
@@ -144,21 +95,24 @@ def restored_names(model: DetectionModel, train_config: Message, path: Path | st
         raise DataError(
             f'{path}: fine_tune_checkpoint_type: "{kind}" ({error}).\n  Set it to "detection".'
         ) from error
-    wanted = {name: list(variable.shape) for name, variable in named_variables(root).items()}
-    found = read_shapes(prefix, path)
-    differs = any(found.get(name) != shape for name, shape in wanted.items())
-    if differs and not _restores(root, prefix):
-        raise _of_another(prefix, path, kind, wanted, found)
-    return [name for name in wanted if name in found]
-
-
-def _restores(root, prefix):
-    """Returns whether TensorFlow finds all in a checkpoint, whatever names it was saved under."""
+    variables, found = named_variables(root), read_shapes(prefix, path)
+    if not glob.glob(f"{glob.escape(str(prefix))}.data-*"):
+        raise DataError(
+            f"{path}: {prefix} has an index, but no weights ({prefix}.data-*).\n"
+            f"  {zoo.how_to_get_checkpoint(prefix)}"
+        )
     try:
-        root.restore(str(prefix)).expect_partial().assert_existing_objects_matched()
-    except (AssertionError, ValueError, tf.errors.OpError):
-        return False
-    return True
+        root.restore(prefix).expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError) as error:
+        wanted = {name: list(variable.shape) for name, variable in variables.items()}
+        raise _of_another(prefix, path, kind, wanted, found) from error
+    except Exception as error:  # TensorFlow raises several kinds, IndexError among them
+        raise _damaged(prefix, path, error) from error
+    restored, total = len(variables), len(model.variables)
+    rest = f"; the other {total - restored} begin untrained" if total > restored else ""
+    if kind == "full":
+        rest += ", heads included"
+    return f"{prefix} restores {restored} of {total} variables{rest}"
 
 
 def _of_another(prefix, path, kind, wanted, found):
@@ -168,9 +122,8 @@ def _of_another(prefix, path, kind, wanted, found):
     if kind == "full" and not missing and all(found[n][:-1] == wanted[n][:-1] for n in differing):
         return _of_other_classes(prefix, path, differing)
     examples = [f"{name} {found[name]}, not {wanted[name]}" for name in differing]
-    examples = [
-        text.replace(_VALUE, "") for text in examples + [f"{n} isn't in it" for n in missing]
-    ]
+    examples += [f"{name} isn't in it" for name in missing]
+    shown = name_some(examples, 3).replace(_VALUE, "")
     remedy = "Name a checkpoint of this config's architecture"
     # How the names begin in a checkpoint of the other type.
     other, start = "detection", "model/_feature_extractor"
@@ -181,7 +134,7 @@ def _of_another(prefix, path, kind, wanted, found):
     return DataError(
         f"{path}: {prefix} is a checkpoint of another architecture: of the {len(wanted)} "
         f"variables that it should restore ({kind}) {len(missing)} are missing and "
-        f"{len(differing)} have another shape.\n  {name_some(examples, 3)}.\n"
+        f"{len(differing)} have another shape.\n  {shown}.\n"
         f"  {remedy}, or remove fine_tune_checkpoint to start from random weights."
     )
 
@@ -199,13 +152,7 @@ def _of_other_classes(prefix, path, differing):
     )
 
 
-def _kind(train_config):
-    """Returns the checkpoint type as TFOD takes it (`update_fine_tune_checkpoint_type`)."""
-    old = "detection" if train_config.from_detection_checkpoint else "classification"
-    return train_config.fine_tune_checkpoint_type or old
-
-
-def read_shapes(prefix: Path | str, path: Path | str | None = None) -> dict[str, list[int]]:
+def read_shapes(prefix: Path | str, path: Path | str) -> dict[str, list[int]]:
     """Returns {name: shape} of what a checkpoint's index names.
 
     Raises:
@@ -243,16 +190,61 @@ def _damaged(prefix, path, error):
     )
 
 
-def _read_all(prefix, names, path):
-    """Reads the values, which TensorFlow checks against their checksums."""
-    if not glob.glob(f"{glob.escape(str(prefix))}.data-*"):
+def updated_variables(model: DetectionModel, train_config: Message) -> list[tf.Variable]:
+    """Returns those of a model's trainable variables that a training updates.
+
+    As in TFOD's `model_lib`, which its loop for TensorFlow 2 doesn't follow: those in whose names
+    (`block_1/kernel:0`) a regex of update_trainable_variables is found, where there is any, but for
+    those in which one of freeze_variables is. Other variables, such as the averages of batch
+    normalisation, aren't meant.
+    """
+    return tf_slim.filter_variables(
+        model.trainable_variables,
+        train_config.update_trainable_variables or None,
+        train_config.freeze_variables or None,
+    )
+
+
+def describe_frozen(model: DetectionModel, train_config: Message, path: Path | str) -> str:
+    """Says how much of a model, whose variables are made, a config freezes; "" for nothing.
+
+    Raises:
+        DataError: a regex that isn't one, or that no name matches; nothing is left to train. The
+            message names the config by its path.
+    """
+    variables = model.trainable_variables
+    counts = [
+        f'{field} "{pattern}" ({_count_matches(variables, field, pattern, path)})'
+        for field in ("freeze_variables", "update_trainable_variables")
+        for pattern in getattr(train_config, field)
+    ]
+    if not counts:
+        return ""
+    kept = updated_variables(model, train_config)
+    if not kept:
         raise DataError(
-            f"{path}: {prefix} has an index, but no weights ({prefix}.data-*).\n"
-            f"  {zoo.how_to_get_checkpoint(prefix)}"
+            f"{path}: {', '.join(counts)}: all {len(variables)} variables are frozen.\n"
+            "  Leave some of them to train."
         )
+    weights, trained = (sum(v.shape.num_elements() for v in some) for some in (variables, kept))
+    return (
+        f"{len(variables) - len(kept)} of {len(variables)} variables, {weights - trained:,} of "
+        f"{weights:,} weights: {', '.join(counts)}"
+    )
+
+
+def _count_matches(variables, field, pattern, path):
+    """Returns in how many variables' names a pattern is found; raises as `describe_frozen`."""
     try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        for name in names:
-            reader.get_tensor(name)
-    except Exception as error:
-        raise _damaged(prefix, path, error) from error
+        count = sum(re.search(pattern, variable.name) is not None for variable in variables)
+    except re.error as error:
+        raise DataError(
+            f'{path}: {field}: "{pattern}" is no regular expression ({error}).\n  Correct it.'
+        ) from error
+    if not count:
+        parts = dict.fromkeys(variable.name.split("/")[0] for variable in variables)
+        raise DataError(
+            f'{path}: {field}: "{pattern}" is found in no name of the {len(variables)} variables.\n'
+            f"  Correct it: they begin with {name_some(parts, 20)}."
+        )
+    return count

@@ -1,30 +1,22 @@
 """What training needs of TFOD: examples, losses, optimizer, and the model that a run trains."""
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 from google.protobuf import text_format
-from object_detection import inputs, model_lib, model_lib_v2
-from object_detection.builders import (
-    decoder_builder,
-    image_resizer_builder,
-    optimizer_builder,
-    preprocessor_builder,
-)
+from object_detection import inputs, model_lib
+from object_detection.builders import decoder_builder, optimizer_builder
 from object_detection.core import standard_fields
 from object_detection.core.model import DetectionModel
 from object_detection.protos import string_int_label_map_pb2
-from object_detection.utils import config_util, label_map_util, variables_helper
+from object_detection.utils import config_util, label_map_util
 from official.modeling.optimization import ema_optimizer
 
-from lowlight.core.errors import DataError
-from lowlight.core.tensorflow import plain_message
 from lowlight.tfod.model import PipelineConfig, build_model
-from lowlight.tfod.randomness import seeded_augmentation
-from lowlight.tfod.start import make_variables
+from lowlight.tfod.randomness import replaced, seeded_augmentation
+from lowlight.tfod.start import make_variables, restore_start
 
 FIELDS = standard_fields.InputDataFields  # the names of a batch's tensors
 
@@ -58,22 +50,23 @@ def build_optimizer(
     return optimizer, rate if callable(rate) else lambda: rate
 
 
-def example_reader(config: PipelineConfig, preprocess: Callable) -> Callable:
+def example_reader(config: PipelineConfig, model: DetectionModel) -> Callable:
     """Returns a function that reads a serialized tf.train.Example as TFOD's `inputs` do.
 
     It takes (serialized, seed), string and int64 [2] tensors, and gives the (features, labels) of
-    one image in the form of TFOD's `inputs.train_input`, augmented as the config says. Every random
-    number of an augmentation follows from the seed. `preprocess` is the detection model's.
+    one image in the form of TFOD's `inputs.train_input`, augmented as the config says and
+    preprocessed by the model. Every random number of an augmentation follows from the seed.
     """
     reader = config.train_input_reader
     decode = decoder_builder.build(reader).decode
-    transform, pad = _make_transform(config, preprocess), _make_padding(config)
+    # What TFOD would have its dataset do with each decoded image.
+    taken = {"dataset_build": lambda reader, transform_input_data_fn, **_: transform_input_data_fn}
+    with replaced([(inputs, "INPUT_BUILDER_UTIL_MAP", taken)]):
+        prepare = inputs.train_input(config.train_config, reader, config.model, model)
 
     def read(serialized, seed):
         with seeded_augmentation(seed):
-            tensors = pad(transform(decode(serialized)))
-            features = inputs._get_features_dict(tensors, reader.include_source_id)
-        return features, inputs._get_labels_dict(tensors)
+            return prepare(decode(serialized))
 
     # Of TFOD's augmentations this one alone is written for AutoGraph, and converting TFOD's code
     # takes longer than all else until the first step.
@@ -81,38 +74,6 @@ def example_reader(config: PipelineConfig, preprocess: Callable) -> Callable:
     if any(option.HasField("random_square_crop_by_scale") for option in options):
         return read
     return tf.autograph.experimental.do_not_convert(read)
-
-
-def _make_transform(config, preprocess):
-    """Returns TFOD's augmentation and preprocessing of one decoded image, as `inputs` makes it."""
-    train, model = config.train_config, config.model
-    steps = [preprocessor_builder.build(step) for step in train.data_augmentation_options]
-    return functools.partial(
-        inputs.transform_input_data,
-        model_preprocess_fn=preprocess,
-        image_resizer_fn=image_resizer_builder.build(config_util.get_image_resizer_config(model)),
-        num_classes=config_util.get_number_of_classes(model),
-        data_augmentation_fn=functools.partial(
-            inputs.augment_input_data, data_augmentation_options=steps
-        ),
-        merge_multiple_boxes=train.merge_multiple_label_boxes,
-        retain_original_image=train.retain_original_images,
-        use_multiclass_scores=train.use_multiclass_scores,
-        keypoint_type_weight=config.train_input_reader.keypoint_type_weight or None,
-    )
-
-
-def _make_padding(config):
-    """Returns TFOD's padding of one image's tensors to shapes that a batch can have."""
-    model, resizer = config.model, config_util.get_image_resizer_config(config.model)
-    return functools.partial(
-        inputs.pad_input_data_to_static_shapes,
-        max_num_boxes=config.train_input_reader.max_number_of_boxes,
-        num_classes=config_util.get_number_of_classes(model),
-        spatial_image_shape=config_util.get_spatial_image_size(resizer),
-        max_num_context_features=config_util.get_max_num_context_features(model),
-        context_feature_length=config_util.get_context_feature_length(model),
-    )
 
 
 # The labels that are of an image, and so have no row for each box.
@@ -238,7 +199,7 @@ def make_trainee(
         (Trainee, what make_batches returned).
 
     Raises:
-        DataError: the fine-tune checkpoint isn't one of this model.
+        DataError: as `restore_start`.
     """
     train_config = config.train_config
     model = build_model(config, is_training=True)
@@ -254,7 +215,7 @@ def make_trainee(
     inner = getattr(optimizer, "_optimizer", optimizer)
     inner._create_all_weights(model.trainable_variables)
     if train_config.fine_tune_checkpoint and not step:
-        _restore_fine_tune_checkpoint(model, train_config, batches)
+        restore_start(model, train_config, "the config")
     if train_config.optimizer.use_moving_average:
         for variable in model.trainable_variables:  # TFOD's begin with zeros
             optimizer.get_slot(variable, "average").assign(variable)
@@ -264,25 +225,3 @@ def make_trainee(
 def _make_counter(value):
     first_alone = tf.VariableAggregation.ONLY_FIRST_REPLICA
     return tf.Variable(value, trainable=False, dtype=tf.int64, aggregation=first_alone)
-
-
-def _restore_fine_tune_checkpoint(model, train_config, batches):
-    """Gives a model the weights that it starts from."""
-    start, kind = train_config.fine_tune_checkpoint, train_config.fine_tune_checkpoint_type
-    try:
-        variables_helper.ensure_checkpoint_supported(start, kind, "")
-        model_lib_v2.load_fine_tune_checkpoint(
-            model,
-            checkpoint_path=start,
-            checkpoint_type=kind,
-            checkpoint_version=train_config.fine_tune_checkpoint_version,
-            run_model_on_dummy_input=False,  # The model is built already.
-            input_dataset=batches,
-            unpad_groundtruth_tensors=train_config.unpad_groundtruth_tensors,
-        )
-    except (AssertionError, ValueError, OSError, tf.errors.OpError) as error:
-        raise DataError(
-            f"{start}: can't give this model its first weights ({plain_message(error)}).\n"
-            '  Check fine_tune_checkpoint, fine_tune_checkpoint_type ("detection" for one\n'
-            "  of a whole detector) and fine_tune_checkpoint_version (V2) in the config."
-        ) from error

@@ -1,64 +1,29 @@
-"""TFOD 2's model zoo: its archives, how they are fetched, their checkpoints and their classes."""
+"""TFOD 2's model zoo: its archives, how they are fetched and read, and their classes."""
 
+import csv
+import difflib
 import os
 import shlex
 import tarfile
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import folder_beside
+from lowlight.dataset.classes import read_label_map
+from lowlight.tfod.model import PipelineConfig, read_config
 
 _SERVER = "https://storage.googleapis.com/download.tensorflow.org/models/object_detection/tf2"
-_DATE = "20200711"
-
-# The archives of models that find boxes, by their date where it isn't the one above, from
+D1 = "efficientdet_d1_coco17_tpu-32"
+_HERE = Path(__file__).parent
+# The archives of models that find boxes, with the folder that each holds, from
 # https://github.com/tensorflow/models/blob/master/research/object_detection/g3doc/tf2_detection_zoo.md
-_LATER = {
-    "centernet_hg104_512x512_coco17_tpu-8": "20200713",
-    "centernet_hg104_1024x1024_coco17_tpu-32": "20200713",
-    "centernet_mobilenetv2fpn_512x512_coco17_od": "20210210",
-}
-# The folder that an archive holds, where it isn't called as the archive is.
-_FOLDERS = {"centernet_mobilenetv2fpn_512x512_coco17_od": "centernet_mobilenetv2_fpn_od"}
-_RCNN_SIZES = ("640x640_coco17_tpu-8", "1024x1024_coco17_tpu-8", "800x1333_coco17_gpu-8")
-ARCHIVES = (
-    *(f"efficientdet_d{n}_coco17_tpu-32" for n in range(8)),
-    "ssd_mobilenet_v2_320x320_coco17_tpu-8",
-    "ssd_mobilenet_v1_fpn_640x640_coco17_tpu-8",
-    "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8",
-    "ssd_mobilenet_v2_fpnlite_640x640_coco17_tpu-8",
-    *(
-        f"ssd_resnet{n}_v1_fpn_{side}x{side}_coco17_tpu-8"
-        for n in (50, 101, 152)
-        for side in (640, 1024)
-    ),
-    *(f"faster_rcnn_resnet{n}_v1_{size}" for n in (50, 101, 152) for size in _RCNN_SIZES),
-    "faster_rcnn_inception_resnet_v2_640x640_coco17_tpu-8",
-    "faster_rcnn_inception_resnet_v2_1024x1024_coco17_tpu-8",
-    "centernet_resnet50_v1_fpn_512x512_coco17_tpu-8",
-    "centernet_resnet101_v1_fpn_512x512_coco17_tpu-8",
-    "centernet_resnet50_v2_512x512_coco17_tpu-8",
-    *_LATER,
-)
-
+_ROWS = list(csv.DictReader((_HERE / "zoo.csv").read_text().splitlines()))
+ARCHIVES = {row["archive"]: row for row in _ROWS}
 # Ids and names of the zoo's label map (object_detection/data/mscoco_label_map.pbtxt): 80 of 90.
-_CLASSES = """
-1 person, 2 bicycle, 3 car, 4 motorcycle, 5 airplane, 6 bus, 7 train, 8 truck, 9 boat,
-10 traffic light, 11 fire hydrant, 13 stop sign, 14 parking meter, 15 bench, 16 bird, 17 cat,
-18 dog, 19 horse, 20 sheep, 21 cow, 22 elephant, 23 bear, 24 zebra, 25 giraffe, 27 backpack,
-28 umbrella, 31 handbag, 32 tie, 33 suitcase, 34 frisbee, 35 skis, 36 snowboard, 37 sports ball,
-38 kite, 39 baseball bat, 40 baseball glove, 41 skateboard, 42 surfboard, 43 tennis racket,
-44 bottle, 46 wine glass, 47 cup, 48 fork, 49 knife, 50 spoon, 51 bowl, 52 banana, 53 apple,
-54 sandwich, 55 orange, 56 broccoli, 57 carrot, 58 hot dog, 59 pizza, 60 donut, 61 cake, 62 chair,
-63 couch, 64 potted plant, 65 bed, 67 dining table, 70 toilet, 72 tv, 73 laptop, 74 mouse,
-75 remote, 76 keyboard, 77 cell phone, 78 microwave, 79 oven, 80 toaster, 81 sink,
-82 refrigerator, 84 book, 85 clock, 86 vase, 87 scissors, 88 teddy bear, 89 hair drier,
-90 toothbrush
-"""
+COCO = read_label_map(_HERE / "coco_label_map.txt")
 SLOTS = 90  # num_classes of the zoo's models: ids up to the last, used or not
-_ITEMS = (item.split(maxsplit=1) for item in _CLASSES.strip().replace("\n", " ").split(","))
-COCO = {int(number): name for number, name in _ITEMS}
 
 # What COCO's classes are called elsewhere, ExDark's names first; all in lower case.
 COCO_ALIASES = {
@@ -76,14 +41,22 @@ COCO_ALIASES = {
 }
 
 
+class Base(NamedTuple):
+    """What a config is made from."""
+
+    config: PipelineConfig
+    name: str  # its path, or what a diff shows instead
+    checkpoint: str  # the prefix of the one that belongs to it; "" where none is known
+
+
 def folder_of(archive: str, folder: Path | str = "checkpoint") -> Path:
     """Returns where an archive's files lie once it is unpacked in a folder."""
-    return Path(folder) / _FOLDERS.get(archive, archive)
+    return Path(folder) / (ARCHIVES[archive]["folder"] if archive in ARCHIVES else archive)
 
 
 def how_to_fetch(archive: str, folder: Path | str = "checkpoint") -> str:
     """Returns the commands that fetch and unpack an archive in a folder, each on its own line."""
-    url = f"{_SERVER}/{_LATER.get(archive, _DATE)}/{archive}.tar.gz"
+    url = f"{_SERVER}/{ARCHIVES[archive]['date']}/{archive}.tar.gz"
     folder, file = shlex.quote(str(folder)), shlex.quote(f"{folder}/{archive}.tar.gz")
     return (
         "Fetch the model zoo's archive:\n"
@@ -112,6 +85,37 @@ def checkpoint_in(folder: Path | str) -> Path:
     """
     found = sorted((Path(folder) / "checkpoint").glob("ckpt-*.index"))
     return found[0].with_suffix("") if found else Path(folder) / "checkpoint" / "ckpt-0"
+
+
+def find_folder(given: Path | str, flag: str) -> Path:
+    """Returns the folder of an archive, which is unpacked beside itself if it isn't there yet.
+
+    The archive is given by its path, packed or unpacked, or by its name where it is in checkpoint/.
+    Any other folder is returned as it is.
+
+    Raises:
+        DataError: it isn't there: how to fetch it, or names that are alike; as `unpack`.
+    """
+    path = Path(given)
+    if str(given) in ARCHIVES and not path.exists():
+        path = Path("checkpoint", given)
+    archive = path.name.removesuffix(".tar.gz")
+    folder = folder_of(archive, path.parent)
+    if (folder / "pipeline.config").is_file():
+        return folder
+    for packed in (path, path.with_name(f"{archive}.tar.gz")):
+        if packed.is_file():
+            return unpack(packed)
+    if path.is_dir():
+        return path
+    if archive in ARCHIVES:
+        raise DataError(f"{path}: not there.\n  {how_to_fetch(archive, path.parent)}")
+    near = difflib.get_close_matches(path.name, ARCHIVES, 3, 0.5)
+    like = f"\n  Archives of a like name: {', '.join(near)}." if near else ""
+    raise DataError(
+        f"{given}: no such file or folder, and no archive of the model zoo.{like}\n"
+        f"  Check --{flag}."
+    )
 
 
 def unpack(archive: Path) -> Path:
@@ -147,3 +151,24 @@ def _check_plain(member, archive):
             f"{archive}: holds {member.name}, a link or device, which the model zoo's archives "
             "don't.\n  Fetch it from the zoo."
         )
+
+
+def read_base(name: str) -> Base:
+    """Reads the config to start from, and finds the checkpoint that belongs to it.
+
+    It is given by its path, or as an archive of the zoo, as `find_folder` takes it. The D1's
+    config is built in.
+
+    Raises:
+        DataError: no such config, or not one of TFOD's; as `find_folder`.
+    """
+    path, d1 = Path(name), folder_of(D1)
+    own_d1 = d1 / "pipeline.config", d1.with_name(f"{D1}.tar.gz")
+    if name == D1 and not any(own.is_file() for own in own_d1):
+        built_in = read_config(_HERE / "efficientdet_d1.config")
+        return Base(built_in, f"{D1}/pipeline.config (built in)", str(checkpoint_in(d1)))
+    if not path.is_file() or name.endswith((".tar.gz", ".tgz", ".tar")):
+        path = find_folder(name, "base_config") / "pipeline.config"
+    is_archive = path.name == "pipeline.config" and (path.parent / "checkpoint").is_dir()
+    start = str(checkpoint_in(path.parent)) if is_archive else ""
+    return Base(read_config(path), str(path), start)

@@ -12,8 +12,7 @@ from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.record_counts import record_files
-from lowlight.tfod.architectures import check_model
-from lowlight.tfod.schedules import check_schedule
+from lowlight.tfod.config_parts import check_model, check_schedule
 from lowlight.tfod.start import read_shapes
 
 # What of a model no tensor of its checkpoints depends on: the choice of boxes, and the losses.
@@ -152,10 +151,7 @@ def check_training(
         )
     if parts > 1:
         _check_parts(config, path, replicas, parts)
-    try:
-        warnings = [check_schedule(train, num_steps)]
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
+    warnings = [check_schedule(train, num_steps, path)]
     if train.use_bfloat16:
         warnings.append(
             "use_bfloat16: true is for TPUs; elsewhere TFOD computes in float32, and so does this "

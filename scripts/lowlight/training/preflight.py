@@ -20,11 +20,9 @@ from lowlight.dataset.record_counts import (
     format_balance,
     record_files,
 )
-from lowlight.tfod.architectures import image_sides, model_of
-from lowlight.tfod.frozen import describe_frozen
+from lowlight.tfod.config_parts import base_rate, image_sides, model_of, schedule_of
 from lowlight.tfod.model import DetectionModel
-from lowlight.tfod.schedules import base_rate, schedule_of
-from lowlight.tfod.start import build_trial, bytes_per_pixel, check_start
+from lowlight.tfod.start import build_trial, bytes_per_pixel, describe_frozen, restore_start
 from lowlight.tfod.training import example_reader
 from lowlight.training.checkpoints import MOST_KEPT
 from lowlight.training.config import TrainingOptions, check_training
@@ -52,7 +50,7 @@ def preflight(
         Lines for a table of what was found, and a line for each warning.
 
     Raises:
-        DataError: as `check_training`, `count_and_check`, `check_start`, `describe_frozen` and
+        DataError: as `check_training`, `count_and_check`, `restore_start`, `describe_frozen` and
             `check_memory`; too little room on the disk; a record that TFOD can't take.
     """
     train, reader, parts = config.train_config, config.train_input_reader, options.accumulate
@@ -68,7 +66,7 @@ def preflight(
                 f"{config_path}: fine_tune_checkpoint lies in the run's folder, {run_dir}.\n"
                 "  Choose another --model_dir, or remove fine_tune_checkpoint to continue the run."
             )
-        start = check_start(model, train, config_path)
+        start = restore_start(model, train, config_path)
     warnings += check_memory(model, settings, train, config_path, parts)
     _try_records(config, config_path, files, model)
     rows = {
@@ -107,7 +105,7 @@ def _describe_balance(config, options, names):
 def _try_records(config, path, files, model):
     """Sends the first record of each file through TFOD's own decoder and augmentations."""
     try:
-        read = example_reader(config, model.preprocess)
+        read = example_reader(config, model)
         records = tf.data.Dataset.from_tensor_slices(files)
         records = records.flat_map(lambda file: tf.data.TFRecordDataset(file).take(1))
         for _ in records.map(lambda record: read(record, tf.constant([0, 0], tf.int64))):

@@ -13,9 +13,9 @@ from lowlight.core.tensorflow_files import find_frames
 from lowlight.dataset.record_counts import Balance, record_files
 from lowlight.tfod import fast
 from lowlight.tfod import training as tfod_training
-from lowlight.tfod.frozen import updated_variables
 from lowlight.tfod.model import DetectionModel
 from lowlight.tfod.randomness import part_of_batch, seeded_dropout
+from lowlight.tfod.start import updated_variables
 
 _BUFFER = 256 << 10  # bytes read at a time; a record of ExDark has about 100 KiB
 
@@ -254,7 +254,7 @@ class TrainingInput:
 
     def _examples(self, order, model, parallel):
         """Returns a dataset of the (features, labels) of each image in an order."""
-        read = tfod_training.example_reader(self._config, model.preprocess)
+        read = tfod_training.example_reader(self._config, model)
         return _records(order, self._paths, self._index).map(
             lambda position, record: read(record, tf.stack([np.int64(self._seed), position])),
             num_parallel_calls=parallel,
