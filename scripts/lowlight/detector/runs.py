@@ -10,12 +10,13 @@ from typing import NamedTuple
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir, existing_file
 from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
+from lowlight.detector.network import EXTRA
 from lowlight.detector.onnx_files import read_facts
 
 CONFIG = "pipeline.config"
 ONNX = "model.onnx"
 BEST = "best"  # in a run's folder: its best checkpoint, in the form of a run
-_SOURCE = "assets.extra/checkpoint.json"  # in a SavedModel: what it was made from
+_SOURCE = f"{EXTRA}/checkpoint.json"  # in a SavedModel: what it was made from
 
 
 class Model(NamedTuple):
@@ -56,10 +57,18 @@ class Model(NamedTuple):
     @property
     def is_averaged(self) -> bool:
         """Whether a checkpoint is run with moving averages of its weights, as its config asks."""
-        if self.raw_weights or not self.config_path.is_file():
-            return False
+        asks = r"^[^#\n]*\buse_moving_averages:\s*(true|True|t|1)\b"
+        return not self.raw_weights and bool(self._in_config(asks))
+
+    def _in_config(self, pattern):
+        """Returns the match in the config as text, which spares the five seconds of TFOD's import.
+
+        It is None where nothing matches, or there is no config.
+        """
+        if not self.config_path.is_file():
+            return None
         text = self.config_path.read_text("utf-8", errors="replace")
-        return bool(re.search(r"^[^#\n]*\buse_moving_averages:\s*(true|True|t|1)\b", text, re.M))
+        return re.search(pattern, text, re.MULTILINE)
 
     def files(self) -> list[Path]:
         """Returns the paths of the files that change when another model takes its place."""
@@ -83,16 +92,10 @@ class Model(NamedTuple):
         return checkpoint_step(self.checkpoint, unknown=0 if self.is_exported else None)
 
     def num_classes(self) -> int | None:
-        """Returns the config's num_classes, or the ONNX file's, None where neither is known.
-
-        Read as text, which spares the five seconds that TFOD takes to import.
-        """
+        """Returns the config's num_classes, or the ONNX file's, None where neither is known."""
         if self.is_onnx:
             return read_facts(self.path).source.get("num_classes")
-        if not self.config_path.is_file():
-            return None
-        text = self.config_path.read_text("utf-8", errors="replace")
-        found = re.search(r"^\s*num_classes:\s*(\d+)", text, re.MULTILINE)
+        found = self._in_config(r"^\s*num_classes:\s*(\d+)")
         return int(found[1]) if found else None
 
 
@@ -165,7 +168,7 @@ def find_model(model_dir: Path | str | Model, raw_weights: bool = False) -> Mode
         return find_checkpoint(model_dir, raw_weights)
     path = Path(model_dir)
     if path.suffix == ".onnx" and not path.is_dir():
-        return _onnx_model(existing_file(path, "Check --model_dir."))
+        return _export_in(existing_file(path, "Check --model_dir.").parent, path.name)
     missing = f"no checkpoint (ckpt-*.index), no saved_model.pb and no {ONNX}"
     return _find(model_dir, _model_in, missing)
 
@@ -191,37 +194,25 @@ def _find(model_dir, find_in, missing):
 
 
 def _model_in(folder):
-    exported, checkpoint = _export_in(folder), _checkpoint_in(folder)
+    places = "", "saved_model/", "exported/saved_model/"
+    exported = _export_in(folder, *(f"{place}saved_model.pb" for place in places))
+    checkpoint = _checkpoint_in(folder)
     if exported and checkpoint:
         digest = _digest(checkpoint.path, checkpoint.is_averaged)
         return exported if _read_source(exported.path).get("sha256") == digest else checkpoint
-    return exported or checkpoint or _onnx_in(folder)
+    return exported or checkpoint or _export_in(folder, ONNX, f"exported/{ONNX}")
 
 
-def _onnx_in(folder):
-    """Returns the ONNX file of this folder or of the exported/ in it, or None."""
-    for place in (folder / ONNX, folder / "exported" / ONNX):
-        if place.is_file():
-            return _onnx_model(place)
-    return None
-
-
-def _onnx_model(path):
-    return Model(path, _run_dir(path.parent), path.parent / CONFIG, None)
-
-
-def _run_dir(export):
-    """Returns where evaluations of an export belong."""
-    return export.parent if export.name == "exported" else export
-
-
-def _export_in(folder):
-    """Returns the SavedModel that is this folder or lies in it, or None."""
-    for place in (folder, folder / "saved_model", folder / "exported" / "saved_model"):
-        if (place / "saved_model.pb").is_file():
-            top = place.parent if place.name == "saved_model" else place
-            return Model(place, _run_dir(top), top / CONFIG, latest_checkpoint(top / "checkpoint"))
-    return None
+def _export_in(folder, *files):
+    """Returns the export that the first of its files which is there belongs to, or None."""
+    file = next((folder / name for name in files if (folder / name).is_file()), None)
+    if file is None:
+        return None
+    path = file if file.suffix == ".onnx" else file.parent
+    top = path.parent if path == file or path.name == "saved_model" else path
+    run_dir = top.parent if top.name == "exported" else top
+    checkpoint = None if path == file else latest_checkpoint(top / "checkpoint")
+    return Model(path, run_dir, top / CONFIG, checkpoint)
 
 
 def _checkpoint_in(folder):
@@ -233,15 +224,11 @@ def _checkpoint_in(folder):
 def _newest_run(folder):
     """Returns the folder of the run below this one that was trained last, or None."""
     states = [path for path in folder.rglob("checkpoint") if path.is_file()]
-    runs = [path for path in states if _is_run(path.parent) and not _is_best(path.parent)]
-    runs = [path for path in runs if not path.parent.name.startswith(".")]  # what a killed one left
-    return max(runs, key=lambda path: path.stat().st_mtime).parent if runs else None
+    states = [path for path in states if _is_run(path.parent)]
+    return max(states, key=lambda path: path.stat().st_mtime).parent if states else None
 
 
 def _is_run(folder):
-    return (folder / CONFIG).is_file()
-
-
-def _is_best(folder):
-    """Says whether a folder is the best/ of the run that it lies in."""
-    return folder.name == BEST and _is_run(folder.parent)
+    """Says whether it is a run's folder, not the best/ in one, nor what a killed one left."""
+    is_best = folder.name == BEST and (folder.parent / CONFIG).is_file()
+    return (folder / CONFIG).is_file() and not is_best and not folder.name.startswith(".")
