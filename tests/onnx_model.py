@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lowlight.detector.network import ENCODINGS, IMAGES, SCORES, Network, Preprocess
-from lowlight.detector.onnx_export import whole_model
+from lowlight.detector.onnx_files import whole_model
 from lowlight.detector.postprocess import BoxDecoder, Suppression
 
 SIDE, CELL = 32, 8  # pixels of the input, and of the squares that it looks at
@@ -30,8 +30,7 @@ def write_onnx_model(path, names=None, source=None, with_choice=False):
         Suppression(0.1, 0.5, 10, 10),
         BoxDecoder(anchors, (10.0, 10.0, 5.0, 5.0)),
     )
-    model = whole_model(_squares(), network, names, with_choice, source)
-    Path(path).write_bytes(model.SerializeToString())
+    Path(path).write_bytes(whole_model(_squares(), network, names, with_choice, source))
     return Path(path)
 
 
@@ -53,7 +52,8 @@ def _squares():
     ]
     graph = helper.make_graph(nodes, "squares", [], [], [shape, still])
     imports = [helper.make_opsetid("", 17)]
-    return helper.make_model(graph, opset_imports=imports, ir_version=8, producer_name="test")
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8, producer_name="test")
+    return model.SerializeToString()
 
 
 def picture_with_a_square():

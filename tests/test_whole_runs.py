@@ -138,8 +138,8 @@ def test_an_export_of_averages_keeps_them_in_all_its_parts_and_a_raw_one_is_not_
     import tensorflow as tf
 
     from lowlight.detector.export import export_run
-    from lowlight.detector.loading import _build_module
     from lowlight.detector.runs import find_checkpoint, find_model
+    from lowlight.detector.tracing import build_module
     from lowlight.tfod.model import read_config
 
     run = shutil.copytree(run_dir, tmp_path / "run")
@@ -150,7 +150,7 @@ def test_an_export_of_averages_keeps_them_in_all_its_parts_and_a_raw_one_is_not_
         config = read_config(run / "exported" / "pipeline.config")
         assert not config.eval_config.use_moving_averages
         model = find_model(run / "exported")
-        module, _ = _build_module(model, model.checkpoint, raw_weights=True)
+        module, _ = build_module(model, model.checkpoint, raw_weights=True)
         saved = [v.numpy() for v in tf.saved_model.load(str(model.path)).variables_]
         for variable, value in zip(module._model.variables, saved, strict=True):
             np.testing.assert_array_equal(variable.numpy(), value)

@@ -102,6 +102,6 @@ def test_an_engine_keeps_to_the_threads_of_omp_num_threads(saved_model, monkeypa
 @NEEDS_OPENVINO
 def test_openvino_keeps_to_the_threads_of_omp_num_threads(saved_model, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    engine = Detector(saved_model, engine="openvino")._stages._engine
+    engine = Detector(saved_model, engine="openvino")._engine
     assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert engine.parallel == 1

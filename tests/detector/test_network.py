@@ -5,7 +5,7 @@ import pytest
 
 from lowlight.core.errors import DataError
 from lowlight.detector.engines import Setup
-from lowlight.detector.loading import load_stages
+from lowlight.detector.loading import load_network
 from lowlight.detector.network import (
     Network,
     Preprocess,
@@ -84,7 +84,7 @@ def test_a_most_overlap_is_refused_where_soft_nms_knows_none(saved_model):
     assert cached_network(saved_model).suppression == soft.suppression
     model = Model(saved_model, saved_model, saved_model / "pipeline.config", None)
     with pytest.raises(DataError, match=r"soft_nms_sigma: 0\.5.*\n  Leave out --nms_iou"):
-        load_stages(model, {"most_iou": 0.4}, "tensorflow", Setup())
+        load_network(model, {"most_iou": 0.4}, "tensorflow", Setup())
 
 
 def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path):

@@ -96,8 +96,8 @@ def family(request):
 
 @pytest.fixture(scope="module")
 def models(family):
-    """(the Network as ONNX, {"plain" and "nms": onnx.ModelProto})."""
-    from lowlight.detector.onnx_export import convert_network, whole_model
+    """(the Network as ONNX, {"plain" and "nms": a whole model})."""
+    from lowlight.detector.onnx_files import convert_network, whole_model
 
     bare = convert_network(family[1])
     return bare, {
@@ -188,7 +188,7 @@ def pictures(network, count):
 def run_onnx(model, images):
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = onnxruntime.InferenceSession(model)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {"images": images}), strict=True))
 
@@ -210,7 +210,7 @@ def test_onnx_gives_what_tfods_model_does_for_any_number_of_images(family, model
 
 @NEEDS_ONNX
 def test_where_little_is_found_the_other_rows_are_empty(family, models):
-    from lowlight.detector.onnx_export import whole_model
+    from lowlight.detector.onnx_files import whole_model
 
     network, images = family[1], pictures(family[1], 1)
     scores = np.sort(run_onnx(models[1]["plain"], images)["scores"].ravel())
@@ -227,7 +227,9 @@ def test_where_little_is_found_the_other_rows_are_empty(family, models):
 @NEEDS_ONNX
 @pytest.mark.parametrize("kind", ["plain", "nms"])
 def test_the_file_says_what_a_program_must_know(family, models, kind):
-    network, model = family[1], models[1][kind]
+    import onnx
+
+    network, model = family[1], onnx.ModelProto.FromString(models[1][kind])
     facts = {one.key: json.loads(one.value) for one in model.metadata_props}
     assert facts["classes"] == {str(number): name for number, name in NAMES.items()}
     assert facts["preprocess"]["height"] == network.preprocess.height
@@ -248,7 +250,7 @@ def test_the_exported_file_by_itself_finds_what_the_model_finds(
     module, network = family
     (tmp_path / "ckpt-1.index").write_text("")
     monkeypatch.setattr(export, "checkpoint_step", lambda prefix: 5)
-    monkeypatch.setattr(export, "convert_network", lambda network: models[0])
+    monkeypatch.setattr(export, "convert_network", lambda network, folder: models[0])
     model = Model(tmp_path / "ckpt-1", tmp_path, tmp_path / "pipeline.config", None)
     export._write_onnx(model, network, tmp_path, ["model.onnx"], NAMES)
     detector, (image,) = Detector(tmp_path / "model.onnx"), pictures(network, 1)
@@ -267,7 +269,7 @@ def test_the_docs_program_prints_what_our_detector_finds(family, models, tmp_pat
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.S)
     half = pictures(family[1], 1)[0]
     picture = half.repeat(2, 0).repeat(2, 1)
-    (tmp_path / "model_nms.onnx").write_bytes(models[1]["nms"].SerializeToString())
+    (tmp_path / "model_nms.onnx").write_bytes(models[1]["nms"])
     Image.fromarray(picture).save(tmp_path / "street.png")
     found = {name: rows[0] for name, rows in run_onnx(models[1]["nms"], half[np.newaxis]).items()}
     least = float(found["detection_scores"][4:6].mean())

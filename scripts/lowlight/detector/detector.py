@@ -17,19 +17,27 @@ from typing import NamedTuple
 import numpy as np
 
 from lowlight.detector.detections import Detections, merge_views, views_of
-from lowlight.detector.loading import load_stages
-from lowlight.detector.network import Setup
+from lowlight.detector.engines import Setup
+from lowlight.detector.loading import WholeModel, load_network
 from lowlight.detector.runs import Model, find_model
 
 # Views of an image that are made ready at once; more would hold too much memory.
 _MOST_READY = 4
 
 
+class Input(NamedTuple):
+    """What a network takes of one view."""
+
+    pixels: np.ndarray  # a batch of one
+    resized: tuple  # (width, height) of the view within it
+    size: tuple  # (width, height) of the view itself
+
+
 class Prepared(NamedTuple):
     """An image on its way through a model."""
 
     regions: list  # [[View]], as of `views_of`
-    inputs: list | None  # of each view what the model takes; None makes them while it runs
+    inputs: list[Input] | None  # of each view; None makes them while the network runs
     image: np.ndarray | None  # held where there are no inputs
     size: tuple  # (width, height) of the image, in pixels
 
@@ -65,7 +73,7 @@ class Detector:
                 ONNX file of export_model.py.
             engine: as `engines.choose_engine` takes it; None is TensorFlow, for an ONNX file ONNX
                 Runtime.
-            precision, device, batch_size: as in `network.Setup`.
+            precision, device, batch_size: as in `engines.Setup`.
             least_score: detections with a lower score aren't looked for.
             most_iou: of two boxes of a class that overlap more, the better remains; by default as
                 the model was trained to be used.
@@ -81,9 +89,9 @@ class Detector:
         limits = {"most_iou": most_iou, "most": most}
         limits = {name: value for name, value in limits.items() if value is not None}
         setup = Setup(precision, device, batch_size)
-        self._stages = load_stages(self.model, limits, engine, setup)
-        self.engine, self.parallel = self._stages.engine, self._stages.parallel
-        self.batch_size, self.runs_whole = self._stages.batch, self._stages.runs_whole
+        self._network, self._engine = load_network(self.model, limits, engine, setup)
+        self.engine, self.parallel = self._engine.name, self._engine.parallel
+        self.batch_size, self.runs_whole = self._engine.batch, isinstance(self._network, WholeModel)
 
     def detect(self, image: np.ndarray) -> Detections:
         """Returns the Detections in an RGB image, uint8 [H, W, 3].
@@ -106,7 +114,11 @@ class Detector:
         return found._replace(inputs=self._inputs(found.views(), image), image=None)
 
     def _inputs(self, views, image):
-        return [self._stages.prepare(view.pixels(image)) for view in views]
+        inputs = []
+        for view in views:
+            pixels, resized = self._network.prepare(view.pixels(image))
+            inputs.append(Input(pixels[np.newaxis], resized, (view.width, view.height)))
+        return inputs
 
     def run(self, prepared: Prepared) -> list:
         """Runs the network; raises ValueError as `detect`."""
@@ -125,20 +137,23 @@ class Detector:
     def _run_inputs(self, inputs):
         """Yields what the network gives for each input."""
         for start in range(0, len(inputs), self.batch_size):
-            yield from self._stages.run(inputs[start : start + self.batch_size])
+            pixels = [given.pixels for given in inputs[start : start + self.batch_size]]
+            found = self._engine.run(np.concatenate(pixels) if len(pixels) > 1 else pixels[0])
+            yield from zip(*found, strict=True)
 
     def _run_in_parts(self, prepared):
         """Returns what is found in each view, whose inputs are held for one batch at a time."""
         views, found = prepared.views(), []
         for start in range(0, len(views), self.batch_size):
             inputs = self._inputs(views[start : start + self.batch_size], prepared.image)
-            found += map(self._finish, self._stages.run(inputs), inputs)
+            found += map(self._finish, self._run_inputs(inputs), inputs)
         return found
 
     def _finish(self, raw, given):
         """Returns the Detections of one view in its pixels."""
         least = self._least / 3 if self._tta else self._least  # of three looks one may be enough
-        found = self._stages.finish(raw, given, least)
+        boxes, classes, scores = self._network.choose(*raw, given.resized, least)
+        found = Detections.from_unit_yxyx(boxes, classes + 1, scores, given.size)
         return found.over(least) if least else found
 
     def finish(self, raw: list, prepared: Prepared) -> Detections:
@@ -148,5 +163,6 @@ class Detector:
             found = list(map(self._finish, raw, prepared.inputs))
         if len(found) == 1:
             return found[0]
-        merged = merge_views(prepared.regions, found, prepared.size, *self._stages.limits)
-        return merged.over(self._least)
+        limits = self._network.suppression
+        size, most_iou, most = prepared.size, limits.most_iou, limits.most
+        return merge_views(prepared.regions, found, size, most_iou, most).over(self._least)

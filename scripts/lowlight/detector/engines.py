@@ -7,21 +7,48 @@ raises DataError for a device or a precision that it hasn't. `ENGINES` names the
 """
 
 import itertools
+import os
 import queue
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from lowlight.core.errors import DataError
 from lowlight.core.parallel import thread_limit
 from lowlight.core.tensorflow import is_installed, prepare_sessions
-from lowlight.detector.network import ENCODINGS, GPU_BATCH, IMAGES, SCORES, Network, Setup
-from lowlight.detector.onnx_engine import OnnxEngine
+from lowlight.detector.network import ENCODINGS, IMAGES, SCORES, Network
+from lowlight.detector.onnx_files import convert_network
 
+PRECISIONS = "float32", "bfloat16", "auto"
+_GPU_BATCH = 8  # images at a time
 _GPU_DEVICES = "nvidia[0-9]*", "dxg", "kfd"  # NVIDIA's, Windows's for WSL, AMD's
+# ONNX Runtime's providers that "gpu" means, the faster first, and that of the CPU.
+_GPU_PROVIDERS = "TensorrtExecutionProvider", "CUDAExecutionProvider"
+_CPU_PROVIDER = "CPUExecutionProvider"
+
+
+class Setup(NamedTuple):
+    """How a network is to be run."""
+
+    precision: str = "float32"  # one of PRECISIONS; auto is bfloat16 where OpenVINO computes it
+    device: str = "auto"  # or "cpu", "gpu", "gpu:1", or one of OpenVINO's names
+    batch: int | None = None  # images at a time; None is 8 on a GPU and 1 elsewhere
+    folder: Path | None = None  # keeps what is made of the network for the next start; or nothing
+    model: Path | str = "the model"  # what errors call it
+
+    def refused_device(self, engine: str, there: Iterable, best: str) -> DataError:
+        """Returns the error of an engine that hasn't the device, but those that are there."""
+        return DataError(
+            f"--device={self.device.lower()}: not a device that {engine} finds here.\n"
+            f"  It finds {', '.join(there)}; auto takes {best}."
+        )
+
+
 _PLAIN = Setup()
 
 
@@ -31,7 +58,6 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def __init__(self, network: Network, setup: Setup = _PLAIN):
-        """Loads a network; nothing is kept."""
         import tensorflow as tf
 
         config = tf.compat.v1.ConfigProto(
@@ -44,7 +70,7 @@ class TensorFlowEngine:
         definition = tf.compat.v1.GraphDef.FromString(network.graph)
         devices = _tensorflow_devices(setup)
         prepare_sessions()
-        self.batch = setup.batch or (GPU_BATCH if "GPU" in devices[0] else 1)
+        self.batch = setup.batch or (_GPU_BATCH if "GPU" in devices[0] else 1)
         calls = [_session_call(definition, place, config) for place in devices]
         self.parallel = len(calls)
         self._turns, self._lock = itertools.cycle(calls), threading.Lock()
@@ -60,13 +86,10 @@ def _tensorflow_devices(setup):
     """Returns TensorFlow's names of the devices that are meant."""
     import tensorflow as tf
 
-    there = [
-        one.name.removeprefix("/physical_device:") for one in tf.config.list_physical_devices()
-    ]
+    there = [d.name.removeprefix("/physical_device:") for d in tf.config.list_physical_devices()]
     gpus = [name for name in there if name.startswith("GPU")]
-    wanted = {"auto": gpus or ["CPU:0"], "cpu": ["CPU:0"], "gpu": gpus[:1]}.get(
-        setup.device.lower(), [setup.device.upper()]
-    )
+    groups = {"auto": gpus or ["CPU:0"], "cpu": ["CPU:0"], "gpu": gpus[:1]}
+    wanted = groups.get(setup.device.lower(), [setup.device.upper()])
     if not wanted or not set(wanted) <= set(there):
         raise setup.refused_device("TensorFlow", map(str.lower, there), "the best")
     return [f"/{name}" for name in wanted]
@@ -83,24 +106,29 @@ def _session_call(definition, device, config):
 
 
 class OpenVinoEngine:
-    """A network converted by OpenVINO's own converter; several requests run side by side."""
+    """A network converted by OpenVINO's own converter; several requests run side by side.
+
+    The device auto is the CPU.
+    """
 
     name = "openvino"
 
     def __init__(self, network: Network, setup: Setup = _PLAIN):
-        """Loads a network; auto is the CPU."""
         ov = _import_openvino()
         self.batch = setup.batch or 1
         core = ov.Core()
         device, options = _openvino_options(core, setup)
+        files = network.in_form("openvino", lambda: _openvino_files(network), setup.folder)
+        model = core.read_model(files["xml"], files["bin"])
+        model.reshape([self.batch, network.preprocess.height, network.preprocess.width, 3])
         try:
-            self._compiled = _compile_openvino(core, network, setup, device, options)
+            self._compiled = core.compile_model(model, device, options)
         except RuntimeError:
             if setup.folder is None:
                 raise
-            for path in Path(setup.folder).glob("*.blob"):  # kept, and damaged: make it again
+            for path in setup.folder.glob("*.blob"):  # kept, and damaged: make it again
                 path.unlink(missing_ok=True)
-            self._compiled = _compile_openvino(core, network, setup, device, options)
+            self._compiled = core.compile_model(model, device, options)
         self.parallel = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._free = queue.SimpleQueue()  # all made here, by one thread
         for _ in range(self.parallel):
@@ -147,22 +175,9 @@ def _openvino_options(core, setup):
     }
     if thread_limit():
         options["INFERENCE_NUM_THREADS"] = thread_limit()
-    if setup.folder is not None:
+    if setup.folder is not None and os.access(setup.folder, os.W_OK):
         options["CACHE_DIR"] = str(setup.folder)
     return device, options
-
-
-def _compile_openvino(core, network, setup, device, options):
-    """Compiles a network; the converted and the compiled one are kept in the folder."""
-    model = _openvino_of(core, network, setup.folder)
-    model.reshape([setup.batch or 1, network.preprocess.height, network.preprocess.width, 3])
-    return core.compile_model(model, device, options)
-
-
-def _openvino_of(core, network, folder):
-    """Returns the converted model, which is kept in the folder."""
-    files = network.in_form("openvino", lambda: _openvino_files(network), folder)
-    return core.read_model(files["xml"], files["bin"])
 
 
 def _openvino_files(network):
@@ -173,6 +188,69 @@ def _openvino_files(network):
         path.write_bytes(network.graph)
         ov.save_model(ov.convert_model(path), path.with_suffix(".xml"), compress_to_fp16=False)
         return {kind: path.with_suffix(f".{kind}").read_bytes() for kind in ("xml", "bin")}
+
+
+class OnnxEngine:
+    """A network as ONNX, or an exported file; the device auto is a GPU that ONNX Runtime finds."""
+
+    name, parallel = "onnxruntime", 1
+
+    def __init__(self, network: Network, setup: Setup = _PLAIN):
+        import onnxruntime
+
+        if setup.precision == "bfloat16":
+            raise DataError(
+                "--precision=bfloat16: ONNX Runtime runs a network in float32.\n"
+                "  Leave it out, or take another --engine."
+            )
+        providers = _onnx_providers(setup, onnxruntime.get_available_providers())
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = thread_limit()
+        options.log_severity_level = 3  # errors
+        model = network.graph if network.decoder is None else convert_network(network, setup.folder)
+        self._session = _open_onnx_session(model, options, providers, setup.model)
+        has_gpu = self._session.get_providers() != [_CPU_PROVIDER]
+        if not has_gpu and setup.device.lower().startswith("gpu"):
+            raise DataError(
+                f"--device={setup.device}: ONNX Runtime can't load what it needs for a GPU.\n"
+                "  Install CUDA and cuDNN as onnxruntime-gpu asks for them, or leave it out."
+            )
+        self.batch = setup.batch or (_GPU_BATCH if has_gpu else 1)
+        (self._input,) = self._session.get_inputs()
+
+    def run(self, images: np.ndarray) -> tuple:
+        """Returns (encodings, scores) of images; an exported file takes rounded pixels."""
+        if self._input.type == "tensor(uint8)":
+            images = np.rint(images).astype(np.uint8)
+        return tuple(self._session.run(None, {self._input.name: images}))
+
+
+def _onnx_providers(setup, there):
+    """Returns ONNX Runtime's providers for a device."""
+    name, _, number = setup.device.lower().partition(":")
+    gpus = [provider for provider in _GPU_PROVIDERS if provider in there]
+    if name == "cpu" or (name == "auto" and not gpus):
+        return [_CPU_PROVIDER]
+    if name not in ("auto", "gpu") or not gpus or not (number or "0").isdecimal():
+        best = "the best. An NVIDIA GPU needs onnxruntime-gpu in place of onnxruntime"
+        raise setup.refused_device("ONNX Runtime", there, best)
+    return [*((gpu, {"device_id": int(number or 0)}) for gpu in gpus), _CPU_PROVIDER]
+
+
+def _open_onnx_session(model, options, providers, place):
+    """Returns a session; raises DataError where the model, bytes, can't be loaded."""
+    import onnxruntime
+
+    state = onnxruntime.capi.onnxruntime_pybind11_state
+    refusals = state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf
+    refusals += state.NotImplemented, state.RuntimeException
+    try:
+        return onnxruntime.InferenceSession(model, options, providers)
+    except refusals as error:
+        raise DataError(
+            f"{place}: ONNX Runtime can't load it ({str(error).splitlines()[0][:200]}).\n"
+            "  Export it again with export_model.py --format=saved_model,onnx."
+        ) from error
 
 
 ENGINES = {engine.name: engine for engine in (TensorFlowEngine, OpenVinoEngine, OnnxEngine)}

@@ -8,11 +8,10 @@ from pathlib import Path
 from lowlight.core.errors import DataError
 from lowlight.core.files import LOCK, locked, output_dir
 from lowlight.core.tensorflow_files import checkpoint_step
-from lowlight.detector.network import Network, keep_network, kept_folder
-from lowlight.detector.onnx_export import check_installed, convert_network, whole_model
-from lowlight.detector.onnx_files import read_facts
+from lowlight.detector.network import EXTRA, Network, keep_network
+from lowlight.detector.onnx_files import check_installed, convert_network, read_facts, whole_model
 from lowlight.detector.runs import CONFIG, ONNX, Model, record_source, source_of, was_made_from
-from lowlight.detector.tracing import trace_network
+from lowlight.detector.tracing import build_module, trace_network
 from lowlight.tfod import model as tfod
 
 ONNX_NMS = "model_nms.onnx"
@@ -36,7 +35,7 @@ def export_run(
     Args:
         model: of `runs.find_checkpoint`.
         export_dir: the folder to write, made where it is missing; other files in it stay.
-        formats: of saved_model and onnx, which writes `onnx_export.whole_model` as model.onnx.
+        formats: of saved_model and onnx, which writes `onnx_files.whole_model` as model.onnx.
         with_nms: with onnx, write model_nms.onnx, too, which chooses among the boxes.
         names: {class id: name}, for the ONNX files.
 
@@ -87,8 +86,8 @@ def _check_dir(export_dir):
 
 def _write_export(model, folder, as_saved_model) -> Network | None:
     """Writes a run's config and, if wanted, its SavedModel; returns its network."""
-    step, config = checkpoint_step(model.path), tfod.read_config(model.config_path)
-    module = tfod.detection_module(config, model.path, model.raw_weights)
+    step = checkpoint_step(model.path)
+    module, config = build_module(model, model.path, model.raw_weights)
     if as_saved_model:
         tfod.save_export(module, config, step, folder)
         record_source(folder / "saved_model", model.path, step, model.is_averaged)
@@ -115,14 +114,11 @@ def _write_onnx(model, network, folder, files, names):
             f"Soft-NMS for {ONNX_NMS}.\n  Leave out --nms: run_inference.py chooses {ONNX}'s "
             "boxes as the config says."
         )
-    bare = convert_network(network)
-    kept = kept_folder(folder / "saved_model")
-    network.in_form("onnx", lambda: {"onnx": bare.SerializeToString()}, kept)
+    bare = convert_network(network, folder / "saved_model" / EXTRA)
     source = source_of(model.path, checkpoint_step(model.path), model.is_averaged)
     source["num_classes"] = model.num_classes()
     for file in files:
-        whole = whole_model(bare, network, names, file == ONNX_NMS, source)
-        (folder / file).write_bytes(whole.SerializeToString())
+        (folder / file).write_bytes(whole_model(bare, network, names, file == ONNX_NMS, source))
 
 
 def _replace(new, old):

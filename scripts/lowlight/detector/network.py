@@ -4,19 +4,17 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lowlight.core.errors import DataError
 from lowlight.core.files import whole_file
-from lowlight.detector.postprocess import BoxDecoder, DecodedBoxes, Suppression, suppress
+from lowlight.detector.postprocess import BoxDecoder, Suppression, suppress
 
 # The tensors of a network's graph.
 IMAGES = "images:0"  # float32 [B, height, width, 3], B any number
@@ -24,10 +22,8 @@ ENCODINGS = "encodings:0"  # float32 [B, N, 4], the decoder's
 SCORES = "scores:0"  # float32 [B, N, C]
 
 EXTRA = "assets.extra"  # a folder that TensorFlow leaves to others in a SavedModel
-_FORM = 3  # of the file in it; with another number it is made again
-
-PRECISIONS = "float32", "bfloat16", "auto"
-GPU_BATCH = 8  # images at a time
+_KEPT = f"{EXTRA}/network.npz"
+_FORM = 3  # of that file; with another number it is made again
 
 # What zipfile and NumPy raise on a damaged file.
 _DAMAGED = OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError
@@ -123,49 +119,30 @@ def _mix_columns(rows, left, right, across):
     return mixed
 
 
-class Setup(NamedTuple):
-    """How a network is to be run."""
-
-    precision: str = "float32"  # one of PRECISIONS; auto is bfloat16 where OpenVINO computes it
-    device: str = "auto"  # or "cpu", "gpu", "gpu:1", or one of OpenVINO's names
-    batch: int | None = None  # images at a time; None is 8 on a GPU and 1 elsewhere
-    folder: Path | None = None  # keeps what is made of the network for the next start; or nothing
-    model: Path | str = "the model"  # what errors call it
-
-    def refused_device(self, engine: str, there: Iterable, best: str) -> DataError:
-        """Returns the error of an engine that hasn't the device, but those that are there."""
-        return DataError(
-            f"--device={self.device.lower()}: not a device that {engine} finds here.\n"
-            f"  It finds {', '.join(there)}; auto takes {best}."
-        )
-
-
 class Network(NamedTuple):
     """A network of one input shape, and the steps around it."""
 
-    graph: bytes  # a frozen GraphDef; of an exported ONNX file that file
+    graph: bytes  # a frozen GraphDef, or an exported ONNX file
     preprocess: Preprocess
     suppression: Suppression
-    decoder: BoxDecoder | DecodedBoxes
+    decoder: BoxDecoder | None  # None for an exported ONNX file, which gives boxes by itself
 
     def in_form(
         self, form: str, make: Callable[[], dict[str, bytes]], folder: Path | None
     ) -> dict[str, bytes]:
         """Returns the network in another form, as "onnx", whose files, {name: bytes}, `make` makes.
 
-        The folder, if there is one, keeps them in a zip archive, which has a checksum of each:
+        The folder, if it can be written, keeps them in a zip archive, which has a checksum of each:
         damaged ones are made again.
         """
         if folder is None:
             return make()
-        digest = hashlib.sha256(self.graph).hexdigest()[:12]
-        path = Path(folder) / f"network-{digest}.{form}.zip"
+        path = folder / f"network-{hashlib.sha256(self.graph).hexdigest()[:12]}.{form}.zip"
         try:
             with zipfile.ZipFile(path) as kept:
                 return {name: kept.read(name) for name in kept.namelist()}
         except _DAMAGED:
-            pass
-        files = make()
+            files = make()
         with (
             contextlib.suppress(OSError),
             whole_file(path) as partial,
@@ -175,15 +152,21 @@ class Network(NamedTuple):
                 archive.writestr(name, data)
         return files
 
-    def choose(
-        self, encodings: np.ndarray, scores: np.ndarray, size: tuple, wanted: float = 0.0
-    ) -> tuple:
-        """Returns the detections as `suppress` does, of encodings [N, 4] and scores [N, C].
+    def prepare(self, image: np.ndarray) -> tuple:
+        """Returns an image's input and its size there, as `Preprocess.apply`."""
+        return self.preprocess.apply(image)
 
-        `size` is (width, height) of the image in the input, from `Preprocess.apply`.
+    def choose(self, raw: np.ndarray, scores: np.ndarray, size: tuple, wanted: float = 0) -> tuple:
+        """Returns the detections as `suppress` does.
+
+        Args:
+            raw: what the graph gives for one image, encodings [N, 4], or boxes.
+            scores: likewise, [N, C].
+            size: (width, height) of the image in the input, from `prepare`.
+            wanted: leave out detections with a lower score.
         """
-        decode = functools.partial(self.decoder.decode, encodings)
-        return suppress(decode, scores, self.window(size), self.suppression, wanted)
+        boxes = functools.partial(self.decoder.decode, raw) if self.decoder else raw.__getitem__
+        return suppress(boxes, scores, self.window(size), self.suppression, wanted)
 
     def window(self, size: tuple) -> tuple:
         """Returns (height, width) of an image in the input as fractions of it."""
@@ -194,7 +177,7 @@ class Network(NamedTuple):
 def cached_network(saved_model: Path | str) -> Network | None:
     """Returns the Network that was kept in a SavedModel's folder, or None; loads no TensorFlow."""
     try:
-        with np.load(_kept_path(saved_model)) as kept:
+        with np.load(Path(saved_model) / _KEPT) as kept:
             facts = json.loads(kept["facts"].tobytes())
             if facts["key"] != _key(saved_model):
                 return None
@@ -216,28 +199,16 @@ def keep_network(network: Network, saved_model: Path | str) -> None:
         "box_scale": network.decoder.scale,
         "key": _key(saved_model),
     }
-    path = _kept_path(saved_model)
-    try:
+    arrays = {
+        "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8),
+        "graph": np.frombuffer(network.graph, np.uint8),
+        "anchors": network.decoder.anchors,
+    }
+    path = Path(saved_model) / _KEPT
+    with contextlib.suppress(OSError):
         path.parent.mkdir(exist_ok=True)
         with whole_file(path) as partial, open(partial, "wb") as file:
-            np.savez(
-                file,
-                facts=np.frombuffer(json.dumps(facts).encode(), np.uint8),
-                graph=np.frombuffer(network.graph, np.uint8),
-                anchors=network.decoder.anchors,
-            )
-    except OSError:
-        return  # it is made again at the next start
-
-
-def kept_folder(saved_model: Path | str) -> Path | None:
-    """Returns the folder in a SavedModel where networks are kept, None where it isn't writable."""
-    folder = Path(saved_model) / EXTRA
-    return folder if folder.is_dir() and os.access(folder, os.W_OK) else None
-
-
-def _kept_path(saved_model):
-    return Path(saved_model) / EXTRA / "network.npz"
+            np.savez(file, **arrays)
 
 
 def _key(saved_model):

@@ -1,6 +1,7 @@
 """Builds a Network from TFOD's Keras model, and checks that it finds what the model finds."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -8,9 +9,10 @@ from google.protobuf.message import Message
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from lowlight.core.tensorflow import silent_stderr
-from lowlight.detector.engines import TensorFlowEngine
-from lowlight.detector.network import ENCODINGS, SCORES, Network, Preprocess, Setup
+from lowlight.detector.engines import Setup, TensorFlowEngine
+from lowlight.detector.network import ENCODINGS, SCORES, Network, Preprocess
 from lowlight.detector.postprocess import BoxDecoder, Suppression, suppress
+from lowlight.detector.runs import Model
 from lowlight.tfod import model as tfod
 
 _TOLERANCE = 1e-4
@@ -19,13 +21,21 @@ _TRIED = (300, 300), (640, 480), (320, 180), (90, 250), (3, 2)
 _RAW_BOXES, _RAW_SCORES = "raw_detection_boxes", "raw_detection_scores"
 
 
+def build_module(
+    model: Model, checkpoint: Path | str, raw_weights: bool
+) -> tuple[tf.Module, Message]:
+    """Returns TFOD's inference module, as `tfod.detection_module`, and the config of a Model."""
+    config = tfod.read_config(model.config_path)
+    return tfod.detection_module(config, checkpoint, raw_weights), config
+
+
 def trace_network(module: tf.Module, config: Message, function: Callable) -> Network | None:
     """Returns the Network of a model, None where it has none that finds what the model finds.
 
     TFOD's SSD models, EfficientDet among them, resize to one shape, run their network and suppress.
 
     Args:
-        module: of `tfod.detection_module`; config: the TrainEvalPipelineConfig that it is made of.
+        module, config: of `build_module`.
         function: the whole model, as the signature of TFOD's exports: uint8 [1, H, W, 3] -> TFOD's
             dict of detections.
     """

@@ -10,8 +10,7 @@ from lowlight.core.errors import DataError
 from lowlight.core.files import existing_file
 from lowlight.core.json_files import fingerprint, parse_json
 from lowlight.dataset.classes import read_label_map
-from lowlight.detector.engines import ENGINES
-from lowlight.detector.network import PRECISIONS
+from lowlight.detector.engines import ENGINES, PRECISIONS
 from lowlight.detector.onnx_files import read_facts
 from lowlight.detector.runs import check_classes, find_model
 from lowlight.images.reading import MAX_PIXELS
