@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lowlight.detector.postprocess import Suppression, best_first
 from lowlight.images.boxes import clip_corners, iou, mirror_xyxy, unit_yxyx_to_pixel_xyxy
 
 if TYPE_CHECKING:
@@ -145,7 +146,10 @@ def merge_views(
         parts.append(fused._replace(boxes=fused.boxes + corner))
     merged = _pooled(parts)
     merged = merged._replace(boxes=clip_corners(merged.boxes, size))
-    return merged.where(_best(merged, most_iou)[:most] if len(regions) > 1 else slice(most))
+    if len(regions) == 1:
+        return merged.where(slice(most))
+    ranked = best_first(*merged, Suppression(-1, most_iou, most, most))
+    return merged.where([place for place, _ in itertools.islice(ranked, most)])
 
 
 def _upright(found, look):
@@ -186,13 +190,3 @@ def _fuse(looks):
     scores = [pool.scores[c].sum() / max(len(c), len(looks)) for c in clusters]
     classes = pool.classes[[cluster[0] for cluster in clusters]].astype(np.int64)
     return Detections(fused, classes, np.array(scores, np.float32))
-
-
-def _best(found, most_iou):
-    """Returns the places of the boxes that no better one of their class hides."""
-    kept = []
-    for place, (box, number) in enumerate(zip(found.boxes, found.classes, strict=True)):
-        same = [other for other in kept if found.classes[other] == number]
-        if not (iou(box[np.newaxis], found.boxes[same]) > most_iou).any():
-            kept.append(place)
-    return kept
