@@ -35,15 +35,12 @@ def main():
 
     model = find_checkpoint(FLAGS.model_dir, FLAGS.raw_weights)
     names = read_names(model) if "onnx" in formats or FLAGS.label_map_path else None
-    export_dir = Path(FLAGS.output_dir or model.run_dir / _folder(model))
+    # Raw weights go where they aren't taken for an export of the averages.
+    folder = "exported_raw_weights" if model.raw_weights else "exported"
+    export_dir = Path(FLAGS.output_dir or model.run_dir / folder)
     print(f"exporting {model.path}")
     for path in export_run(model, export_dir, formats, FLAGS.nms, names):
         print(f"wrote {path}")
-
-
-def _folder(model):
-    """Returns the name of a folder that isn't taken for an export of the averages."""
-    return "exported_raw_weights" if model.raw_weights else "exported"
 
 
 def check_formats() -> set[str]:

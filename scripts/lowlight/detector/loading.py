@@ -159,12 +159,7 @@ def _load_signature(path):
             f"{path}: can't be loaded ({plain_message(error)}).\n  export_model.py writes it again."
         ) from error
     specs = signature.structured_input_signature[1]
-    forms = {
-        tf.uint8: tf.identity,
-        tf.float32: lambda image: tf.cast(image, tf.float32),
-        tf.string: lambda image: tf.io.encode_png(image[0])[tf.newaxis],
-    }
-    is_one = len(specs) == 1 and all(spec.dtype in forms for spec in specs.values())
+    is_one = [spec.dtype in (tf.uint8, tf.float32, tf.string) for spec in specs.values()] == [True]
     if not is_one or not set(signature.structured_outputs) >= _OUTPUTS:
         raise DataError(
             f"{path}: takes {', '.join(sorted(specs))} and gives "
@@ -175,7 +170,9 @@ def _load_signature(path):
     ((name, spec),) = specs.items()
 
     def run(image, _kept=loaded):  # a signature alone doesn't keep its variables alive
-        return signature(**{name: forms[spec.dtype](image)})
+        is_text = spec.dtype == tf.string
+        given = tf.io.encode_png(image[0])[tf.newaxis] if is_text else tf.cast(image, spec.dtype)
+        return signature(**{name: given})
 
     if spec.dtype == tf.string:
         _check_decodes(run, path)

@@ -166,12 +166,8 @@ class Network(NamedTuple):
             wanted: leave out detections with a lower score.
         """
         boxes = functools.partial(self.decoder.decode, raw) if self.decoder else raw.__getitem__
-        return suppress(boxes, scores, self.window(size), self.suppression, wanted)
-
-    def window(self, size: tuple) -> tuple:
-        """Returns (height, width) of an image in the input as fractions of it."""
-        height, width = self.preprocess.height, self.preprocess.width
-        return size[1] / np.float32(height), size[0] / np.float32(width)
+        sides = np.float32([self.preprocess.height, self.preprocess.width])
+        return suppress(boxes, scores, size[::-1] / sides, self.suppression, wanted)
 
 
 def cached_network(saved_model: Path | str) -> Network | None:

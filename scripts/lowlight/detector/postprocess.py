@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +42,11 @@ class Suppression(NamedTuple):
 
 
 def suppress(
-    boxes: Callable, scores: np.ndarray, window: tuple, settings: Suppression, wanted: float = 0.0
+    boxes: Callable,
+    scores: np.ndarray,
+    window: Sequence,
+    settings: Suppression,
+    wanted: float = 0,
 ) -> tuple:
     """Returns the detections of an image.
 
@@ -88,7 +92,7 @@ def best_first(
     classes: np.ndarray,
     scores: np.ndarray,
     settings: Suppression,
-    wanted: float = 0.0,
+    wanted: float = 0,
 ) -> Iterator[tuple[int, float]]:
     """Yields (place, score) of the boxes that remain, best first.
 

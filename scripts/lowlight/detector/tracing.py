@@ -11,7 +11,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from lowlight.core.tensorflow import silent_stderr
 from lowlight.detector.engines import Setup, TensorFlowEngine
 from lowlight.detector.network import ENCODINGS, SCORES, Network, Preprocess
-from lowlight.detector.postprocess import BoxDecoder, Suppression, suppress
+from lowlight.detector.postprocess import BoxDecoder, Suppression
 from lowlight.detector.runs import Model
 from lowlight.tfod import model as tfod
 
@@ -59,8 +59,7 @@ def _read_resizer(config, module):
     kind = config.WhichOneof("image_resizer_oneof")
     resizer = getattr(config, kind)
     if kind == "fixed_shape_resizer":
-        height, width, shortest = resizer.height, resizer.width, None
-        padding = ()
+        height, width, shortest, padding = resizer.height, resizer.width, None, ()
     elif kind == "keep_aspect_ratio_resizer" and resizer.pad_to_max_dimension:
         height = width = resizer.max_dimension
         shortest, padding = resizer.min_dimension, resizer.per_channel_pad_value
@@ -119,16 +118,15 @@ def _finds_the_same(network, module, function):
         with tf.device("cpu"):
             pixels, shape = tfod.preprocessed(module, image)
             found = {name: value[0] for name, value in function(image[np.newaxis]).items()}
-        own_pixels, size = network.preprocess.apply(image)
+        own_pixels, size = network.prepare(image)
         if size != (shape[1], shape[0]) or not _is_near(own_pixels, pixels):
             return False
         encodings, scores = (part[0] for part in engine.run(own_pixels[np.newaxis]))
         boxes, raw_boxes = network.decoder.decode(encodings, slice(None)), found[_RAW_BOXES].numpy()
-        raw_scores = np.ascontiguousarray(found[_RAW_SCORES].numpy()[:, -scores.shape[1] :])
+        raw_scores = found[_RAW_SCORES].numpy()[:, -scores.shape[1] :]
         if not (_is_near(boxes, raw_boxes) and _is_near(scores, raw_scores)):
             return False
-        window = network.window(size)
-        chosen = suppress(raw_boxes.__getitem__, raw_scores, window, network.suppression)
+        chosen = network._replace(decoder=None).choose(raw_boxes, raw_scores, size)
         if not _is_chosen(chosen, found):
             return False
     return True
@@ -139,7 +137,7 @@ def _is_near(values, expected):
 
 
 def _is_chosen(chosen, found):
-    """Says whether detections, as of `suppress`, are those of TFOD's dict.
+    """Says whether detections, as of `Network.choose`, are those of TFOD's dict.
 
     Their order may differ: Soft-NMS computes scores, and of those alike rounding decides.
     """
