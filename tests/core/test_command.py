@@ -140,7 +140,8 @@ def keep(name):
 KEPT = "\ninterrupted by {}. Kept: ckpt-2. Run the same command again to continue.\n"
 AGAIN = "\ninterrupted by {}. Run the same command again.\n"
 SPACE = "No space left on device"
-FULL = "The disk is full. Make room and run the same command again."
+FULL = "Make room and run the same command again."
+CHECK = "Check the path and its permissions, or choose another."
 READ_ONLY = "Read-only file system"
 # What main does, the run's status, and what it prints to standard error.
 ENDS = {
@@ -164,13 +165,12 @@ ENDS = {
     "no folder": (
         "open('/missing/a.csv', 'w')",
         1,
-        "error: /missing/a.csv: No such file or directory.\n"
-        "  No such file or folder. Check the path.\n",
+        f"error: /missing/a.csv: No such file or directory.\n  {CHECK}\n",
     ),
     "a read-only disk": (
         f"raise OSError(30, '{READ_ONLY}', 'a.csv')",
         1,
-        f"error: a.csv: {READ_ONLY}.\n  The file system is read-only. Choose another folder.\n",
+        f"error: a.csv: {READ_ONLY}.\n  {CHECK}\n",
     ),
     "Ctrl-C": (kill("SIGINT"), 130, AGAIN.format("SIGINT")),
     "SIGTERM": (kill("SIGTERM"), 143, AGAIN.format("SIGTERM")),

@@ -278,10 +278,10 @@ def test_make_annotations_csv_refuses_a_bad_line_and_keeps_the_old_tables(conver
 @pytest.mark.parametrize(
     ("output_dir", "found"),
     [
-        ("file", "File exists.\n  A file of this name is in the way."),
-        ("file/data", "Not a directory.\n  A part of this path is a file"),
-        ("n" * 300, "File name too long.\n  The name is too long"),
-        ("/proc/data", "No such file or directory.\n  No such file or"),
+        ("file", "File exists.\n  Check the path"),
+        ("file/data", "Not a directory.\n  Check the path"),
+        ("n" * 300, "File name too long.\n  Check the path"),
+        ("/proc/data", "No such file or directory.\n  Check the path"),
     ],
     ids=["a file", "below a file", "a long name", "/proc"],
 )

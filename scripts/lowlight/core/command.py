@@ -23,22 +23,8 @@ from lowlight.core.errors import (
 )
 from lowlight.core.tensorflow import prepare_tensorflow
 
-# What the operating system refuses for a reason that the user can act on.
-_REMEDIES = {
-    errno.ENOSPC: "The disk is full. Make room and run the same command again.",
-    errno.EDQUOT: "The disk quota is used up. Make room and run the same command again.",
-    errno.EACCES: "Permission denied. Choose another folder or change its permissions.",
-    errno.EPERM: "Permission denied. Choose another folder or change its permissions.",
-    errno.EROFS: "The file system is read-only. Choose another folder.",
-    errno.ENOTDIR: "A part of this path is a file, not a folder. Choose another path.",
-    errno.EEXIST: "A file of this name is in the way. Choose another path.",
-    errno.ENOTEMPTY: "Another process has written there. Choose another path.",
-    errno.EISDIR: "This is a folder where a file is needed. Choose another path.",
-    errno.ENOENT: "No such file or folder. Check the path.",
-    errno.ELOOP: "A link is in the way. Remove it, or choose another path.",
-    errno.ENAMETOOLONG: "The name is too long. Choose a shorter path.",
-}
-
+_FULL = errno.ENOSPC, errno.EDQUOT  # the disk, or what one may have of it
+_MAKE_ROOM = "Make room and run the same command again."
 _PATIENCE = 2  # seconds that a command told to end may wait without a word
 _WAITS = "waits for what is being read, written or computed; Ctrl-C now ends it at once"
 
@@ -180,13 +166,14 @@ def _run_plainly(main, arguments):
 
 def _system_message(error):
     """Returns what to say of an error that the operating system gave, None of any other."""
-    full = errno.ENOSPC, errno.EDQUOT
     if not isinstance(error, OSError):  # TensorFlow has its own, which name the file
-        found = [number for number in full if os.strerror(number) in str(error)]
-        return f"{str(error).splitlines()[0]}.\n  {_REMEDIES[found[0]]}" if found else None
-    if error.errno in _REMEDIES and error.filename is not None:
-        return f"{error.filename}: {error.strerror}.\n  {_REMEDIES[error.errno]}"
-    return f"{error.strerror}.\n  {_REMEDIES[error.errno]}" if error.errno in full else None
+        is_full = any(os.strerror(number) in str(error) for number in _FULL)
+        return f"{str(error).splitlines()[0]}.\n  {_MAKE_ROOM}" if is_full else None
+    found = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    if error.errno in _FULL:
+        return f"{found}.\n  {_MAKE_ROOM}"
+    remedy = "Check the path and its permissions, or choose another."
+    return None if error.filename is None else f"{found}.\n  {remedy}"
 
 
 def _fail(message):
