@@ -36,7 +36,7 @@ def draw_detections(image: Image.Image, detections: tuple, names: Mapping[int, s
         for box, number, score in zip(*detections, strict=True)
     ]
     for corners, number, _ in reversed(rows):
-        _draw_box(draw, corners, colour_of(number), line)
+        draw_frame(image, corners, colour_of(number), line)
     taken = []
     for corners, number, score in rows:
         text = f"{names.get(number, number)} {score:.2f}"
@@ -52,8 +52,13 @@ def draw_frames(
 
 
 def draw_frame(image: Image.Image, pixel_xyxy: Sequence, colour: tuple, line: int) -> None:
-    """Draws one box on an RGB image with a line of some pixels."""
-    _draw_box(ImageDraw.Draw(image), _whole(pixel_xyxy), colour, line)
+    """Draws a box on an RGB image: a frame of some pixels inside it, a thin dark one around."""
+    xmin, ymin, xmax, ymax = _whole(pixel_xyxy)
+    draw = ImageDraw.Draw(image)
+    outer = xmin - 1, ymin - 1, max(xmax, xmin + 1), max(ymax, ymin + 1)
+    draw.rectangle(outer, outline=_OUTLINE, width=line + 2)
+    inner = xmin, ymin, max(xmax - 1, xmin), max(ymax - 1, ymin)
+    draw.rectangle(inner, outline=colour, width=line)
 
 
 def brightened(image: Image.Image, brightness: float) -> Image.Image:
@@ -80,15 +85,6 @@ def colour_of(number: int) -> tuple[int, int, int]:
 
 def _whole(pixel_xyxy):
     return [round(float(edge)) for edge in pixel_xyxy]
-
-
-def _draw_box(draw, corners, colour, line):
-    """Draws a coloured frame inside the corners, with a thin dark one around it."""
-    xmin, ymin, xmax, ymax = corners
-    outer = xmin - 1, ymin - 1, max(xmax, xmin + 1), max(ymax, ymin + 1)
-    draw.rectangle(outer, outline=_OUTLINE, width=line + 2)
-    inner = xmin, ymin, max(xmax - 1, xmin), max(ymax - 1, ymin)
-    draw.rectangle(inner, outline=colour, width=line)
 
 
 def _draw_label(draw, size, corners, text, colour, font, taken):

@@ -52,15 +52,13 @@ def open_image(data: bytes | str | Path, place: object, whole: bool = True) -> I
 
     Where it isn't to be whole, only its header is read.
     """
-    formats = _FORMATS
     with plain_errors(place):
-        if isinstance(data, bytes):
-            formats = (*_FORMATS, *_heif(data, place))
-            data = io.BytesIO(data)
+        is_read = isinstance(data, bytes)
+        formats = (*_FORMATS, *_heif(data, place)) if is_read else _FORMATS
         try:
-            image = Image.open(data, formats=formats)
+            image = Image.open(io.BytesIO(data) if is_read else data, formats=formats)
         except Image.UnidentifiedImageError as error:
-            _check_form(data, formats, place, error)
+            _check_form(data if is_read else Path(data).read_bytes(), place, error)
             raise
         if image.format == "TIFF":
             _keep_stored(image)
@@ -94,10 +92,9 @@ def plain_errors(place: object) -> Iterator[None]:
         ) from error
 
 
-def _check_form(data, formats, place, cause):
+def _check_form(data, place, cause):
     """Raises DataError where what Pillow can't read begins as one of the formats all the same."""
-    data = data.getvalue() if isinstance(data, io.BytesIO) else Path(data).read_bytes()
-    for name in formats:
+    for name in _FORMATS:
         factory, accepts = Image.OPEN[name]
         if accepts(data[:16]) is not True:
             continue
