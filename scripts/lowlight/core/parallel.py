@@ -166,6 +166,7 @@ class Progress:
 
     def __exit__(self, *error):
         if self._bar is not None:
+            self._bar.update(self.count - self._bar.n)
             self._bar.close()
 
     def update(self, make_detail: Callable[[], str] | None = None) -> None:
@@ -184,8 +185,6 @@ class Progress:
                 self._show_in_bar(detail)
             else:
                 print(f"{self._line()}  {detail}".rstrip(), file=sys.stderr, flush=True)
-        if self._bar is not None:
-            self._bar.update(self.count - self._bar.n)
 
     def leave_out(self, seconds: float) -> None:
         """Doesn't count seconds that went into something else when it tells the pace."""
@@ -195,16 +194,17 @@ class Progress:
             self._bar.last_print_t += seconds
 
     def _show_in_bar(self, detail):
-        """Sets the bar's detail; it appears after the first item: its rate is the others'."""
+        """Moves the bar; it appears after the first item, so that its rate is the others'."""
         if self._bar is not None:
             self._bar.set_postfix_str(detail, refresh=False)
+            self._bar.update(self.count - self._bar.n)
             return
         self._bar = tqdm(
             total=self._total,
             initial=self.count,
             unit=f" {self._unit}",
             postfix=detail,
-            mininterval=_BAR_INTERVAL,
+            mininterval=0,  # whenever it is moved
             miniters=1,
             file=sys.__stderr__,  # `command.run`'s escapes carriage returns
             dynamic_ncols=True,
