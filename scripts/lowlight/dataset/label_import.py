@@ -32,24 +32,12 @@ _ROUNDING = 1e-3  # what tools round edges and areas by, relative to the area
 # Folders of label files, one an image, as YOLO and Pascal VOC have them. --------------------------
 
 
-class LabelFile(NamedTuple):
-    """The labels of one image."""
-
-    file: SourceFile
-    image: str  # where its image is in the same folder or archive, or would be
-
-    @property
-    def image_id(self) -> str:
-        """The image's path without extension."""
-        return posixpath.splitext(self.image)[0]
-
-
 class LabelFolder(NamedTuple):
     """What is in a folder or archive with labels of one form."""
 
     source: object  # the folder or archive, for messages
     files: list  # of SourceFile, all that are there
-    labels: list  # of LabelFile
+    labels: list  # of (SourceFile, where its image is among the files, or would be)
     ending: str  # of the labels' names
 
 
@@ -81,7 +69,7 @@ def find_labels(
         if folders[0] in parents:
             parents[len(parents) - 1 - parents[::-1].index(folders[0])] = folders[1]
         stem = posixpath.join(*parents, name)
-        labels.append(LabelFile(file, images.get(stem, f"{stem}.jpg")))
+        labels.append((file, images.get(stem, f"{stem}.jpg")))
     if not labels:
         raise DataError(
             f"{source}: holds no label file ({ending}).\n  Check --labels and --format."
@@ -92,13 +80,14 @@ def find_labels(
 def import_folder(
     folder: LabelFolder,
     fitting: Fitting,
-    read: Callable[[LabelFile, Path | None], tuple[CocoImage, list[CocoBox]]],
+    read: Callable[[SourceFile, str, Path | None], tuple[CocoImage, list[CocoBox]]],
     names: dict | None,
 ) -> Labels:
     """Reads label files and fits them to converted images.
 
     Args:
-        read: reads one file; it is given its converted image's path, None where that is missing.
+        read: reads one of the labels, (file, image); it is given its converted image's path, too,
+            None where that is missing.
         names: {category id: class}; None where a category's id is the class itself, and the classes
             are those of the boxes.
 
@@ -107,7 +96,7 @@ def import_folder(
             form beside this one, and as `fit_labels`.
     """
     paths = images_by_stem(fitting.images_dir)
-    stems = [image_stem(label.image, fitting.flatten) for label in folder.labels]
+    stems = [image_stem(image, fitting.flatten) for _, image in folder.labels]
     _refuse_other_form(folder, paths)
     lacking = sorted(paths[stem].name for stem in paths.keys() - set(stems))
     if lacking and not fitting.allow_missing and len(lacking) < len(paths):
@@ -117,10 +106,10 @@ def import_folder(
             "leave these images alone."
         )
     images, boxes, errors = {}, [], []
-    for label, stem in zip(folder.labels, stems, strict=True):
+    for (file, image), stem in zip(folder.labels, stems, strict=True):
         with kept_in(errors):
-            images[label.file.name], its_boxes = read(label, paths.get(stem))
-            boxes += [box._replace(image_id=label.file.name) for box in its_boxes]
+            images[file.name], its_boxes = read(file, image, paths.get(stem))
+            boxes += [box._replace(image_id=file.name) for box in its_boxes]
     raise_any(errors)
     if names is None:
         names = {box.category_id: box.category_id for box in boxes}
@@ -130,7 +119,7 @@ def import_folder(
 def _refuse_other_form(folder, paths):
     """Raises DataError where labels of the other form lie beside these, for images there are."""
     other = {".txt": ".xml", ".xml": ".txt"}[folder.ending]
-    folders = {posixpath.dirname(label.file.name): label.file for label in folder.labels}
+    folders = {posixpath.dirname(file.name): file for file, _ in folder.labels}
     for file in folder.files:
         here = folders.get(posixpath.dirname(file.name))
         stem, ending = posixpath.splitext(file.name)

@@ -4,10 +4,9 @@ The form is that of http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devki
 are pixels counted from 1, and the last pixel belongs to the box.
 """
 
-import posixpath
 import re
 import reprlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from defusedxml.common import DefusedXmlException
@@ -52,12 +51,11 @@ def import_voc(source: str | Path, fitting: Fitting) -> Labels:
     folder = find_labels(source, files, ".xml", _FOLDERS)
     numbers, splits = find_classes(source, files), _read_lists(files)
 
-    def read(label, _):
-        image, boxes = parse_voc(read_label_file(label.file), label.file.place)
-        split = splits.get(posixpath.basename(label.image_id), "")
+    def read(file, name, _):
+        image, boxes = parse_voc(read_label_file(file), file.place)
         if numbers:
             boxes = [_numbered(box, numbers) for box in boxes]
-        return image._replace(file_name=label.image, split=split), boxes
+        return image._replace(file_name=name, split=splits.get(PurePosixPath(name).stem, "")), boxes
 
     names = {number: name for name, number in numbers.items()} or None
     return import_folder(folder, fitting, read, names)

@@ -73,14 +73,13 @@ def import_yolo(source: str | Path, fitting: Fitting) -> Labels:
         files = [file for file in files if file.name == chosen or not _is_yaml(file.name)]
     described, apart = _find_description(source, files)
     folder = find_labels(source, files, ".txt", _FOLDERS, apart)
-    splits = _split_images(described, {label.image_id for label in folder.labels}, files)
+    splits = _split_images(described, {image for _, image in folder.labels}, files)
 
-    def read(label, path):
-        image = CocoImage(label.file.place, label.image, None, None, splits.get(label.image_id, ""))
+    def read(file, name, path):
+        image = CocoImage(file.place, name, None, None, splits.get(name, ""))
         if path is None:
             return image, []
-        data = read_label_file(label.file)
-        return image, parse_yolo(data, label.file.place, image_size(path), described)
+        return image, parse_yolo(read_label_file(file), file.place, image_size(path), described)
 
     return import_folder(folder, fitting, read, described.names)
 
@@ -267,13 +266,13 @@ def _paths(node, place, key):
 
 
 def _split_images(described, images, files):
-    """Returns {image's path without extension: split} as far as a data.yaml says one.
+    """Returns {image's path: split} as far as a data.yaml says one.
 
     Its paths may begin anywhere, so the longest end of one that is known, as a folder of the images
     or as a list among the files, is what it means. Where train or val only stand in for a part that
     isn't there, and name the same images as another, the other counts.
     """
-    folders = {}
+    by_stem, folders = {posixpath.splitext(image)[0]: image for image in images}, {}
     for image in images:
         for folder in PurePosixPath(image).parents:
             folders.setdefault(str(folder), set()).add(image)
@@ -285,7 +284,8 @@ def _split_images(described, images, files):
         if end := _known_end(path, lists, described.root):
             lines = decode_label(lists[end].read(), lists[end].place).split("\n")
             stems = (posixpath.splitext(line.strip())[0] for line in lines)
-            chosen = {_known_end(stem, images, described.root) for stem in stems} - {""}
+            ends = (_known_end(stem, by_stem, described.root) for stem in stems)
+            chosen = [by_stem[end] for end in ends if end]
         else:
             chosen = folders.get(_known_end(path, folders, described.root), ())
         split_of |= dict.fromkeys(chosen, split)
