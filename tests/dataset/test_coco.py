@@ -150,12 +150,15 @@ BAD_FILES = {
         document(annotations__bbox=None, annotations__segmentation=[[1, 2, 3, 4, 5]]),
         FIRST + "no 'bbox', and no polygon",
     ),
-    "three numbers": (document(annotations__bbox=[1, 2, 3]), FIRST + "bbox [1, 2, 3] isn't four"),
+    "three numbers": (document(annotations__bbox=[1, 2, 3]), FIRST + "bbox [1, 2, 3] isn't left"),
     "a text in it": (document(annotations__bbox=[1, 2, 3, "4"]), FIRST + "bbox [1, 2, 3, '4']"),
     "nan": (document(annotations__bbox=[1, 2, 3, float("nan")]), FIRST + "bbox [1, 2, 3, nan]"),
     "infinity": (document(annotations__bbox=[1, 2, 3, float("inf")]), FIRST + "bbox [1, 2, 3, inf"),
     "too far out": (document(annotations__bbox=[10**400, 2, 3, 4]), FIRST + "bbox [inf, 2"),
-    "below 0": (document(annotations__bbox=[1, 2, 3.5, -4]), FIRST + "a box 3.5 wide and -4 high"),
+    "below 0": (
+        document(annotations__bbox=[1, 2, 3.5, -4]),
+        FIRST + "bbox [1, 2, 3.5, -4] isn't left",
+    ),
     "another crowd": (document(annotations__iscrowd=2), FIRST + "iscrowd is 2, not 0 or 1"),
 }
 

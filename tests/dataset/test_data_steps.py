@@ -270,7 +270,7 @@ def test_make_annotations_csv_refuses_a_bad_line_and_keeps_the_old_tables(conver
     write_files(converted / "data", tables)
     path = converted / "ExDark_Annno/Cat/2015_00005.jpg.txt"
     path.write_text(path.read_text().replace("Cat 10", "Cat x"))
-    message = f"error: {path}:2: 'x 10 12 14' isn't four whole numbers."
+    message = f"error: {path}:2: 'Cat x 10 12 14 0 0 0 0 0 0 0' isn't a class"
     assert message_of(annotate()).startswith(message)
     assert contents(converted / "data") == tables
 

@@ -24,6 +24,7 @@ from lowlight.dataset.tables import AnnotationRow, ImageRow
 from lowlight.images.reading import image_size
 
 _HEADER = "% bbGt"
+_WHOLE = re.compile("[+-]?[0-9]{1,9}")
 _LIST_COLUMNS = "name class light in/out train/val/test"
 _WORDS = [  # {number: word} of each of its numbers
     dict(enumerate(words, 1)) for words in (CLASSES, LIGHTINGS, LOCATIONS, SPLITS)
@@ -69,25 +70,15 @@ def parse_bbgt(data: bytes, place: object) -> list[BbGtBox]:
 
 def _parse_box(line, number, place):
     name, *texts = line.split()[:5]
-    try:
-        box = tuple(int(text) for text in texts)
-    except ValueError:
-        box = None
-    if len(texts) < 4:
-        wrong = f"{line!r} lacks fields; a class, left, top, width and height are needed."
-        remedy = "Correct the line"
-    elif name not in CLASSES:
-        wrong = f"unknown class {name!r}."
-        remedy = f"Known classes: {', '.join(CLASSES)}. Correct the line"
-    elif box is None:
-        wrong = f"{' '.join(texts)!r} isn't four whole numbers."
-        remedy = "Left, top, width and height are pixels. Correct the line"
-    elif min(box[2:]) < 1:
-        wrong = f"a box {box[2]} wide and {box[3]} high."
-        remedy = "Both must be 1 or more. Correct or remove the line"
-    else:
-        return BbGtBox(number, name, box)
-    raise DataError(f"{place}:{number}: {wrong}\n  {remedy} and run this step again.")
+    if name in CLASSES and len(texts) == 4 and all(map(_WHOLE.fullmatch, texts)):
+        box = tuple(map(int, texts))
+        if min(box[2:]) >= 1:
+            return BbGtBox(number, name, box)
+    raise DataError(
+        f"{place}:{number}: {line!r} isn't a class, left, top, width and height.\n"
+        f"  Known classes: {', '.join(CLASSES)}. The others are whole pixels, width and height 1 "
+        "or more. Correct the line and run this step again."
+    )
 
 
 def parse_image_list(data: bytes, place: object) -> dict[str, ImageFacts]:

@@ -119,15 +119,11 @@ def _box(item, place):
     image_id, category_id = (_field(item, key, place, _ID) for key in ("image_id", "category_id"))
     if box is None:
         raise DataError(f"{place}: no 'bbox', and no polygon that it goes around.\n  {_REMEDY}")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+    is_four = isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
+    if not is_four or min(box[2:]) < 0:
         raise DataError(
-            f"{place}: bbox {reprlib.repr(box)} isn't four numbers.\n"
-            "  Left, top, width and height are pixels. Correct it and run this step again."
-        )
-    if min(box[2:]) < 0:
-        raise DataError(
-            f"{place}: a box {box[2]} wide and {box[3]} high.\n"
-            "  Neither may be under 0. Correct or remove it and run this step again."
+            f"{place}: bbox {reprlib.repr(box)} isn't left, top, width and height.\n"
+            "  These are pixels, the last two not under 0. Correct it and run this step again."
         )
     if crowd not in (0, 1):
         raise DataError(f"{place}: iscrowd is {reprlib.repr(crowd)}, not 0 or 1.\n  {_REMEDY}")

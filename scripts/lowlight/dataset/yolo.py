@@ -35,7 +35,6 @@ from lowlight.images.boxes import (
 from lowlight.images.reading import image_size
 
 _FOLDERS = "labels", "images"
-_REMEDY = "Correct the line and run this step again."
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _WHOLE = re.compile(r"([0-9]{1,9})(\.0*)?")
 _MOST_BYTES = 2**18  # of a data.yaml; 1,200 classes have 30,000
@@ -103,7 +102,14 @@ def parse_yolo(
             where = f"{place}:{number}"
             category, *texts = line.split()
             category_id = _category(category, where, described.names)
-            unit_xyxy = _unit_xyxy(texts, where, described.keypoints)
+            unit_xyxy = _unit_xyxy(texts, described.keypoints)
+            if unit_xyxy is None:
+                raise DataError(
+                    f"{where}: no box and no segment behind the class: {reprlib.repr(line)}.\n"
+                    "  A box is centre x, y, width and height, a segment x and y of 3 corners or "
+                    "more, in fractions of the image: pixels divided by its width or height. "
+                    "Correct the line, or export labels without confidences."
+                )
             ltwh = pixel_xyxy_to_pixel_ltwh(unit_xyxy_to_pixel_xyxy(unit_xyxy, *size))
             boxes.append(CocoBox(where, "", category_id, ltwh))
     return boxes
@@ -120,33 +126,17 @@ def _category(text, where, names):
     return int(match[1])
 
 
-def _unit_xyxy(texts, where, keypoints):
-    """Returns the corners of the box that the numbers behind a class give."""
-    count = len(texts)
-    is_box = count == 4 or (keypoints and count > 4)
-    if not is_box and (count < 6 or count % 2):
-        raise DataError(
-            f"{where}: {count} numbers behind the class.\n"
-            "  A box has 4 (centre x, y, width, height), a segment 6 or more, x and y of each "
-            "corner. Correct the line, or export labels without confidences."
-        )
+def _unit_xyxy(texts, keypoints):
+    """Returns the corners of the box that the numbers behind a class give, None of others."""
+    is_box = len(texts) == 4 or (keypoints and len(texts) > 4)
     texts = texts[:4] if is_box else texts
-    wrong = [text for text in texts if not _NUMBER.fullmatch(text) or not -1 <= float(text) <= 2]
-    if wrong:
-        raise DataError(
-            f"{where}: {reprlib.repr(wrong[0])} isn't a fraction of the image.\n"
-            "  YOLO's numbers are pixels divided by the image's width or height. " + _REMEDY
-        )
+    if not all(_NUMBER.fullmatch(text) and -1 <= float(text) <= 2 for text in texts):
+        return None
     numbers = [float(text) for text in texts]
-    if not is_box:
-        xs, ys = numbers[::2], numbers[1::2]
-        return min(xs), min(ys), max(xs), max(ys)
-    if min(numbers[2:]) < 0:
-        raise DataError(
-            f"{where}: a box {texts[2]} wide and {texts[3]} high.\n  Neither may be under 0. "
-            + _REMEDY
-        )
-    return unit_cxcywh_to_unit_xyxy(numbers)
+    if is_box:
+        return unit_cxcywh_to_unit_xyxy(numbers) if min(numbers[2:]) >= 0 else None
+    xs, ys = numbers[::2], numbers[1::2]
+    return (min(xs), min(ys), max(xs), max(ys)) if len(xs) == len(ys) >= 3 else None
 
 
 # What describes the labels as a whole. ------------------------------------------------------------
