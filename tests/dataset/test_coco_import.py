@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from checks import message_of
 from pictures import rotation
 from PIL import Image
 
@@ -12,12 +13,7 @@ from lowlight.dataset.classes import CLASSES
 from lowlight.dataset.coco import import_coco
 from lowlight.dataset.label_import import order_classes
 from lowlight.dataset.labels import Fitting, Oddity
-from lowlight.dataset.tables import (
-    AnnotationRow,
-    ConvertedRow,
-    ImageRow,
-    format_table,
-)
+from lowlight.dataset.tables import AnnotationRow, ConvertedRow, ImageRow, format_table
 
 NIGHT = {"id": 1, "file_name": "photos/night.PNG", "width": 40, "height": 30}
 A = {"id": 2, "file_name": "a.jpg", "width": 80, "height": 40}
@@ -104,16 +100,15 @@ def test_what_is_changed_or_left_out_is_counted(load, images_dir):
     }
 
 
-@pytest.mark.parametrize(
-    ("categories", "classes"),
-    [
-        ({2: "Dog", 1: "Cat"}, CLASSES),
-        ({2: "Dog", 1: "owl"}, ("owl", "Dog")),
-        ({90: "a", 0: "c", 7: "b"}, ("c", "b", "a")),
-        ({1: "cat"}, ("cat",)),
-    ],
-    ids=["some of ExDark's", "one that isn't", "gaps and 0", "another spelling"],
-)
+ORDERS = {
+    "some of ExDark's": ({2: "Dog", 1: "Cat"}, CLASSES),
+    "one that isn't": ({2: "Dog", 1: "owl"}, ("owl", "Dog")),
+    "gaps and 0": ({90: "a", 0: "c", 7: "b"}, ("c", "b", "a")),
+    "another spelling": ({1: "cat"}, ("cat",)),
+}
+
+
+@pytest.mark.parametrize(("categories", "classes"), ORDERS.values(), ids=ORDERS)
 def test_exdarks_classes_keep_their_ids_and_others_go_by_category_id(categories, classes):
     assert order_classes(categories) == classes
 
@@ -133,17 +128,16 @@ def write_converted(folder, orientation, how="kept"):
     (folder / "converted.csv").write_text(format_table([row], ConvertedRow))
 
 
+UPRIGHT = "The labels are .* {} --upright, and this.*"
+STORED = (
+    "Boxes must be in the pixels as stored, to which no EXIF rotation is applied; "
+    "convert_images.py --upright applies it. Or correct the labels."
+)
+
+
 @pytest.mark.parametrize(
     ("how", "remedy"),
-    [
-        (
-            None,
-            "Boxes must be in the pixels as stored, to which no EXIF rotation is applied; "
-            "convert_images.py --upright applies it. Or correct the labels.",
-        ),
-        ("encoded", "The labels are .* with --upright, and this.*"),
-        ("turned", "The labels are .* without --upright, and this.*"),
-    ],
+    [(None, STORED), ("encoded", UPRIGHT.format("with")), ("turned", UPRIGHT.format("without"))],
     ids=["not known to be turned", "not turned by the conversion", "turned by it"],
 )
 def test_an_image_of_another_size_is_told_with_the_usual_cause(
@@ -156,17 +150,17 @@ def test_an_image_of_another_size_is_told_with_the_usual_cause(
         load(file={"images": [NIGHT, {**A, "width": 40, "height": 80}]})
 
 
-@pytest.mark.parametrize(
-    ("orientation", "how", "sizes", "unknown"),
-    [
-        (3, "kept", True, ["a.jpg"]),
-        (6, "kept", True, []),
-        (6, "kept", False, ["a.jpg"]),
-        (3, "turned", True, []),
-        (1, "kept", False, []),
-    ],
-    ids=["by 180", "by 90", "by 90 without sizes", "already turned", "not rotated"],
-)
+# EXIF's orientation, what the conversion did, whether the labels say sizes, and what isn't known.
+TURNS = {
+    "by 180": (3, "kept", True, ["a.jpg"]),
+    "by 90": (6, "kept", True, []),
+    "by 90 without sizes": (6, "kept", False, ["a.jpg"]),
+    "already turned": (3, "turned", True, []),
+    "not rotated": (1, "kept", False, []),
+}
+
+
+@pytest.mark.parametrize(("orientation", "how", "sizes", "unknown"), TURNS.values(), ids=TURNS)
 def test_where_no_size_tells_the_turn_of_the_labels_it_is_said(
     load, images_dir, orientation, how, sizes, unknown
 ):
@@ -223,15 +217,15 @@ def test_images_of_one_name_in_several_folders_are_told_apart_where_asked(tmp_pa
 @pytest.mark.parametrize(
     ("on_disk", "in_file", "same"),
     [
-        ("Mu\u0308ller", "M\u00fcller.jpg", True),
-        ("\u1100\u1161", "\uac00.JPG", True),
-        ("Stra\u00dfe", "Strasse.jpg", False),
+        ("Mu\u0308ller", "M\u00fcller", 1),
+        ("\u1100\u1161", "\uac00", 1),
+        ("Stra\u00dfe", "Strasse", 0),
     ],
     ids=["an accent apart", "a syllable in letters", "a sharp s"],
 )
 def test_names_meet_however_unicode_makes_up_their_letters(tmp_path, on_disk, in_file, same):
     save_images(tmp_path / "images", **{on_disk: (80, 40)})
-    path = write_coco(tmp_path, images=[{**A, "file_name": in_file}])
+    path = write_coco(tmp_path, images=[{**A, "file_name": f"{in_file}.JPG"}])
     assert len(import_coco(path, Fitting(tmp_path / "images", allow_missing=True)).images) == same
 
 
@@ -243,29 +237,22 @@ def test_two_items_of_one_image_are_refused(load):
 def test_boxes_wholly_outside_are_all_named(load):
     with pytest.raises(DataError) as caught:
         load(box(2, 80, 0, 5, 5), box(1, 0, -9.5, 5, 9.5))
-    for place in (
-        "annotations[0], id 1: the box (80, 0, 5, 5) (left",
-        "annotations[1], id 2: the box (0, -9.5, 5, 9.5)",
-    ):
-        assert f"a.json: {place}" in str(caught.value)
+    for number, ltwh in enumerate(["(80, 0, 5, 5)", "(0, -9.5, 5, 9.5)"]):
+        place = f"annotations[{number}], id {number + 1}"
+        assert f"a.json: {place}: the box {ltwh} (left" in str(caught.value)
 
 
 def test_an_import_says_what_it_made_and_writes_nothing_where_it_fails(
     images_dir, tmp_path, run_script
 ):
-    def run():
-        folders = f"--images_dir={images_dir}", f"--output_dir={tmp_path}/data"
-        return run_script(
-            "import_labels.py", "--format=coco", f"--labels={tmp_path}/a.json", *folders
-        )
-
+    flags = "--format=coco", f"--labels={tmp_path}/a.json", f"--images_dir={images_dir}"
+    command = "import_labels.py", *flags, f"--output_dir={tmp_path}/data"
     write_coco(tmp_path, box(9, 0, 0, 5, 5))
-    done = run()
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {tmp_path}/a.json: annotations[0], id 1: image_id 9 isn")
+    message = message_of(run_script(*command))
+    assert message.startswith(f"error: {tmp_path}/a.json: annotations[0], id 1: image_id 9 isn")
     assert not (tmp_path / "data").exists()
     write_coco(tmp_path, box(2, -1, 0, 5.5, 5), box(2, 0, 0, 80, 40, iscrowd=1))
-    done = run()
+    done = run_script(*command)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         f"2 images with 1 box in {tmp_path}/data/annotations.csv\n"
