@@ -7,6 +7,7 @@ import tempfile
 import threading
 
 import pytest
+from checks import refused
 
 from lowlight.core.errors import DataError, format_count, name_some, raise_any
 from lowlight.core.files import (
@@ -26,13 +27,12 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_has_its_name_only_when_its_block_has_ended(tmp_path):
-    path = tmp_path / "a.csv"
-    with whole_file(path) as partial:
+def test_files_have_their_names_together_when_their_block_has_ended(tmp_path):
+    with whole_files(tmp_path / "a", tmp_path / "b") as (partial, _):
         partial.write_text("new")
-        assert not path.exists()
-    assert path.read_text() == "new"
-    assert names_in(tmp_path) == ["a.csv"]
+        assert names_in(tmp_path) == [".a.partial", ".b.partial"]
+    assert names_in(tmp_path) == ["a", "b"]
+    assert (tmp_path / "a").read_text() == "new"
 
 
 @pytest.mark.parametrize("interruption", [DataError, KeyboardInterrupt, OSError, MemoryError])
@@ -49,12 +49,6 @@ def test_an_interrupted_block_leaves_the_old_files_and_nothing_else(tmp_path, in
         write_half()
     assert paths[0].read_text() == "old"
     assert names_in(tmp_path) == ["a.csv"]
-
-
-def test_several_files_appear_together(tmp_path):
-    with whole_files(tmp_path / "a", tmp_path / "b"):
-        assert names_in(tmp_path) == [".a.partial", ".b.partial"]
-    assert names_in(tmp_path) == ["a", "b"]
 
 
 @pytest.mark.parametrize(("others", "named"), [([], "a.csv"), (["b.csv"], "")])
@@ -123,21 +117,20 @@ def test_a_whole_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatc
     assert calls == ["fsync", "rename", "fsync"]  # the file's, then its folder's
 
 
-@pytest.mark.parametrize(
-    ("check", "name", "message"),
-    [
-        (existing_dir, "missing", "no such folder.\n  Check --data_dir."),
-        (existing_dir, "file", "is a file, not a folder.\n  Check --data_dir."),
-        (existing_file, "missing", "no such file.\n  data_dir"),
-        (existing_file, "folder", "is a folder, not a file.\n  data_dir"),
-    ],
-)
+WRONG_KINDS = [
+    (existing_dir, "missing", "no such folder.\n  Check --data_dir."),
+    (existing_dir, "file", "is a file, not a folder.\n  Check --data_dir."),
+    (existing_file, "missing", "no such file.\n  data_dir"),
+    (existing_file, "folder", "is a folder, not a file.\n  data_dir"),
+]
+
+
+@pytest.mark.parametrize(("check", "name", "message"), WRONG_KINDS)
 def test_what_is_no_folder_or_no_file_is_refused_with_the_remedy(tmp_path, check, name, message):
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError) as caught:
+    with refused(f"{tmp_path / name}: {message}"):
         check(str(tmp_path / name), "data_dir")
-    assert str(caught.value) == f"{tmp_path / name}: {message}"
     good = tmp_path / ("folder" if check is existing_dir else "file")
     assert check(str(good), "data_dir") == good
 
@@ -228,16 +221,10 @@ def test_errors_are_joined_up_to_twenty():
     assert str(many.value).split("\n") == [*map(str, range(20)), "... and 3 more like these."]
 
 
-@pytest.mark.parametrize(
-    ("names", "text"),
-    [
-        ("a", "a"),
-        ("abcde", "a, b, c, d, e"),
-        (dict.fromkeys("abcdefg"), "a, b, c, d, e and 2 more"),
-    ],
-)
-def test_five_names_are_shown_and_the_others_counted(names, text):
-    assert name_some(names) == text
+def test_five_names_are_shown_and_the_others_counted():
+    assert name_some("a") == "a"
+    assert name_some("abcde") == "a, b, c, d, e"
+    assert name_some(dict.fromkeys("abcdefg")) == "a, b, c, d, e and 2 more"
 
 
 def test_a_count_of_one_is_singular():

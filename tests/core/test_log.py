@@ -11,23 +11,18 @@ LINES = [{"file": "a.jpg", "found": []}, {"file": "b.jpg", "found": [[1, 2.5]]}]
 
 @pytest.fixture
 def path(tmp_path):
-    path = tmp_path / "scored.jsonl"
-    with DetectionLog(path, "model 1") as log:
+    with DetectionLog(tmp_path / "scored.jsonl", "model 1") as log:
         for line in LINES:
             log.add(line)
-    return path
-
-
-def test_what_was_added_is_there_again(path):
-    with DetectionLog(path, "model 1") as log:
-        assert list(log.images.values()) == LINES
+    return tmp_path / "scored.jsonl"
 
 
 def test_the_order_of_a_dicts_keys_says_nothing(tmp_path):
-    with DetectionLog(tmp_path / "log", {"a": 1, "b": 2}) as log:
-        log.add(LINES[0])
-    with DetectionLog(tmp_path / "log", {"b": 2, "a": 1}) as log:
-        assert list(log.images.values()) == LINES[:1]
+    for identity, known in (({"a": 1, "b": 2}, []), ({"b": 2, "a": 1}, LINES)):
+        with DetectionLog(tmp_path / "log", identity) as log:
+            assert list(log.images.values()) == known
+            for line in LINES:
+                log.add(line)
 
 
 def test_another_model_begins_from_the_start(path):

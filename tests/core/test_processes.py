@@ -43,8 +43,7 @@ def with_process(item):
     return item, os.getpid()
 
 
-@pytest.mark.parametrize("jobs", [None, 2, 3])
-@pytest.mark.parametrize("chunk", [1, 16, 1000])
+@pytest.mark.parametrize(("jobs", "chunk"), [(None, 16), (2, 1), (3, 16), (2, 1000)])
 def test_results_come_in_the_order_of_the_items(forked, jobs, chunk):
     found = list(map_in_processes(with_process, iter(range(100)), jobs, chunk))
     assert [item for item, _ in found] == list(range(100))

@@ -23,9 +23,6 @@ from lowlight.images.boxes import (
 def test_right_and_bottom_edges_are_exclusive():
     assert pixel_ltwh_to_pixel_xyxy((4, 5, 20, 15)) == (4, 5, 24, 20)
     assert pixel_xyxy_to_pixel_ltwh((4, 5, 24, 20)) == (4, 5, 20, 15)
-
-
-def test_many_boxes_become_corners_and_back():
     ltwh = np.array([(4, 5, 20, 15), (0, 0, 1, 2)])
     np.testing.assert_array_equal(ltwh_to_xyxy(ltwh), [(4, 5, 24, 20), (0, 0, 1, 2)])
     np.testing.assert_array_equal(xyxy_to_ltwh(ltwh_to_xyxy(ltwh)), ltwh)
@@ -54,17 +51,17 @@ def test_an_edge_that_float32_moved_off_its_pixel_is_put_back():
     )
 
 
-@pytest.mark.parametrize(
-    ("box", "clipped"),
-    [
-        pytest.param((4, 5, 24, 20), (4, 5, 24, 20), id="inside"),
-        pytest.param((0, 0, 40, 30), (0, 0, 40, 30), id="the whole image"),
-        pytest.param((-2, 5, 24, 20), (0, 5, 24, 20), id="left"),
-        pytest.param((4, -1, 24, 20), (4, 0, 24, 20), id="top"),
-        pytest.param((4, 5, 41, 20), (4, 5, 40, 20), id="right"),
-        pytest.param((4, 5, 24, 45), (4, 5, 24, 30), id="bottom"),
-    ],
-)
+CLIPPED = {
+    "inside": ((4, 5, 24, 20), (4, 5, 24, 20)),
+    "the whole image": ((0, 0, 40, 30), (0, 0, 40, 30)),
+    "left": ((-2, 5, 24, 20), (0, 5, 24, 20)),
+    "top": ((4, -1, 24, 20), (4, 0, 24, 20)),
+    "right": ((4, 5, 41, 20), (4, 5, 40, 20)),
+    "bottom": ((4, 5, 24, 45), (4, 5, 24, 30)),
+}
+
+
+@pytest.mark.parametrize(("box", "clipped"), CLIPPED.values(), ids=CLIPPED)
 def test_a_box_is_clipped_to_the_image(box, clipped):
     assert clip_pixel_xyxy(box, 40, 30) == clipped
 
@@ -91,17 +88,17 @@ def test_an_edge_is_clipped_where_it_is_hardly_outside():
     np.testing.assert_array_equal(clipped, np.float32([(0, -0.02, 1, 1.02)]))
 
 
-@pytest.mark.parametrize(
-    ("box", "rounded"),
-    [
-        pytest.param((4, 5, 24, 20), (4, 5, 24, 20), id="whole"),
-        pytest.param((3.6, 5.4, 24.4, 19.6), (4, 5, 24, 20), id="to the nearest"),
-        pytest.param((0.5, 1.5, 2.5, 3.5), (1, 2, 3, 4), id="halves up"),
-        pytest.param((4.0000001, 5, 23.9999999, 20), (4, 5, 24, 20), id="a float's error"),
-        pytest.param((4.6, 5.1, 5.4, 5.3), (4, 5, 6, 6), id="no pixel left"),
-        pytest.param((39.7, 29.9, 40, 30), (39, 29, 40, 30), id="in the last pixel"),
-    ],
-)
+ROUNDED = {
+    "whole": ((4, 5, 24, 20), (4, 5, 24, 20)),
+    "to the nearest": ((3.6, 5.4, 24.4, 19.6), (4, 5, 24, 20)),
+    "halves up": ((0.5, 1.5, 2.5, 3.5), (1, 2, 3, 4)),
+    "a float's error": ((4.0000001, 5, 23.9999999, 20), (4, 5, 24, 20)),
+    "no pixel left": ((4.6, 5.1, 5.4, 5.3), (4, 5, 6, 6)),
+    "in the last pixel": ((39.7, 29.9, 40, 30), (39, 29, 40, 30)),
+}
+
+
+@pytest.mark.parametrize(("box", "rounded"), ROUNDED.values(), ids=ROUNDED)
 def test_edges_go_to_the_nearest_whole_pixel_and_leave_one_at_least(box, rounded):
     assert round_pixel_xyxy(box) == rounded
 
@@ -110,15 +107,12 @@ def test_unit_boxes_are_fractions_in_tfods_order():
     assert pixel_xyxy_to_unit_yxyx((10, 3, 40, 15), 40, 30) == (0.1, 0.25, 0.5, 1.0)
 
 
-def test_unit_boxes_become_pixels_in_float32():
+def test_unit_boxes_become_pixels_in_float32_and_no_boxes_stay_none():
     boxes = unit_yxyx_to_pixel_xyxy([(0.1, 0.25, 0.5, 1.0), (0, 0, 1, 1)], 40, 30)
     np.testing.assert_allclose(boxes, [(10, 3, 40, 15), (0, 0, 40, 30)], rtol=1e-6)
+    for none in (np.zeros((0, 4), np.float32), []):
+        assert unit_yxyx_to_pixel_xyxy(none, 40, 30).shape == (0, 4)
     assert unit_yxyx_to_pixel_xyxy(np.zeros((2, 4), np.float32), 40, 30).dtype == np.float32
-
-
-@pytest.mark.parametrize("boxes", [np.zeros((0, 4), np.float32), []], ids=["array", "list"])
-def test_no_boxes_stay_no_boxes(boxes):
-    assert unit_yxyx_to_pixel_xyxy(boxes, 40, 30).shape == (0, 4)
 
 
 def test_swapping_the_axes_twice_changes_nothing():

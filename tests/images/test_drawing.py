@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,13 +50,10 @@ def test_a_class_keeps_its_colour(number, colour):
     assert draw(((50, 40, 150, 100), number, 0.9)).getpixel((50, 70)) == colour
 
 
-def test_the_label_stands_above_the_box():
+def test_the_label_stands_above_the_box_or_inside_one_without_room_above():
     image = draw(((50, 40, 150, 100), 1, 0.9))
     assert changed_box(image)[1] < 35
     assert BLUE in [image.getpixel((x, 36)) for x in range(50, 80)]
-
-
-def test_the_label_stands_inside_a_box_without_room_above():
     image = draw(((50, 0, 150, 100), 1, 0.9))
     assert image.crop((54, 4, 80, 12)).getcolors(999) != [(26 * 8, GREY)]
 
@@ -78,15 +77,15 @@ def test_the_best_detection_is_drawn_on_top():
     assert image.getpixel((50, 70)) == BLUE
 
 
-@pytest.mark.parametrize(
-    "box",
-    [
-        pytest.param((50, 40, 50, 40), id="no area"),
-        pytest.param((0, 0, 200, 120), id="the whole image"),
-        pytest.param((-30, -30, 400, 400), id="larger than the image"),
-        pytest.param((199.6, 119.6, 200, 120), id="the last pixel"),
-    ],
-)
+BOXES = {
+    "no area": (50, 40, 50, 40),
+    "the whole image": (0, 0, 200, 120),
+    "larger than the image": (-30, -30, 400, 400),
+    "the last pixel": (199.6, 119.6, 200, 120),
+}
+
+
+@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
 def test_any_box_is_drawn_without_error(box):
     assert changed_box(draw((box, 1, 0.9))) is not None
 
@@ -100,28 +99,21 @@ def test_lines_grow_with_the_image():
     assert (line_width(200), line_width(2000)) == (2, 6)
 
 
-def labels_of(boxes, size, monkeypatch):
-    """Returns the pixel xyxy of the labels of boxes, best first."""
-    placed = []
-    place = drawing._draw_label
-    monkeypatch.setattr(drawing, "_draw_label", lambda *a: placed.append(place(*a)) or placed[-1])
-    draw(*((box, 1, 0.9) for box in boxes), size=size)
-    return placed
+BOX = (50, 40, 150, 100)
+CROWDED = {
+    "the same box": [BOX] * 4,
+    "near ones": [BOX, (55, 45, 150, 100), (60, 35, 155, 95)],
+    "all of the image": [(0, 0, 200, 120)] * 3,
+}
 
 
-@pytest.mark.parametrize(
-    "boxes",
-    [
-        pytest.param([(50, 40, 150, 100)] * 4, id="the same box"),
-        pytest.param([(50, 40, 150, 100), (55, 45, 150, 100), (60, 35, 155, 95)], id="near ones"),
-        pytest.param([(0, 0, 200, 120)] * 3, id="all of the image"),
-    ],
-)
+@pytest.mark.parametrize("boxes", CROWDED.values(), ids=CROWDED)
 def test_labels_do_not_hide_one_another(boxes, monkeypatch):
-    placed = labels_of(boxes, (200, 120), monkeypatch)
-    for number, (left, top, right, low) in enumerate(placed):
-        for one in placed[:number]:
-            assert min(right, one[2]) <= max(left, one[0]) or min(low, one[3]) <= max(top, one[1])
+    placed, place = [], drawing._draw_label  # pixel xyxy
+    monkeypatch.setattr(drawing, "_draw_label", lambda *a: placed.append(place(*a)) or placed[-1])
+    draw(*((box, 1, 0.9) for box in boxes))
+    for (left, top, right, low), one in itertools.combinations(placed, 2):
+        assert min(right, one[2]) <= max(left, one[0]) or min(low, one[3]) <= max(top, one[1])
 
 
 @pytest.mark.parametrize("shade", [0, 255], ids=["dark", "bright"])
