@@ -44,7 +44,7 @@ from inference_sides import (  # noqa: E402
 
 from lowlight.dataset.classes import read_label_map  # noqa: E402
 from lowlight.detector.engines import ENGINES  # noqa: E402
-from lowlight.images.reading import read_rgb  # noqa: E402
+from lowlight.images.reading import read_upright  # noqa: E402
 from lowlight.inference import folder as inference  # noqa: E402
 from lowlight.inference import inputs  # noqa: E402
 
@@ -153,7 +153,7 @@ def time_stream(images, folder):
     import tensorflow as tf
 
     loaded, signature = exported_model(FLAGS.model_dir)
-    arrays = [np.asarray(read_rgb(file.read(), file.place)) for file in files]
+    arrays = [np.asarray(read_upright(file.read(), file.place)) for file in files]
 
     def exported():
         for array in arrays:

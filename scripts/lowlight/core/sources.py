@@ -29,7 +29,6 @@ class SourceFile(NamedTuple):
     name: str  # its path inside, parts divided by "/"
     place: str  # how a message names it
     read: Callable[[], bytes]  # raises DataError where it can't be read
-    crc: int | None = None  # of an archive's member, as the archive says
     size: int = 0  # bytes, as the folder or the archive says
 
     @property
@@ -156,7 +155,6 @@ def _list_members(path, flag):
             name=info.filename,
             place=f"{path}: {printable(info.filename)}",
             read=functools.partial(reader.read, info),
-            crc=info.CRC,
             size=info.file_size,
         )
         for info in archive.infolist()

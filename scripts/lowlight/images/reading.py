@@ -200,13 +200,10 @@ def room_to_decode(image: Image.Image) -> Iterator[None]:
             _ROOM.release()
 
 
-def read_rgb(data: bytes, place: object, upright: bool = False) -> Image.Image:
-    """Decodes an image as RGB, the same pixels for every command.
-
-    They are as stored, unless they are to be upright: turned as EXIF says.
-    """
+def read_upright(data: bytes, place: object) -> Image.Image:
+    """Decodes an image as RGB, turned as EXIF says; the same pixels for every command."""
     image = open_image(data, place)
-    orientation = orientation_of(image) if upright else 1
+    orientation = orientation_of(image)
     with plain_errors(place):
         return turn_upright(to_rgb(image), orientation)
 

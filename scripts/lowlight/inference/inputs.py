@@ -14,7 +14,13 @@ from PIL import Image
 
 from lowlight.core.errors import DataError, name_some
 from lowlight.core.sources import SourceFile, file_on_disk, is_stray, list_files
-from lowlight.images.reading import EXTENSIONS, is_image_name, open_image, read_rgb, room_to_decode
+from lowlight.images.reading import (
+    EXTENSIONS,
+    is_image_name,
+    open_image,
+    read_upright,
+    room_to_decode,
+)
 
 _STANDARD_INPUT = "-"
 _VIDEOS = frozenset(
@@ -95,7 +101,7 @@ def opened_upright(file: SourceFile) -> Iterator[Image.Image]:
     """
     data = file.read()
     with room_to_decode(open_image(data, file.place, whole=False)):
-        yield read_rgb(data, file.place, upright=True)
+        yield read_upright(data, file.place)
 
 
 def _of_list(lines):
