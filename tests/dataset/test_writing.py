@@ -190,12 +190,12 @@ def change_image(entries, images):
 
 
 CHANGES = {
-    "a box": (change_box, "record 2: the boxes of 1.jpg differ"),
-    "a class": (change_class, "record 2: the classes of the boxes of 1.jpg"),
-    "a size": (change_size, "record 2: 80x40 pixels, not 81x40"),
-    "an image": (change_image, "record 4: its image isn't that of 3.jpg"),
-    "no box": (lambda e, _: e[1][1].clear(), "record 2: the classes of the"),
-    "another order": (lambda e, _: e.reverse(), "record 1: is 0.jpg, not 6.jpg"),
+    "a box": (change_box, "record 2: differs from 1.jpg in boxes"),
+    "a class": (change_class, "record 2: differs from 1.jpg in classes"),
+    "a size": (change_size, "record 2: differs from 1.jpg in size, boxes"),
+    "an image": (change_image, "record 4: differs from 3.jpg in file"),
+    "no box": (lambda e, _: e[1][1].clear(), "record 2: differs from 1.jpg in classes, boxes"),
+    "another order": (lambda e, _: e.reverse(), "record 1: differs from 6.jpg in name, "),
     "one missing": (lambda e, _: e.append(e[0]), "ends before the record of 0.jpg"),
     "one too many": (lambda e, _: e.pop(), "record 7: one too many"),
     "none expected": (lambda e, _: e.clear(), "record 1: one too many"),
@@ -220,7 +220,9 @@ def test_records_that_fail_the_check_do_not_get_their_names(tmp_path, write, mon
     monkeypatch.setattr(
         writing, "pixel_xyxy_to_unit_yxyx", lambda box, *size: np.add(original(box, *size), 0.1)
     )
-    with pytest.raises(DataError, match=r"/train\.tfrecord: record 1: the boxes of 0\.jpg differ"):
+    with pytest.raises(
+        DataError, match=r"/train\.tfrecord: record 1: differs from 0\.jpg in boxes"
+    ):
         write(verify=True)
     assert (tmp_path / "train.tfrecord").read_bytes() == before
     assert not list(tmp_path.glob(".*"))

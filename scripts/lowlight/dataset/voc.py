@@ -146,11 +146,9 @@ def _image(size, place):
 
 
 def _box(item, place):
-    name, box = (item.findtext("name") or "").strip(), item.find("bndbox")
+    name = (item.findtext("name") or "").strip()
     check_class_name(name, f"{place}: object")
-    if box is None:
-        raise DataError(f"{place}: object without bndbox.\n  {_REMEDY}")
-    edges = tuple(_number(box, edge, place) for edge in _EDGES)
+    edges = tuple(_number(item, f"bndbox/{edge}", place) for edge in _EDGES)
     if edges[0] > edges[2] or edges[1] > edges[3]:
         raise DataError(
             f"{place}: a box from ({edges[0]:g}, {edges[1]:g}) to ({edges[2]:g}, {edges[3]:g}).\n"
