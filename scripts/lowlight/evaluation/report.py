@@ -1,5 +1,6 @@
 """Writes report.html: a detector's score, and where and how it fails, with pictures."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -92,10 +93,7 @@ def _metrics(score):
 
 
 def _families(slices):
-    families = {}
-    for part in slices:
-        families.setdefault(part.family, []).append(part)
-    return families
+    return {name: [*of] for name, of in itertools.groupby(slices, lambda part: part.family)}
 
 
 def _summarize(score):
@@ -197,14 +195,11 @@ def _picture_groups(score, pictures):
 def _worst_images(score):
     """Returns the images with the lowest F1 that are wrong about something."""
     confusion = score.confusion
-    errors = confusion.wrong + confusion.missed
-    order = np.lexsort((-errors, confusion.f1()))
+    right, wrong, missed = confusion.correct, confusion.wrong, confusion.missed
+    order = np.lexsort((-wrong - missed, confusion.f1()))
     chosen = []
-    for image in order[errors[order] > 0][:_MOST_PICTURES]:
-        remark = (
-            f"{confusion.correct[image]} right, {confusion.wrong[image]} wrong, "
-            f"{confusion.missed[image]} missed"
-        )
+    for image in order[(wrong + missed)[order] > 0][:_MOST_PICTURES]:
+        remark = f"{right[image]} right, {wrong[image]} wrong, {missed[image]} missed"
         chosen.append(_Chosen(int(image), remark, confident_rows(score, image)))
     return chosen
 
@@ -256,23 +251,19 @@ def draw_found(
 
 def _show(score, chosen, sources):
     """Returns what the report shows of an image, whose bytes are in {filename: bytes}."""
-    name = score.truth.filenames[chosen.image]
+    truth, found = score.truth, score.found
+    name = truth.filenames[chosen.image]
     image, brightness = draw_found(score, chosen.image, chosen.rows, sources[name])
     facts = [values[chosen.image] for values in score.facts.columns.values()]
+    counts = Counter(truth.names[label] for label in truth.labels[truth.images == chosen.image])
+    there = [f"{count}\u00a0{what}" for what, count in counts.items()]
+    best = chosen.rows[np.argsort(-found.scores[chosen.rows])][:8]
+    names = [f"{truth.names[found.labels[row]]}\u00a0{found.scores[row]:.2f}" for row in best]
     return {
         "name": name,
         "jpeg": encode_thumbnail(image),
         "facts": [*filter(None, facts), f"brightness {brightness:.0f}"],
         "remark": chosen.remark,
-        "found": _list_found(score, chosen),
+        "there": there,
+        "found": names,
     }
-
-
-def _list_found(score, chosen):
-    """Returns what is there and what the drawn detections say, as a line of text."""
-    truth, found = score.truth, score.found
-    counts = Counter(truth.names[label] for label in truth.labels[truth.images == chosen.image])
-    there = ", ".join(f"{count}\u00a0{name}" for name, count in counts.items()) or "nothing"
-    best = chosen.rows[np.argsort(-found.scores[chosen.rows])][:8]
-    names = (f"{truth.names[found.labels[row]]}\u00a0{found.scores[row]:.2f}" for row in best)
-    return f"There: {there}. Found: {', '.join(names) or 'nothing'}."

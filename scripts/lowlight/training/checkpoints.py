@@ -22,11 +22,8 @@ def newest_whole_checkpoint(run_dir: Path | str) -> str | None:
     It is the one that the file names. Where that one is damaged or the file is, it is the newest
     whole one before, and a warning says so. What a killed process left half-written is removed.
 
-    Returns:
-        Its prefix, ".../ckpt-7"; None for a run without checkpoints.
-
-    Raises:
-        DataError: there are checkpoints, but none is whole.
+    Returns its prefix, ".../ckpt-7"; None for a run without checkpoints. Raises DataError where
+    there are some, but none is whole.
     """
     run_dir = Path(run_dir)
     _remove_partial(run_dir)
@@ -114,11 +111,7 @@ class Checkpoints:
         self.newest, self.saved_step = prefix, int(self._objects.step.numpy())
 
     def save(self) -> None:
-        """Saves the objects, unless that was done at this step.
-
-        Raises:
-            DataError: the disk is full, or refuses for another reason. Earlier checkpoints stay.
-        """
+        """Saves the objects, unless that was done at this step; DataError if the disk refuses."""
         step = int(self._objects.step.numpy())
         if step == self.saved_step:
             return

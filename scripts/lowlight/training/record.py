@@ -35,15 +35,14 @@ _LEAST_SCORE = 0.3  # of a detection that is drawn, as in run_inference.py
 
 
 class RunRecord:
-    """A run's run.json.
+    """A run's run.json; `values` is what it holds.
 
-    `values` is what it holds:
-        seed: what the order of the data, augmentation and first weights come from.
-        schedule_start: the step at which the learning rate's schedule begins.
-        schedule_restarted_for: the number of steps for which it was begun again, None for none.
-        sessions: one for each time that training was begun or continued, as `begin` takes it,
-            with the step it reached, its seconds (those of evaluations apart) and how it ended.
-        evaluations: {"step", "mAP", "seconds"} of each evaluation along the way.
+    seed: what the order of the data, augmentation and first weights come from.
+    schedule_start: the step at which the learning rate's schedule begins.
+    schedule_restarted_for: the number of steps for which it was begun again, None for none.
+    sessions: one for each time that training was begun or continued, as `begin` takes it, with
+        the step it reached, its seconds (those of evaluations apart) and how it ended.
+    evaluations: {"step", "mAP", "seconds"} of each evaluation along the way.
     """
 
     def __init__(self, run_dir: Path | str):
@@ -101,11 +100,10 @@ def git_commit() -> str | None:
 
 
 def data_fingerprint(patterns: Iterable[str], label_map_path: Path | str) -> dict[str, list]:
-    """Tells one set of records from another, without reading them whole.
+    """Tells one set of records, of paths or globs, from another without reading them whole.
 
-    Returns:
-        {path: [bytes, SHA-256 of the first 64 KiB, hexadecimal]} of each record file (of paths or
-        globs), of the label map, and of the split.csv beside the records where there is one.
+    Returns {path: [bytes, hexadecimal SHA-256 of the first 64 KiB]} of each file, of the label map,
+    and of the split.csv beside the records where there is one.
     """
     paths = {Path(path) for pattern in patterns for path in glob.glob(pattern)}
     splits = {path.parent / "split.csv" for path in paths}
@@ -170,10 +168,7 @@ def draw_beside_truth(
 ) -> np.ndarray:
     """Draws detections on the left and ground truth on the right, both on a brightened image.
 
-    Boxes are in pixels of the image, uint8 [H, W, 3] RGB; detections need a score of 0.3.
-
-    Returns:
-        uint8 [h, 2 w, 3], with the longer side of an image at most 640 pixels.
+    Of an image, uint8 [H, W, 3] RGB, it makes uint8 [h, 2 w, 3], with h and w at most 640.
     """
     picture = Image.fromarray(image)
     scale = min(1.0, _SIDE / max(picture.size))
