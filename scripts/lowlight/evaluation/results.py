@@ -2,6 +2,7 @@
 
 import reprlib
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -100,30 +101,25 @@ def _load(path):
     return items
 
 
-_SEVERAL = -1  # the place of what fits several images
-
-
 class _Images:
     """Finds the image that a result is about.
 
     Some tools write the number in a file's name as image_id, COCO's own the image's id. Where all
-    numbers of a file may be either, and don't mean the same, they are refused. An image's place is
-    None where it isn't scored.
+    numbers of a file may be either, and don't mean the same, they are refused. The place of an
+    image that isn't scored is None.
     """
 
     def __init__(self, truth, items, ids_only):
-        self._count = len(truth.filenames)
-        ids = {number: place for place, number in enumerate(truth.image_ids.tolist())}
-        self._ids = dict.fromkeys(truth.other_ids) | ids
-        self._names, self._numbers = {}, {}
-        for place, name in enumerate(map(_same, truth.filenames)):
-            path = PurePosixPath(name)
-            for short in {path.stem, path.name}:
-                _note(self._names, short, place)
+        self._ids = {number: {None} for number in truth.other_ids}
+        self._ids |= {number: {place} for place, number in enumerate(truth.image_ids.tolist())}
+        self._names, self._numbers = defaultdict(set), defaultdict(set)  # {what: places}
+        self._whole = list(map(_same, truth.filenames))
+        for place, path in enumerate(map(PurePosixPath, self._whole)):
+            self._names[path.stem].add(place)
+            self._names[path.name].add(place)
             if path.stem.isdecimal():
-                _note(self._numbers, int(path.stem), place)
-        for place, name in enumerate(map(_same, truth.filenames)):  # whole, that of one image
-            self._names[name] = place
+                self._numbers[int(path.stem)].add(place)
+        self._names |= {name: {place} for place, name in enumerate(self._whole)}
         given = (item.get("image_id") for item in items if isinstance(item, dict))
         if ids_only or not set(filter(_is_whole, given)) <= self._numbers.keys():
             self._numbers = {}
@@ -131,45 +127,42 @@ class _Images:
     def place_of(self, item):
         """Returns the place of the image of a result; raises DataError."""
         image, name = item["image_id"], item.get("file_name")
-        fits, named = self._fits(image), None
+        fits, named = self._fits(image), set()
         if isinstance(name, str):
-            named = self._names.get(_same(name), self._names.get(_same(PurePosixPath(name).name)))
-        if named in fits or (named is not None and fits <= {_SEVERAL}):
-            fits = {named}
-        elif named not in (None, _SEVERAL):
+            names = _same(name), _same(PurePosixPath(name).name)
+            named = next((self._names[n] for n in names if n in self._names), set())
+        if named and fits and not named & fits:
             raise DataError(
                 f"file_name {name!r} and image_id {reprlib.repr(image)} are of two images.\n"
                 "  Correct one of them, or leave file_name out."
             )
+        fits = named & fits or named or fits
         if not fits:
             raise DataError(
-                f"image_id {reprlib.repr(image)} isn't among the {self._count} images of the "
+                f"image_id {reprlib.repr(image)} isn't among the {len(self._whole)} images of the "
                 "ground truth.\n  Score the detections against the data that they were made on."
             )
-        if len(fits) > 1 or _SEVERAL in fits:
+        if len(fits) > 1:
             raise DataError(
                 f"image_id {reprlib.repr(image)} fits several images of the ground truth.\n"
                 "  Give the whole file name as image_id or file_name."
             )
-        return fits.pop()
+        return next(iter(fits))
 
     def _fits(self, image):
         """Returns the places of all images that an image_id may mean, a set."""
         if isinstance(image, str):
             if _same(image) in self._names:
-                return {self._names[_same(image)]}
+                return self._names[_same(image)]
             image = int(image) if image.isdecimal() else None
-        tables = (self._ids, self._numbers) if _is_whole(image) else ()
-        return {table[image] for table in tables if image in table}
+        if not _is_whole(image):
+            return set()
+        return self._ids.get(image, set()) | self._numbers.get(image, set())
 
 
 def _same(name):
     """Returns a name in one form, as Unicode has several for letters such as ü."""
     return unicodedata.normalize("NFC", name)
-
-
-def _note(places, key, place):
-    places[key] = place if places.setdefault(key, place) == place else _SEVERAL
 
 
 def _check(item, labels, truth):
