@@ -1,7 +1,8 @@
 """Scores parts of the data: by class, image facts, box size, brightness and crowding."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ class Family(NamedTuple):
 
     heading: str
     names: list  # of its slices
-    matches: Matches  # with a range for each slice
+    match: Callable  # returns Matches with a range for each slice
 
 
 def make_families(ranked: Ranked, matches: Matches, facts: Facts) -> tuple[list[Family], list[str]]:
@@ -35,18 +36,18 @@ def make_families(ranked: Ranked, matches: Matches, facts: Facts) -> tuple[list[
     The matches are those of COCO's areas. The first family is "All", one slice.
     """
     truth, found = ranked.truth, ranked.found
-    families, notes = [Family("All", ["all images"], matches.ranges(0, 1))], [*facts.notes]
+    families, notes = [Family("All", ["all images"], partial(matches.ranges, 0, 1))], [*facts.notes]
 
     def part_images(heading, names, members):  # each image's place in the names, -1 for none
         chosen = members[:, np.newaxis] == np.arange(len(names))
-        parts = matches.parted(chosen[truth.images], chosen[found.images])
-        families.append(Family(heading, names, parts))
+        inside = chosen[truth.images], chosen[found.images]
+        families.append(Family(heading, names, partial(matches.parted, *inside)))
 
     def part_boxes(heading, of_boxes, of_detections, unit):
         edges, names = _quartiles(of_boxes, unit)
         parts = (np.searchsorted(edges, values, "right") for values in (of_boxes, of_detections))
         inside = (part[:, np.newaxis] == np.arange(len(names)) for part in parts)
-        families.append(Family(heading, names, match(ranked, *inside)))
+        families.append(Family(heading, names, partial(match, ranked, *inside)))
 
     for column, values in facts.columns.items():
         names, members = _part_column(column, values)
@@ -57,7 +58,8 @@ def make_families(ranked: Ranked, matches: Matches, facts: Facts) -> tuple[list[
             notes.append(f"The column {column} has too many different values for slices.")
         else:
             part_images(heading, names, members)
-    families.append(Family("Box size, COCO's", list(AREAS)[1:], matches.ranges(1, len(AREAS))))
+    sizes = partial(matches.ranges, 1, len(AREAS))
+    families.append(Family("Box size, COCO's", list(AREAS)[1:], sizes))
     if len(truth.images):
         part_boxes("Box size, quartiles", np.sqrt(truth.areas), np.sqrt(found.areas), "px")
     if facts.brightness is None:
@@ -157,7 +159,7 @@ def score_slices(ranked: Ranked, families: Iterable[Family], weights: np.ndarray
     truth, slices = ranked.truth, []
     once = np.ones((len(truth.filenames), 1))
     for family in families:
-        matches = family.matches
+        matches = family.match()
         numbers = [_numbers(accumulate(ranked, matches, each)) for each in (once, weights)]
         for place, name in enumerate(family.names):
             images = truth.images[matches.counted[:, place]]
