@@ -205,7 +205,7 @@ def find_records(patterns: Iterable[str]) -> list[str]:
     if not paths:
         raise DataError(
             f"{', '.join(patterns)}: no such record file (relative to {Path.cwd()}).\n"
-            "  Check --records, or run the command from the project's folder."
+            "  Give other --records, or run the command from the project's folder."
         )
     return paths
 
