@@ -98,7 +98,7 @@ def test_each_form_of_a_label_map_is_read(tmp_path, text):
 
 CAT = "item { id: 1 name: 'Cat' }"
 SHOWN = "item { id: 1 display_name: 'Cat' }\nitem {\n id: 2 name: 'Cat' display_name: 'Dog' }"
-# Texts, the line that is named, and what was found there.
+# Texts, the place that is named, and what was found there.
 BAD_MAPS = {
     "empty": ("", "", "names no class"),
     "a list of names": ("Bicycle\nBoat\n", ":1", 'no field named "Bicycle"'),
@@ -108,14 +108,18 @@ BAD_MAPS = {
     "unknown field": ("item {\n id: 1 nam: 'Cat' }", ":2", 'named "nam"'),
     "a quote in it": ("item { name: 'Cat' s' id: 1 }", ":1", "not a label map"),
     "endless blanks": ("item" + " " * 200_000, ":1", "not a label map"),
-    "no name": ("item {\n id: 1\n}", ":1", "needs a name and an id"),
-    "no id": ("\nitem {\n name: 'Cat'\n}", ":2", "needs a name and an id"),
-    "id 0": ("item { id: 0 name: 'Cat' }", ":1", "an id of 1 or more"),
-    "id below 0": ("item { id: -1 name: 'Cat' }", ":1", "an id of 1 or more"),
+    "no name": ("item {\n id: 1\n}", ": item 1", "needs a name and an id"),
+    "no id": ("\nitem {\n name: 'Cat'\n}", ": item 1", "needs a name and an id"),
+    "id 0": ("item { id: 0 name: 'Cat' }", ": item 1", "an id of 1 or more"),
+    "id below 0": ("item { id: -1 name: 'Cat' }", ": item 1", "an id of 1 or more"),
     "long id": (f"item {{ id: {'9' * 5000} name: 'Cat' }}", ":1", "not a label map"),
-    "an id twice": (f"{CAT}\nitem {{ id: 1 name: 'Dog' }}", ":2", "id 1 or name 'Dog' twice"),
-    "a name twice": (f"{CAT}\nitem {{ id: 2 name: 'Cat' }}", ":2", "id 2 or name 'Cat' twice"),
-    "a text of two classes": (SHOWN, ":2", "id 2 or name 'Dog' twice"),
+    "an id twice": (f"{CAT}\nitem {{ id: 1 name: 'Dog' }}", ": item 2", "id 1 or name 'Dog' twice"),
+    "a name twice": (
+        f"{CAT}\nitem {{ id: 2 name: 'Cat' }}",
+        ": item 2",
+        "id 2 or name 'Cat' twice",
+    ),
+    "a text of two classes": (SHOWN, ": item 2", "id 2 or name 'Dog' twice"),
 }
 
 

@@ -190,6 +190,12 @@ def test_labels_beside_their_images_and_a_classes_txt_need_no_yaml(tmp_path, ima
         import_yolo(write_files(images_dir, files), Fitting(images_dir))
 
 
+def test_a_data_yaml_counts_more_than_a_classes_txt_beside_it(tmp_path, images_dir):
+    files = {"classes.txt": "owl", "data.yaml": "kpt_shape: [1, 3]\nnames: [owl]", "b.txt": ""}
+    folder = write_files(tmp_path / "labels", files | {"a.txt": "0 .5 .5 .5 .5 .1 .1 2"})
+    assert len(import_yolo(folder, Fitting(images_dir)).boxes) == 1
+
+
 def test_a_yaml_stands_for_its_folder_and_counts_alone_there(tmp_path, images_dir):
     files = LAYOUTS["ultralytics"] | {"mine.yml": "train: images/val\nnames: [owl]"}
     folder = write_files(tmp_path / "labels", files)

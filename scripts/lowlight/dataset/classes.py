@@ -140,32 +140,19 @@ def read_label_map(path: str | Path) -> LabelMap:
         why = str(error).split(" : ", 1)[-1][:200]  # without the place; a line may be endless
         raise DataError(f"{place}: not a label map, {form} ({why}).\n  {remedy}") from error
     names = LabelMap()
-    for number, item in enumerate(items):
+    for number, item in enumerate(items, 1):
         if item.id == 0 and "background" in (item.name, item.display_name):
             continue
         name, texts = item.display_name or item.name, {item.name, item.display_name} - {""}
         wrong = ""
         if not name or item.id < 1:
-            wrong = "an item needs a name and an id of 1 or more"
+            wrong = "it needs a name and an id of 1 or more"
         elif item.id in names or texts & names.ids.keys():
             wrong = f"id {item.id} or name {name!r} twice"
         if wrong:
-            raise DataError(f"{path}:{_line_of_item(text, number)}: {wrong}.\n  {remedy}")
+            raise DataError(f"{path}: item {number}: {wrong}.\n  {remedy}")
         names[item.id] = name
         names.ids |= dict.fromkeys(texts, item.id)
     if not names:
         raise DataError(f"{path}: names no class.\n  {remedy}")
     return names
-
-
-def _line_of_item(text, number):
-    """Returns the line, from 1, where an item of a label map begins; `number` counts from 0."""
-    tokens, depth = text_format.Tokenizer(text.splitlines()), 0
-    while not tokens.AtEnd():
-        if depth == 0 and tokens.token == "item":
-            if number == 0:
-                break
-            number -= 1
-        depth += {"{": 1, "<": 1, "}": -1, ">": -1}.get(tokens.token, 0)
-        tokens.NextToken()
-    return tokens.ParseError("").GetLine()
