@@ -21,23 +21,22 @@ from lowlight.core.files import whole_file
 from lowlight.core.sources import SourceFile
 from lowlight.inference.steps import PARTS, seen
 
-_FACTS = {
-    "file": pa.string(),  # the image's path in the input folder
-    "width": pa.int32(),  # of the upright image, in pixels
-    "height": pa.int32(),
-    "size": pa.int64(),  # of the file, in bytes; null of an archive's member
-    "mtime_ns": pa.int64(),  # its last change, in nanoseconds since 1970; null likewise
-}
-_LISTS = {
-    "class": pa.string(),
-    "class_id": pa.int32(),  # from 1
-    "score": pa.float64(),  # 0 to 1
-    "xmin": pa.float64(),  # pixels of the upright image, as the other edges
-    "ymin": pa.float64(),
-    "xmax": pa.float64(),
-    "ymax": pa.float64(),
-}
-SCHEMA = pa.schema(_FACTS | {name: pa.list_(kind) for name, kind in _LISTS.items()})
+SCHEMA = pa.schema(
+    {
+        "file": pa.string(),  # the image's path in the input folder
+        "width": pa.int32(),  # of the upright image, in pixels
+        "height": pa.int32(),
+        "size": pa.int64(),  # of the file, in bytes; null of an archive's member
+        "mtime_ns": pa.int64(),  # its last change, in nanoseconds since 1970; null likewise
+        "class": pa.list_(pa.string()),
+        "class_id": pa.list_(pa.int32()),  # from 1
+        "score": pa.list_(pa.float64()),  # 0 to 1
+        "xmin": pa.list_(pa.float64()),  # pixels of the upright image, as the other edges
+        "ymin": pa.list_(pa.float64()),
+        "xmax": pa.list_(pa.float64()),
+        "ymax": pa.list_(pa.float64()),
+    }
+)
 _KEPT = ["file", "size", "mtime_ns", "class_id"]  # columns that are held in memory
 _IDENTITY = b"lowlight"  # where a file's metadata say how its rows were made
 _PART_IMAGES, _PART_SECONDS = 1000, 60.0  # of a part: what comes first ends it
@@ -50,11 +49,11 @@ def table_of(entries: Iterable[dict]) -> pa.Table:
 
 def _row(entry):
     size, mtime_ns = entry["seen"] or (None, None)
-    found = entry[PARTS]
-    row = entry | {"size": size, "mtime_ns": mtime_ns}
-    row |= {name: [one[name] for one in found] for name in ("class", "class_id", "score")}
-    edges = "xmin", "ymin", "xmax", "ymax"
-    return row | {name: [one["box"][n] for one in found] for n, name in enumerate(edges)}
+    names = "class", "class_id", "score"
+    row = {name: [one[name] for one in entry[PARTS]] for name in names}
+    edges = enumerate(("xmin", "ymin", "xmax", "ymax"))
+    row |= {name: [one["box"][n] for one in entry[PARTS]] for n, name in edges}
+    return entry | row | {"size": size, "mtime_ns": mtime_ns}
 
 
 def result_of(entries: Iterable[dict], errors: dict[str, str], worker: str) -> pa.Table:
