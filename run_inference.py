@@ -27,11 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 from lowlight.core import command  # noqa: E402
 from lowlight.core.errors import DataError  # noqa: E402
-from lowlight.inference.flags import (  # noqa: E402
-    define_inference_flags,
-    names_and_thresholds,
-    read_job,
-)
+from lowlight.inference import flags as inference_flags  # noqa: E402
 from lowlight.inference.folder import detect_on_images  # noqa: E402
 from lowlight.inference.inputs import is_video  # noqa: E402
 from lowlight.inference.pictures import Pictures  # noqa: E402
@@ -40,7 +36,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("images_folder_dir", None, "Folder, image, zip, video, ...", required=True)
 flags.DEFINE_boolean("save_detection", False, "Draw and save; without, print what is found.")
 flags.DEFINE_string("save_path", None, "Where drawn images and detections.json are written.")
-define_inference_flags()
+inference_flags.define_inference_flags()
 flags.DEFINE_boolean("crops", False, "Write what lies in each box to crops/<class>/.")
 flags.DEFINE_boolean("brighten", False, "Draw on brightened copies; detection sees the originals.")
 flags.DEFINE_boolean("gallery", True, "Write index.html and the small pictures that it shows.")
@@ -57,13 +53,17 @@ def main() -> None:
         raise DataError("missing flag --save_path: where to save the detections.")
     source, save_path = FLAGS.images_folder_dir, FLAGS.save_path if FLAGS.save_detection else None
     check_flags(source)
-    names, thresholds = names_and_thresholds()
+    wanted = inference_flags.names_and_thresholds()
 
     def make_job(save_dir):
-        pictures = Pictures(FLAGS.crops, FLAGS.brighten, FLAGS.gallery, FLAGS.gif)
-        outputs = {"save_dir": save_dir, "pictures": pictures, "format": FLAGS.format}
-        quiet = FLAGS.quiet or not FLAGS.progress
-        job = read_job(names, thresholds, quiet=quiet, **outputs).loaded()
+        job = inference_flags.read_job(
+            *wanted,
+            source=source,
+            save_dir=save_dir,
+            pictures=Pictures(FLAGS.crops, FLAGS.brighten, FLAGS.gallery, FLAGS.gif),
+            format=FLAGS.format,
+            quiet=FLAGS.quiet or not FLAGS.progress,
+        ).loaded()
         if not FLAGS.quiet:
             model = f"{job.model.path} (step {job.facts['step']})"
             print(f"model: {model}, run by {job.detector.engine}")

@@ -25,7 +25,7 @@ from lowlight.core.parallel import Progress
 from lowlight.core.sources import SourceFile
 from lowlight.inference import flags as inference_flags
 from lowlight.inference import ray_inference
-from lowlight.inference.folder import by_earlier_run, identity_of, is_archive
+from lowlight.inference.folder import by_earlier_run, identity_of
 from lowlight.inference.inputs import find_images, is_video
 from lowlight.inference.steps import Job
 
@@ -45,9 +45,9 @@ def main() -> None:
     files = find_files()
     wanted = inference_flags.names_and_thresholds()
     folder = output_dir(FLAGS.output_dir)
-    job = inference_flags.read_job(*wanted, absolute=True)
+    job = inference_flags.read_job(*wanted, absolute=True, source=os.path.abspath(FLAGS.input_dir))
     with locked(folder, "written", "output_dir"):
-        parts = DetectionParts(folder, identity_of(job, FLAGS.input_dir))
+        parts = DetectionParts(folder, identity_of(job))
         rest = left_to_do(files, parts)
         errors = detect(rest, job, parts) if rest else []
     earlier = by_earlier_run(len(files) - len(rest))
@@ -70,14 +70,13 @@ def find_files() -> list[SourceFile]:
 
 def detect(files: list[SourceFile], job: Job, parts) -> list[DataError]:
     """Returns the errors of those that can't be done."""
-    archive = os.path.abspath(FLAGS.input_dir) if is_archive(FLAGS.input_dir) else None
     address = FLAGS.address or os.environ.get("RAY_ADDRESS") or ray_inference.HERE
     with ray_inference.connected(address) as ray:
         nodes, uses_gpus = ray_inference.nodes_of(ray), FLAGS.device != "cpu"
         share = ray_inference.share_out(nodes, FLAGS.workers, uses_gpus)
         print(f"model: {job.model.path} (step {job.facts['step']}), run by workers: {share}")
         with Progress(len(files), "image") as progress:
-            return ray_inference.detect_in_workers(ray, files, job, archive, share, parts, progress)
+            return ray_inference.detect_in_workers(ray, files, job, share, parts, progress)
 
 
 if __name__ == "__main__":

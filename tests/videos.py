@@ -136,7 +136,7 @@ def job_of(save_dir, detector=None, thresholds=None, **options):
     """Returns a Job whose facts name a model."""
     thresholds = thresholds or dict.fromkeys(NAMES, 0.3)
     options |= {"facts": {"model": "m/exported"}, "quiet": True}
-    return Job(detector or FakeDetector(), NAMES, thresholds, save_dir, **options)
+    return Job(detector or FakeDetector(), NAMES, thresholds, save_dir=save_dir, **options)
 
 
 def detect(path, out, detector=None, every=1, **options):

@@ -117,7 +117,7 @@ def our_job(model_dir, names, save_dir, engine, precision="float32"):
     if detector.runs_whole:
         print(f"  {detector.model.path} runs whole, by TensorFlow: it has no network by itself")
     thresholds = dict.fromkeys(names, 0.3)
-    return Job(detector, names, thresholds, save_dir, quiet=True)
+    return Job(detector, names, thresholds, save_dir=save_dir, quiet=True)
 
 
 def jobs_of_engines(model_dir, names, folder):

@@ -69,8 +69,8 @@ def folder(tmp_path):
 def run(source, out, detector=None, thresholds=None, **options):
     options |= {"facts": {"model": "m/exported"}, "quiet": True}
     thresholds = thresholds or dict.fromkeys(NAMES, 0.3)
-    job = Job(detector or FakeDetector(), NAMES, thresholds, out, **options)
-    return detect_files(find_images(source, recursive=True), job, str(source))
+    job = Job(detector or FakeDetector(), NAMES, thresholds, str(source), out, **options)
+    return detect_files(find_images(source, recursive=True), job)
 
 
 def run_until_ctrl_c(source, out, **options):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lowlight.core.errors import DataError
-from lowlight.inference.parts import DetectionParts, table_of
+from lowlight.inference.parts import DetectionParts
 
 CAT = {"class": "Cat", "class_id": 1, "score": 0.75, "box": [1.5, 2.0, 9.0, 8.5]}
 DOG = {"class": "Dog", "class_id": 2, "score": 0.5, "box": [0.0, 0.0, 3.0, 4.0]}
@@ -12,19 +12,19 @@ IDENTITY = {"model": "m", "thresholds": {1: 0.3}}
 LISTS = ["class", "class_id", "score", "xmin", "ymin", "xmax", "ymax"]
 
 
-def table(name, *found, seen=(7, 8)):
+def image(name, *found, seen=(7, 8)):
     entry = {"file": name, "width": 20, "height": 10, "seen": seen and list(seen)}
-    return table_of([entry | {"detections": list(found)}])
+    return [entry | {"detections": list(found)}]
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Two parts: a and b, and in the second c."""
     parts = DetectionParts(tmp_path, IDENTITY)
-    parts.collect(table("b.jpg"))
-    parts.collect(table("a.jpg", CAT, DOG))
+    parts.collect(image("b.jpg"))
+    parts.collect(image("a.jpg", CAT, DOG))
     parts.close()
-    parts.add(table("c.jpg", DOG))
+    parts.add(image("c.jpg", DOG))
     return tmp_path
 
 
@@ -61,7 +61,7 @@ def test_the_next_run_knows_what_is_done(folder):
     parts = DetectionParts(folder, IDENTITY)
     assert parts.done() == dict.fromkeys(["a.jpg", "b.jpg", "c.jpg"], [7, 8])
     assert (parts.count(), parts.broken) == (3, [])
-    parts.add(table("in.zip", seen=None))
+    parts.add(image("in.zip", seen=None))
     assert DetectionParts(folder, IDENTITY).done()["in.zip"] is None
     assert names_in(folder) == [f"part-0000{number}.parquet" for number in range(3)]
 
@@ -88,7 +88,7 @@ def test_what_a_killed_run_was_writing_is_no_part(folder):
     (folder / "part-00001.parquet").rename(folder / ".part-00001.parquet.partial")
     parts = DetectionParts(folder, IDENTITY)
     assert set(parts.done()) == {"a.jpg", "b.jpg"} == set(pd.read_parquet(folder).file)
-    parts.add(table("c.jpg"))
+    parts.add(image("c.jpg"))
     assert names_in(folder) == ["part-00000.parquet", "part-00001.parquet"]
 
 

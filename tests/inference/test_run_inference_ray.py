@@ -52,7 +52,7 @@ def arguments(folders, model_dir):
 @pytest.fixture(scope="module")
 def first(folders, saved_model, run_script):
     """The first run, of three images and a broken one."""
-    pytest.importorskip("ray.data", reason="needs requirements/ray.txt")
+    pytest.importorskip("ray", reason="needs requirements/ray.txt")
     return run_script("run_inference_ray.py", *arguments(folders, saved_model))
 
 
@@ -124,7 +124,7 @@ def worker_of(pid):
     """Returns the id of the process that holds the model, of those that a process has started."""
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (place / "cmdline").read_bytes().startswith(b"ray::MapWorker") and pid in ancestors(
+            if (place / "cmdline").read_bytes().startswith(b"ray::Worker") and pid in ancestors(
                 place
             ):
                 return int(place.name)

@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from lowlight.core.parallel import Progress
 from lowlight.core.sources import SourceFile
 from lowlight.images.boxes import pixel_xyxy_to_pixel_ltwh
 from lowlight.images.drawing import colour_of
-from lowlight.inference.inputs import find_images
+from lowlight.inference.inputs import find_images, is_archive
 from lowlight.inference.pictures import (
     COCO,
     CSV,
@@ -49,7 +48,7 @@ def detect_on_images(
     """
     files = find_images(source, recursive)
     save_dir = prepare_save_path(save_path, files, source) if save_path else None
-    count, before = detect_files(files, make_job(save_dir), source)
+    count, before = detect_files(files, make_job(save_dir))
     found = f"{format_count(count, 'object')} in {format_count(len(files), 'image')}"
     return found + by_earlier_run(before), save_dir
 
@@ -59,7 +58,7 @@ def by_earlier_run(count: int) -> str:
     return f", {count} of them by an earlier run" if count else ""
 
 
-def detect_files(files: list[SourceFile], job: Job, source: str = "") -> tuple[int, int]:
+def detect_files(files: list[SourceFile], job: Job) -> tuple[int, int]:
     """Detects on each image, in its upright form, and keeps or prints what was found.
 
     Decoding, the network, and drawing and writing run at the same time in threads of their own.
@@ -77,14 +76,14 @@ def detect_files(files: list[SourceFile], job: Job, source: str = "") -> tuple[i
     if job.save_dir is None:
         before, (counts, errors) = 0, _run(files, job, print_entry)
     else:
-        before, counts, errors = _run_and_keep(files, job, source)
+        before, counts, errors = _run_and_keep(files, job)
     raise_any(errors, say_others(len(counts), "done"))
     return sum(counts), before
 
 
-def _run_and_keep(files, job, source):
+def _run_and_keep(files, job):
     """Returns (images that were done before, the detections in each that is done, errors)."""
-    identity = identity_of(job, source) | {"pictures": asdict(job.pictures)}
+    identity = identity_of(job) | {"pictures": asdict(job.pictures)}
     path = job.save_dir / LOG
     with locked(job.save_dir, "written", "save_path"), DetectionLog(path, identity) as log:
         rest = [file for file in files if not _is_done(file, log.images, job.save_dir)]
@@ -100,21 +99,16 @@ def _run_and_keep(files, job, source):
     return before, [len(entry[PARTS]) for entry in entries], errors
 
 
-def identity_of(job: Job, source: str) -> dict:
-    """Returns what detections in a command's input depend on, a JSON object."""
+def identity_of(job: Job) -> dict:
+    """Returns what detections depend on, a JSON object."""
     others = {k: v for k, v in job.facts.items() if k not in ("label_map", "score_threshold")}
     return others | {
         "model files": job.model_files,
         "label map": job.names,
         "thresholds": job.thresholds,
-        "input folder": os.path.abspath(source),
-        "archive": fingerprint([source]) if is_archive(source) else None,
+        "input folder": os.path.abspath(job.source),
+        "archive": fingerprint([job.source]) if is_archive(job.source) else None,
     }
-
-
-def is_archive(source: str) -> bool:
-    """Says whether a command's input is a zip archive; what is no plain file isn't opened."""
-    return os.path.isfile(source) and zipfile.is_zipfile(source)
 
 
 def _is_done(file, entries, save_dir):

@@ -5,6 +5,7 @@ import glob
 import os
 import re
 import sys
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -141,6 +142,11 @@ def _videos_near(source):
         return []
     near = Path(source).iterdir() if Path(source).is_dir() else glob.glob(str(source))
     return sorted(str(path) for path in near if _is_video_name(path))
+
+
+def is_archive(source: str) -> bool:
+    """Says whether a command's input is a zip archive; what is no plain file isn't opened."""
+    return os.path.isfile(source) and zipfile.is_zipfile(source)
 
 
 def is_video(source: Path | str) -> bool:

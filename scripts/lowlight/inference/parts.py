@@ -42,26 +42,14 @@ _IDENTITY = b"lowlight"  # where a file's metadata say how its rows were made
 _PART_IMAGES, _PART_SECONDS = 1000, 60.0  # of a part: what comes first ends it
 
 
-def table_of(entries: Iterable[dict]) -> pa.Table:
-    """Returns a table of SCHEMA, a row an image, of the entries of `steps.detect_each`."""
-    return pa.Table.from_pylist([_row(entry) for entry in entries], SCHEMA)
-
-
 def _row(entry):
+    """Returns an image's row of SCHEMA."""
     size, mtime_ns = entry["seen"] or (None, None)
     names = "class", "class_id", "score"
     row = {name: [one[name] for one in entry[PARTS]] for name in names}
     edges = enumerate(("xmin", "ymin", "xmax", "ymax"))
     row |= {name: [one["box"][n] for one in entry[PARTS]] for n, name in edges}
     return entry | row | {"size": size, "mtime_ns": mtime_ns}
-
-
-def result_of(entries: Iterable[dict], errors: dict[str, str], worker: str) -> pa.Table:
-    """Returns what a worker says: `table_of` entries, rows of `file` and `error`, and its name."""
-    rows = [{"file": file, "error": error} for file, error in errors.items()]
-    wrong = pa.Table.from_pylist(rows, SCHEMA.append(pa.field("error", pa.string())))
-    table = pa.concat_tables([table_of(entries), wrong], promote_options="default")
-    return table.append_column("worker", pa.array([worker] * len(table), pa.string()))
 
 
 class DetectionParts:
@@ -88,7 +76,7 @@ class DetectionParts:
                 path.rename(path.with_name(f".{path.name}.broken"))
             else:
                 self._parts[path] = table
-        self._tables, self._began = [], time.monotonic()
+        self._entries, self._began = [], time.monotonic()
 
     def _read(self, path):
         """Returns a part's columns that are needed here, None of a file that isn't whole."""
@@ -128,11 +116,12 @@ class DetectionParts:
             elif kept < len(table):
                 self._write(path, pq.read_table(path, partitioning=None, filters=is_other))
 
-    def add(self, table: pa.Table) -> None:
-        """Writes a table of SCHEMA as a part, its rows sorted by file."""
+    def add(self, entries: list[dict]) -> None:
+        """Writes images' entries, as of `steps.detect_each`, as a part, sorted by file."""
         paths = (self._folder / f"part-{n:05}.parquet" for n in itertools.count(len(self._parts)))
         free = next(path for path in paths if path not in self._parts)
-        self._write(free, table.sort_by("file"))
+        rows = sorted(map(_row, entries), key=lambda row: row["file"])
+        self._write(free, pa.Table.from_pylist(rows, SCHEMA))
 
     def _write(self, path, table):
         with whole_file(path) as partial:
@@ -140,19 +129,19 @@ class DetectionParts:
             pq.write_table(table.replace_schema_metadata(metadata), partial)
         self._parts[path] = table.select(_KEPT)
 
-    def collect(self, table: pa.Table) -> None:
-        """Takes a table of SCHEMA, which becomes a part together with others, or by `close`."""
-        self._tables.append(table)
+    def collect(self, entries: list[dict]) -> None:
+        """Takes images' entries, which become a part together with others, or by `close`."""
+        self._entries += entries
         is_due = time.monotonic() - self._began > _PART_SECONDS
-        if is_due or sum(map(len, self._tables)) >= _PART_IMAGES:
+        if is_due or len(self._entries) >= _PART_IMAGES:
             self.close()
 
     def close(self) -> None:
         """Writes what was collected."""
         # Interrupted in here, images are done again; emptied after it, they might be kept twice.
-        tables, self._tables, self._began = self._tables, [], time.monotonic()
-        if any(map(len, tables)):
-            self.add(pa.concat_tables(tables))
+        entries, self._entries, self._began = self._entries, [], time.monotonic()
+        if entries:
+            self.add(entries)
 
 
 def left_to_do(files: list[SourceFile], parts: DetectionParts) -> list[SourceFile]:

@@ -1,4 +1,4 @@
-"""Finds objects in images with a model in each of many workers, by Ray Data.
+"""Finds objects in images with a model in each of many workers, by Ray.
 
 What needs PyArrow, which comes with Ray, is imported where Ray is known to be installed.
 """
@@ -8,9 +8,8 @@ import logging
 import os
 import secrets
 import socket
-import traceback
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,12 +19,10 @@ from lowlight.core.errors import DataError, name_some, noted_signals
 from lowlight.core.parallel import Progress
 from lowlight.core.sources import SourceFile, file_on_disk
 from lowlight.core.tensorflow import silent_stderr
-from lowlight.inference.inputs import find_images
+from lowlight.inference.inputs import find_images, is_archive
 from lowlight.inference.steps import Job, detect_each
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from lowlight.inference.parts import DetectionParts
 
 HERE = "local"  # the address of this machine alone
@@ -60,11 +57,11 @@ def load_ray() -> ModuleType:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
+        import pyarrow  # noqa: F401 - comes with it
         import ray
-        import ray.data
     except ImportError as error:
         raise DataError(
-            f"Ray Data isn't installed ({error}).\n  pip install -r requirements/ray.txt"
+            f"Ray isn't installed ({error}).\n  pip install -r requirements/ray.txt"
         ) from error
     return ray
 
@@ -158,50 +155,32 @@ def share_out(
 
 
 class Worker:
-    """A model in a process of its own. Ray Data gives it tables of images, and takes what it found.
+    """A model in a process of its own, an actor of Ray's."""
 
-    What isn't an image's fault comes back as an error of no file, because Ray would try the other
-    tables as well, and get the same of each.
-    """
+    def __init__(self, job: Job):
+        """Takes a job whose paths are absolute.
 
-    def __init__(self, job: Job, archive: str | None):
-        """Loads the model; `archive` is the zip archive that holds the images, if one does.
-
-        Paths are absolute, because a worker has another working folder.
+        Its model is loaded by the first `detect`, because Ray hides what an actor's beginning says.
         """
         self._name = f"process {os.getpid()} on {socket.gethostname()}"
-        self._job, self._error = job, None
-        try:
-            self._job = job.loaded()
-            self._members = {f.name: f for f in find_images(archive)} if archive else None
-        except DataError as error:
-            self._error = str(error)
+        self._job, self._members = job, {}  # of an archive, {name: SourceFile}
 
-    def __call__(self, images: "pa.Table") -> "pa.Table":
-        """Takes a table of `file` and `place`; returns one of `parts.result_of`."""
-        from lowlight.inference.parts import result_of
-
-        if self._error:
-            return result_of([], {None: self._error}, self._name)
-        try:
-            items = list(detect_each(map(self._file, images.to_pylist()), self._job))
-            found = [item.entry for item in items if not item.errors]
-            errors = {item.source.name: str(error) for item in items for error in item.errors}
-            return result_of(found, errors, self._name)
-        except Exception:
-            return result_of([], {None: f"{self._name}: {traceback.format_exc()}"}, self._name)
-
-    def _file(self, row):
-        if self._members is not None:
-            return self._members[row["file"]]
-        return file_on_disk(row["place"], row["file"])
+    def detect(self, images: list[tuple[str, str]]) -> tuple[list[dict], dict, str]:
+        """Takes (name, path) of images; returns entries, {name: DataError} of others, its name."""
+        if self._job.detector is None:
+            self._job = self._job.loaded()
+            if is_archive(self._job.source):
+                self._members = {file.name: file for file in find_images(self._job.source)}
+        files = [self._members.get(name) or file_on_disk(path, name) for name, path in images]
+        items = list(detect_each(files, self._job))
+        entries = [item.entry for item in items if not item.errors]
+        return entries, {i.source.name: e for i in items for e in i.errors}, self._name
 
 
 def detect_in_workers(
     ray: ModuleType,
     files: list[SourceFile],
     job: Job,
-    archive: str | None,
     share: Share,
     parts: "DetectionParts",
     progress: Progress,
@@ -216,22 +195,18 @@ def detect_in_workers(
         DataError: a worker's, which says why the model can't be run.
         Interrupted: by SIGINT or SIGTERM.
     """
-    errors, missing, died = [], {file.name: file for file in files}, 0
+    errors, missing, died = [], {file.name: os.path.abspath(file.place) for file in files}, 0
     most = min(_MOST_IMAGES, -(-len(files) // (share.workers * _ROUNDS)))
     with noted_signals(), contextlib.closing(parts):
         for size in (most, 1):
             workers = set()
-            for table in _stream(ray, list(missing.values()), job, archive, share, size):
-                workers.update(table["worker"].unique().to_pylist())
-                for row in table.select(["file", "error"]).to_pylist():
-                    if row["error"] is not None:
-                        errors.append(DataError(row["error"]))
-                    if row["file"] is None:
-                        raise errors[-1]
-                    del missing[row["file"]]
+            for entries, wrong, worker in _results(ray, list(missing.items()), job, share, size):
+                parts.collect(entries)
+                errors += wrong.values()
+                for name in (*wrong, *(entry["file"] for entry in entries)):
+                    del missing[name]
                     progress.update()
-                found = table.filter(table["error"].is_null())
-                parts.collect(found.drop_columns(["error", "worker"]))
+                workers.add(worker)
             died += max(len(workers) - share.workers, 0)
             if not missing:
                 break
@@ -246,24 +221,23 @@ def detect_in_workers(
     return errors
 
 
-def _stream(ray, files, job, archive, share, size) -> Iterable:
-    """Returns tables of what workers found, as soon as they are done, of `size` images or fewer."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # the other images are done; these are missing
-    context.max_consecutive_actor_init_deaths = _RETRIES
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # There is no other way to limit the retries in this version; the next ones are held back.
-    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
-    rows = [{"file": file.name, "place": os.path.abspath(file.place)} for file in files]
-    found = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // size)).map_batches(
-        Worker,
-        fn_constructor_args=(job, archive),
-        concurrency=share.workers,
-        num_cpus=share.cores,
-        num_gpus=share.gpus,
-        max_task_retries=_RETRIES,
-        batch_size=size,
-        batch_format="pyarrow",
-    )
-    return found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+def _results(ray, images, job, share, size) -> Iterator[tuple]:
+    """Yields what `Worker.detect` returns, of `size` images or fewer, as soon as it is done."""
+    limits = {"max_restarts": -1, "max_task_retries": _RETRIES}
+    actor = ray.remote(num_cpus=share.cores, num_gpus=share.gpus, **limits)(Worker)
+    idle, running = [actor.remote(job) for _ in range(share.workers)], {}  # {future: worker}
+    parted = iter([images[start : start + size] for start in range(0, len(images), size)])
+    while True:
+        for worker, some in zip(idle, parted, strict=False):
+            running[worker.detect.remote(some).future()] = worker
+        if not running:
+            return
+        done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+        idle = [running.pop(future) for future in done]
+        for future in done:
+            try:
+                yield future.result()
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+            except ray.exceptions.RayError:
+                continue  # the worker was killed again and again; its images are missing

@@ -33,6 +33,7 @@ class Job:
     detector: Detector | None  # None until it is `loaded`
     names: dict[int, str]  # {class id: name}
     thresholds: dict[int, float]  # {class id: lowest score}; other classes are left out
+    source: str = ""  # what the command was given
     save_dir: Path | None = None  # an existing folder; None prints what is found
     model: Model | None = None  # which the detector is made of, with these
     options: dict = field(default_factory=dict)  # of detector.Detector
