@@ -28,6 +28,7 @@ _ANIMATION, _GALLERY, _CROPS = "detections.gif", "gallery", "crops"
 # Names that an input's picture can't have: what else is written to the top of the folder.
 _OWN = frozenset((JSON, CSV, COCO, PAGE, LOG, LOCK, _ANIMATION, _GALLERY, _CROPS))
 _WRITABLE = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".mpo"))
+_SAVING = {"JPEG": {"quality": 90}, "WEBP": {"quality": 90}, "PNG": {"compress_level": 1}}
 _MOST_BYTES = 255  # of a file's name
 _SMALL = 480  # pixels of a small picture's longer side
 _FRAMES, _SHOWN = 100, 1000  # of an animation: pictures, and milliseconds for each
@@ -127,9 +128,7 @@ def _save_picture(image, path, name):
     """Saves in the format that the name says, JPEG with little loss."""
     suffix = PurePosixPath(output_name(name)).suffix.lower()
     file_format = "JPEG" if suffix == ".mpo" else Image.registered_extensions()[suffix]
-    options = {"quality": 90} if file_format in ("JPEG", "WEBP") else {}
-    options |= {"compress_level": 1} if file_format == "PNG" else {}
-    image.save(path, file_format, **options)
+    image.save(path, file_format, **_SAVING.get(file_format, {}))
 
 
 def write_gif(save_dir: Path, files: list[SourceFile]) -> None:
