@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import os
 import random
-import shlex
 import signal
 import subprocess
 import sys
@@ -26,6 +25,14 @@ from PIL import Image
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 _IMAGES, _SIDE = 80, 400  # pixels
+STEPS = r"""
+set -e
+step() { echo "$1"; "$PYTHON" "$SCRIPTS/$1" "${@:2}" --output_dir="$OUT"; }
+images="$OUT/images"
+OUT="$images" step convert_images.py --input_dir="$RAW/ExDark"
+step make_annotations_csv.py --annotations="$RAW/ExDark_Annno" --images_dir="$images"
+step make_tfrecords.py --data_dir="$OUT" --images_dir="$images" --shards=3 --verify
+"""
 
 
 def draw_images(folder):
@@ -45,27 +52,10 @@ def draw_images(folder):
 
 def start_steps(raw, out):
     """Starts the three steps as a shell does, and returns the process."""
-    steps = (
-        ["convert_images.py", f"--input_dir={raw}/ExDark", f"--output_dir={out}/images"],
-        [
-            "make_annotations_csv.py",
-            f"--annotations={raw}/ExDark_Annno",
-            f"--images_dir={out}/images",
-            f"--output_dir={out}",
-        ],
-        [
-            "make_tfrecords.py",
-            *(f"--data_dir={out}", f"--images_dir={out}/images", f"--output_dir={out}"),
-            *("--shards=3", "--verify"),
-        ],
-    )
-    lines = [
-        f"echo {name} && {shlex.join([sys.executable, str(SCRIPTS / name), *flags])}"
-        for name, *flags in steps
-    ]
+    names = {"PYTHON": sys.executable, "SCRIPTS": str(SCRIPTS), "RAW": str(raw), "OUT": str(out)}
     return subprocess.Popen(
-        " && ".join(lines),
-        shell=True,
+        ["bash", "-c", STEPS],
+        env=os.environ | names,
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
