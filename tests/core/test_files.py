@@ -9,7 +9,7 @@ import threading
 import pytest
 from checks import refused
 
-from lowlight.core.errors import DataError, format_count, name_some, raise_any
+from lowlight.core.errors import DataError, name_some, raise_any
 from lowlight.core.files import (
     existing_dir,
     existing_file,
@@ -135,13 +135,6 @@ def test_what_is_no_folder_or_no_file_is_refused_with_the_remedy(tmp_path, check
     assert check(str(good), "data_dir") == good
 
 
-def test_an_output_folder_is_made_with_its_parents_and_left_empty(tmp_path):
-    folder = output_dir(str(tmp_path / "a" / "b"))
-    assert folder == tmp_path / "a" / "b"
-    assert names_in(folder) == []
-    assert output_dir(folder) == folder
-
-
 def test_an_output_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def refuse(**_):
         raise OSError(errno.EROFS, "Read-only file system", "tmp8s9d")
@@ -225,9 +218,3 @@ def test_five_names_are_shown_and_the_others_counted():
     assert name_some("a") == "a"
     assert name_some("abcde") == "a, b, c, d, e"
     assert name_some(dict.fromkeys("abcdefg")) == "a, b, c, d, e and 2 more"
-
-
-def test_a_count_of_one_is_singular():
-    counts = [format_count(number, what) for what in ("box", "image") for number in range(3)]
-    assert counts == ["0 boxes", "1 box", "2 boxes", "0 images", "1 image", "2 images"]
-    assert format_count(2, "class") == "2 classes"

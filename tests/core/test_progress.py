@@ -33,48 +33,42 @@ def clock(monkeypatch):
     return clock
 
 
+# The seconds at which items are done, how many there are and where the count starts; the log.
 LOGS = {
     "the first item, one line an interval and the last": (
-        {"times": [1, 5, 11, 12, 20, 22], "total": 6},
-        [
-            "image 1/6",
-            "image 3/6  5.00 s/image  left 00:15",
-            "image 6/6  4.20 s/image  left 00:00",
-        ],
+        ([1, 5, 11, 12, 20, 22], 6, 0),
+        ["image 1/6", "image 3/6  5.00 s/image  left 00:15", "image 6/6  4.20 s/image  left 00:00"],
     ),
     "the first item isn't counted in the pace": (
-        {"times": [60, 61, 62], "total": 3},
+        ([60, 61, 62], 3, 0),
         ["image 1/3", "image 3/3  1.00 s/image  left 00:00"],
     ),
     "a quick pace is in items a second": (
-        {"times": [1, 1.02], "total": 2},
+        ([1, 1.02], 2, 0),
         ["image 1/2", "image 2/2  50/s  left 00:00"],
     ),
     "a count that continues has the pace of what was done now": (
-        {"times": [1, 3], "total": 1000, "start": 998},
+        ([1, 3], 1000, 998),
         ["image 999/1000", "image 1000/1000  2.00 s/image  left 00:00"],
     ),
     "a count without an end has a pace and no time left": (
-        {"times": [1, 5, 11, 12, 22], "total": None},
+        ([1, 5, 11, 12, 22], None, 0),
         ["image 1", "image 3  5.00 s/image", "image 5  5.25 s/image"],
     ),
     "more items than were announced": (
-        {"times": [1, 2, 3, 4, 15], "total": 2},
-        [
-            "image 1/2",
-            "image 2/2  1.00 s/image  left 00:00",
-            "image 5/2  3.50 s/image  left 00:00",
-        ],
+        ([1, 2, 3, 4, 15], 2, 0),
+        ["image 1/2", "image 2/2  1.00 s/image  left 00:00", "image 5/2  3.50 s/image  left 00:00"],
     ),
-    "one item is one line": ({"times": [1], "total": 1}, ["image 1/1"]),
-    "a clock that stands still": ({"times": [1, 1], "total": 2}, ["image 1/2", "image 2/2"]),
+    "one item is one line": (([1], 1, 0), ["image 1/1"]),
+    "a clock that stands still": (([1, 1], 2, 0), ["image 1/2", "image 2/2"]),
 }
 
 
 @pytest.mark.parametrize(("given", "lines"), LOGS.values(), ids=LOGS)
 def test_a_log_shows_count_pace_and_time_left(clock, capsys, given, lines):
-    with Progress(given["total"], "image", given.get("start", 0)) as shown:
-        for seconds in given["times"]:
+    times, total, start = given
+    with Progress(total, "image", start) as shown:
+        for seconds in times:
             clock.now = 100.0 + seconds
             shown.update()
     assert capsys.readouterr().err.splitlines() == lines

@@ -113,7 +113,6 @@ FINE = {"a.xml": annotation(), "b.xml": annotation()}
     [
         ({"a.xml": None, "b.xml": None, "a.txt": ""}, "holds no label file \\(.xml\\).\n"),
         ({"b.xml": None}, "no label file \\(.xml\\) for b.jpg.\n.*--allow_missing"),
-        ({"c.xml": annotation()}, "no image in .*images for c.jpg.\n"),
         ({"b.txt": ""}, "/b.txt: a label of another form beside b.xml.\n"),
         ({"a.xml": annotation(size=(20, 40))}, "/a.xml:2: 20x40 pixels, but .*a.jpg has 40x20.\n"),
         ({"classes.txt": "owl", "a.xml": annotation(item(1, 1, 2, 2))}, "/a.xml:3: class 'Cat' is"),

@@ -14,7 +14,6 @@ from lowlight.core.parallel import map_in_threads
 from lowlight.images import reading
 from lowlight.images.reading import (
     image_size,
-    is_image_name,
     list_jpegs,
     open_image,
     read_upright,
@@ -202,14 +201,6 @@ def test_so_many_images_are_decoded_at_a_time_as_their_pixels_have_room(monkeypa
         list(map_in_threads(lambda _: to_rgb_jpeg(PNG, "a.png"), range(16), 4))
         assert max(most) <= expected
     assert max(most) > 1
-
-
-@pytest.mark.parametrize(
-    ("name", "is_image"),
-    [("a.jpg", True), ("a.JPEG", True), ("a.png", True), ("a.jpg.txt", False), ("jpg", False)],
-)
-def test_an_image_is_known_by_its_extension(name, is_image):
-    assert is_image_name(name) == is_image
 
 
 def test_converted_images_are_listed_sorted_without_strays(tmp_path):
