@@ -16,12 +16,13 @@ from lowlight.evaluation.report import COLOURS, confident_rows, draw_found, name
 from lowlight.evaluation.results import read_results
 from lowlight.evaluation.scoring import Score, ScoringOptions, score_detections
 from lowlight.evaluation.slices import centred_intervals
-from lowlight.evaluation.truth import Truth, read_truth_of_coco
-from lowlight.evaluation.truth_source import Facts, gather_facts, read_pictures
+from lowlight.evaluation.truth import read_truth_of_coco
+from lowlight.evaluation.truth_source import gather_facts, read_pictures
 from lowlight.images.drawing import encode_thumbnail
 from lowlight.pages.rendering import render
 
 _LEVEL = 0.05  # of significance, over all slices together
+_TRUTH = "ground_truth.json"
 _REMEDY = "Run evaluate.py again: it writes the file again."
 _SAME = 0.02  # pixels by which boxes that are the same may differ
 _MOST_CHANGED = 8  # images that are shown
@@ -32,7 +33,8 @@ class Evaluated(NamedTuple):
 
     name: str
     score: Score
-    about: dict  # {"records": paths, "images_dir": path}, where its images were, "" for nowhere
+    records: list[str]  # where its images were
+    images_dir: str  # the same, of no records; "" for nowhere
 
 
 class Difference(NamedTuple):
@@ -81,13 +83,13 @@ def read_evaluations(folders: Sequence, samples: int, seed: int) -> list[Evaluat
         )
     options, evaluated = ScoringOptions(samples=samples, seed=seed), []
     places = [_eval_dir(Path(folder)) for folder in folders]
-    truths = [_read_truth(place) for place in places]
-    first, facts = truths[0]
-    for place, name, (truth, _) in zip(places, _names(folders), truths, strict=True):
+    first, facts = read_truth_of_coco(places[0] / _TRUTH), _read_facts(places[0] / _TRUTH)
+    for place, name in zip(places, _names(folders), strict=True):
+        truth = read_truth_of_coco(place / _TRUTH)
         _check_same(truth, first, place, places[0])
         found, _ = read_results(place / "detections.json", truth, ids_only=True)
         score = score_detections(first, found, facts, options)
-        evaluated.append(Evaluated(name, score, _read_about(place / "metrics.json")))
+        evaluated.append(Evaluated(name, score, *_read_sources(place / "metrics.json")))
     return evaluated
 
 
@@ -102,7 +104,7 @@ def _names(folders):
 def _eval_dir(folder):
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder.\n  Give runs that evaluate.py has evaluated.")
-    needed = "detections.json", "ground_truth.json", "metrics.json"
+    needed = "detections.json", _TRUTH, "metrics.json"
     for place in (folder, folder / "eval"):
         if all((place / name).is_file() for name in needed):
             return place
@@ -112,23 +114,21 @@ def _eval_dir(folder):
     )
 
 
-def _read_about(path):
-    """Returns what metrics.json says of where the images are: their records, or their folder."""
+def _read_sources(path):
+    """Returns (records, folder) of the images, as metrics.json says."""
     about = parse_json(path.read_bytes(), path, _REMEDY)
     if not isinstance(about, dict):
         raise DataError(f"{path}: holds no JSON object.\n  {_REMEDY}")
     records, folder = about.get("records") or [], about.get("images_dir") or ""
     if not (isinstance(records, list) and all(isinstance(p, str) for p in (*records, folder))):
         raise DataError(f"{path}: its records or images_dir are no paths.\n  {_REMEDY}")
-    return {"records": records, "images_dir": folder}
+    return records, folder
 
 
-def _read_truth(eval_dir) -> tuple[Truth, Facts]:
-    path = eval_dir / "ground_truth.json"
-    truth = read_truth_of_coco(path)
+def _read_facts(path):
+    """Returns the Facts that stand in a ground_truth.json, in the order of its Truth."""
     images = parse_json(path.read_bytes(), path, _REMEDY)["images"]
-    by_id = {image["id"]: image.get("facts") for image in images}
-    return truth, gather_facts([by_id[number] for number in truth.image_ids.tolist()])
+    return gather_facts([i.get("facts") for i in sorted(images, key=lambda image: image["id"])])
 
 
 def _check_same(truth, first, eval_dir, first_dir):
@@ -140,7 +140,9 @@ def _check_same(truth, first, eval_dir, first_dir):
         "other images": truth.filenames == first.filenames,
         "other classes": truth.names == first.names,
         f"{boxes} boxes against {first_boxes}": boxes == first_boxes,
-        "other boxes": _are_same_boxes(truth, first),
+        "other boxes": np.array_equal(truth.images, first.images)
+        and np.array_equal(truth.labels, first.labels)
+        and np.allclose(truth.ltwh, first.ltwh, rtol=0, atol=_SAME),
     }
     difference = next((text for text, holds in checks.items() if not holds), None)
     if difference:
@@ -150,17 +152,11 @@ def _check_same(truth, first, eval_dir, first_dir):
         )
 
 
-def _are_same_boxes(truth, first):
-    same = np.array_equal(truth.images, first.images) and np.array_equal(truth.labels, first.labels)
-    return same and np.allclose(truth.ltwh, first.ltwh, rtol=0, atol=_SAME)
-
-
 def compare(first: Score, second: Score) -> list[Difference]:
     """Returns the Differences of two Scores: of all images, then by slice.
 
-    The slices get Holm's correction for their number; all images are one question alone.
-    The samples are paired: each is the same images for both, so what makes an image hard for both
-    drops out.
+    The slices get Holm's correction for their number; all images are one question alone. Each
+    sample is the same images for both, so what makes an image hard for both drops out.
     """
     found = list(map(_test, first.slices, second.slices))
     adjusted = [found[0].p, *holm([one.p for one in found[1:]])]
@@ -254,9 +250,8 @@ def _changed(first, other):
     """Returns the images that changed most, with what each of the two found in them."""
     better, worse = changed_images(first.score, other.score)
     names = sorted({first.score.truth.filenames[place] for place in (*better, *worse)})
-    records = first.about["records"]
-    records = records if all(Path(path).is_file() for path in records) else []
-    sources = read_pictures(records, first.about["images_dir"], names)
+    records = first.records if all(Path(path).is_file() for path in first.records) else []
+    sources = read_pictures(records, first.images_dir, names)
     groups = {"Gained most": better, "Lost most": worse}
     return {
         "pictures_there": bool(sources),

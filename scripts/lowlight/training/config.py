@@ -1,6 +1,7 @@
 """Checks with what a run is trained: a config, also beside the one that it was begun with."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,29 +16,10 @@ from lowlight.dataset.record_counts import record_files
 from lowlight.tfod.config_parts import check_model, check_schedule
 from lowlight.tfod.start import read_shapes
 
-# What of a model no tensor of its checkpoints depends on: the choice of boxes, and the losses.
-_NOT_IN_CHECKPOINTS = (
-    "ssd.post_processing",
-    "ssd.loss",
-    "ssd.matcher",
-    "ssd.negative_class_weight",
-    "ssd.normalize_loss_by_num_matches",
-    "ssd.normalize_loc_loss_by_codesize",
-    "faster_rcnn.first_stage_nms_score_threshold",
-    "faster_rcnn.first_stage_nms_iou_threshold",
-    "faster_rcnn.first_stage_max_proposals",
-    "faster_rcnn.first_stage_localization_loss_weight",
-    "faster_rcnn.first_stage_objectness_loss_weight",
-    "faster_rcnn.second_stage_post_processing",
-    "faster_rcnn.second_stage_localization_loss_weight",
-    "faster_rcnn.second_stage_classification_loss_weight",
-    "center_net.post_processing",
-    "center_net.object_center_params.object_center_loss_weight",
-    "center_net.object_center_params.min_box_overlap_iou",
-    "center_net.object_center_params.max_box_predictions",
-    "center_net.object_detection_task.task_loss_weight",
-    "center_net.object_detection_task.offset_loss_weight",
-    "center_net.object_detection_task.scale_loss_weight",
+# Fields of a model that its checkpoints' tensors don't depend on: the choice of boxes, the losses.
+_NOT_IN_CHECKPOINTS = re.compile(
+    "post_processing|loss|matcher|negative_class_weight|_nms_|max_proposals"
+    "|min_box_overlap_iou|max_box_predictions"
 )
 
 
@@ -205,8 +187,7 @@ def _what_a_checkpoint_holds(config):
     optimizer = config.train_config.optimizer
     model = type(config.model)()
     model.CopyFrom(config.model)
-    for path in _NOT_IN_CHECKPOINTS:
-        _clear(model, path)
+    _clear(model)
     return (
         f"{text_format.MessageToString(model)}"
         f"optimizer: {optimizer.WhichOneof('optimizer')}\n"
@@ -214,10 +195,10 @@ def _what_a_checkpoint_holds(config):
     )
 
 
-def _clear(message, path):
-    """Clears the field of a message that a path such as ssd.loss leads to."""
-    name, _, rest = path.partition(".")
-    if not rest:
-        message.ClearField(name)
-    elif message.HasField(name):
-        _clear(getattr(message, name), rest)
+def _clear(message):
+    """Clears the fields of a message that don't decide on tensors."""
+    for descriptor, value in message.ListFields():
+        if _NOT_IN_CHECKPOINTS.search(descriptor.name):
+            message.ClearField(descriptor.name)
+        elif isinstance(value, Message):
+            _clear(value)
