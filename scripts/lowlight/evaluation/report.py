@@ -14,7 +14,6 @@ from lowlight.dataset.classes import CLASSES
 from lowlight.evaluation.metrics import BINS, COCO_METRICS, Calibration, Curve
 from lowlight.evaluation.mistakes import IGNORED, MEANINGS, RIGHT
 from lowlight.evaluation.scoring import Score
-from lowlight.evaluation.slices import METRICS
 from lowlight.images.boxes import pixel_ltwh_to_pixel_xyxy
 from lowlight.images.drawing import brightened, draw_frame, encode_thumbnail
 from lowlight.images.reading import open_reduced
@@ -23,7 +22,7 @@ from lowlight.pages.rendering import decimals, render
 
 _ORIGINAL_AP = 0.369  # of the project that this one rebuilds, on its own quarter of ExDark
 _MOST_POINTS = 150  # of a drawn curve
-_INTERVALS = dict(zip(COCO_METRICS, ("AP", "AP50", "AP75", *[""] * 5, "AR"), strict=False))
+_WITH_INTERVALS = [*COCO_METRICS][:3] + ["DetectionBoxes_Recall/AR@100"]  # as slices' METRICS
 _MOST_PICTURES = 12  # of the worst images, and of the most confident mistakes
 _SIDE = 360  # pixels of a picture's longer side
 _TRUE, _RIGHT, _WRONG = (255, 255, 255), (0, 200, 140), (255, 110, 70)
@@ -84,12 +83,12 @@ def name_metric(name: str) -> str:
 
 
 def _metrics(score):
-    intervals = dict(zip(METRICS, score.slices[0].intervals(), strict=True))
-    rows = []
-    for name, value in score.metrics.items():
-        low, high = intervals.get(_INTERVALS.get(name), (np.nan, np.nan))
-        rows.append({"meaning": name_metric(name), "value": value, "low": low, "high": high})
-    return rows
+    """Returns (meaning, value, the ends of its interval) of COCO's numbers."""
+    ends = dict(zip(_WITH_INTERVALS, score.slices[0].intervals(), strict=True))
+    return [
+        (name_metric(name), value, *ends.get(name, (np.nan, np.nan)))
+        for name, value in score.metrics.items()
+    ]
 
 
 def _families(slices):

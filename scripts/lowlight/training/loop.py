@@ -2,10 +2,9 @@
 
 import contextlib
 import math
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent import futures
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -58,40 +57,26 @@ class Fetcher:
 
     def __init__(self, batches: Iterable, signals: Signals):
         """Takes batches, and the signals that end a wait."""
-        self._wanted, self._fetched = queue.SimpleQueue(), queue.SimpleQueue()
-        self._signals = signals
-        self._thread = threading.Thread(target=self._fetch, args=(iter(batches),), daemon=True)
-        self._thread.start()
-
-    def _fetch(self, iterator):
-        while self._wanted.get():
-            try:
-                self._fetched.put((next(iterator), None))
-            except Exception as error:
-                self._fetched.put((None, error))
+        self._iterator, self._signals = iter(batches), signals
+        self._thread = futures.ThreadPoolExecutor(1)
 
     def next(self) -> object | None:
         """Returns the next batch, or raises what the iterator does.
 
         It is None where a signal came and there is none within seconds.
         """
-        self._wanted.put(True)
-        while True:
-            with contextlib.suppress(queue.Empty):
-                batch, error = self._fetched.get(timeout=_PATIENCE)
-                if error is not None:
-                    raise error
-                return batch
+        fetched = self._thread.submit(next, self._iterator)
+        while not futures.wait([fetched], _PATIENCE).done:
             if self._signals.number:
                 return None
+        return fetched.result()
 
     def close(self) -> None:
-        """Ends the thread, and with it the iterator. Not to be called while it waits for a batch.
+        """Ends the thread. Not to be called while it waits for a batch.
 
-        A thread that still was inside TensorFlow when Python ends would abort the process.
+        One that still was inside TensorFlow when Python ends would abort the process.
         """
-        self._wanted.put(False)
-        self._thread.join()
+        self._thread.shutdown()
 
 
 class Totals(NamedTuple):
@@ -118,7 +103,7 @@ class Totals(NamedTuple):
 class TrainingLoop:
     """Trains from one step to another.
 
-    What a session adds, where it wants to:
+    A session may set:
         images: a record.TrainingImages, which draws what TensorBoard shows of a batch.
         evaluate: evaluate(step) scores the newest checkpoint; it returns whether to stop here.
         on_save: on_save() is called after each checkpoint.
