@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from scored import random_case, score_by_pycocotools, small_case
 
 from lowlight.core.errors import DataError
@@ -168,6 +169,6 @@ def test_brightness_is_the_mean_luma_of_the_image_and_of_each_box():
     pixels = np.zeros((300, 400, 3), np.uint8)
     pixels[:, 200:] = 100
     boxes = np.array([[0, 0, 100, 100], [300, 10, 50, 50], [150, 0, 100, 300], [500, 0, 9, 9]])
-    mean, means = measure_brightness(pixels, "a.jpg", boxes, (400, 300))
+    mean, means = measure_brightness(Image.fromarray(pixels), boxes, (400, 300))
     assert mean == pytest.approx(50)
     assert means.tolist() == pytest.approx([0, 100, 50, np.nan], nan_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from lowlight.core.errors import DataError
 from lowlight.core.files import existing_dir, locked, output_dir
@@ -275,7 +276,7 @@ def _detect_record(detector, record, image, names, on_image):
         on_image(image, found, boxes, record.classes)
     known = np.isin(found.classes, list(names))
     ltwh = xyxy_to_ltwh(np.concatenate([boxes, found.boxes[known]]))
-    mean, means = measure_brightness(image, record.filename, ltwh, size)
+    mean, means = measure_brightness(Image.fromarray(image), ltwh, size)
     means = [None if np.isnan(value) else round(value, 1) for value in means.tolist()]
     numbers = np.column_stack([ltwh[len(boxes) :], found.scores[known]])
     parts = found.classes[known].tolist(), numbers, means[len(boxes) :]

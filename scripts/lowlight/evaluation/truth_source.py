@@ -95,24 +95,13 @@ def gather_facts(rows: Sequence) -> Facts:
 
 
 def measure_brightness(
-    source: bytes | np.ndarray, place: Path | str, ltwh: np.ndarray, size: Sequence
+    image: Image.Image, ltwh: np.ndarray, size: Sequence
 ) -> tuple[float, np.ndarray]:
     """Returns (the image's mean luma, that of each box [M]), 0 to 255; nan for a box outside.
 
-    Args:
-        source: the image's bytes, or its pixels, uint8 [H, W, 3].
-        place: how a message names it.
-        ltwh: boxes in pixels, [M, 4].
-        size: the image's width and height, which the boxes refer to.
-
-    Raises:
-        DataError: not an image, or a damaged one.
+    The boxes, [M, 4], are in pixels of the stored image of this size, which may be larger.
     """
-    if isinstance(source, np.ndarray):
-        image = Image.fromarray(source)
-        image = image.reduce(max(min(image.size) // _SIDE, 1)).convert("L")
-    else:
-        image = open_reduced(source, place, "L", _SIDE)
+    image = image.reduce(max(min(image.size) // _SIDE, 1)).convert("L")
     grey = np.asarray(image, float)
     # The luma left of and above each corner of a box, which may lie between pixels.
     sums = np.pad(grey.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
@@ -156,7 +145,8 @@ def measure_images(
     def measure(place):
         path, size = paths[truth.filenames[place]], truth.sizes[place].tolist()
         ltwh = np.concatenate([truth.ltwh[of_boxes[place]], found.ltwh[of_found[place]]])
-        return measure_brightness(read_image(path, *size), path, ltwh, size)
+        image = open_reduced(read_image(path, *size), path, "L", _SIDE)
+        return measure_brightness(image, ltwh, size)
 
     with Progress(count, "brightness of image") as progress:
         for place, (mean, means) in enumerate(map_in_threads(measure, range(count))):
