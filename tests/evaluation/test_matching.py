@@ -110,7 +110,8 @@ def test_a_perfect_detector_scores_one_and_sizes_without_boxes_are_minus_one():
 def test_detections_are_ranked_by_class_score_and_image():
     rows = [(1, 0, 0, 0, 9, 9, 0.5), (0, 0, 0, 0, 9, 9, 0.5), (0, 1, 0, 0, 9, 9, 0.9)]
     ranked = rank_detections(*small_case([], rows, images=2))
-    assert ranked.rows.tolist() == [1, 0, 2]
+    assert ranked.found.images.tolist() == [0, 1, 0]
+    assert ranked.found.labels.tolist() == [0, 0, 1]
     assert ranked.ranks.tolist() == [0, 0, 0]
 
 

@@ -36,7 +36,6 @@ class Ranked(NamedTuple):
     truth: Truth
     found: Found  # by class, best score first; of equal scores the first image's is first
     ranks: np.ndarray  # int [D], the place in its image and class, from 0
-    rows: np.ndarray  # int [D], the place among the detections as they were given
     pairs: Pairs  # within a class
 
 
@@ -63,13 +62,11 @@ class Matches(NamedTuple):
 
 def rank_detections(truth: Truth, found: Found) -> Ranked:
     """Returns Ranked: of every image and class the best, in the order that COCO counts in."""
-    order = np.lexsort((-found.scores, found.images, found.labels))
-    ranks = places_in_group(_group_keys(truth, found.at(order)))
-    order, ranks = order[ranks < _MOST_DETECTIONS], ranks[ranks < _MOST_DETECTIONS]
-    by_score = np.lexsort((found.images[order], -found.scores[order], found.labels[order]))
-    rows = order[by_score]
-    chosen = found.at(rows)
-    return Ranked(truth, chosen, ranks[by_score], rows, pair_boxes(truth, chosen))
+    found = found.at(np.lexsort((found.images, -found.scores, found.labels)))
+    ranks = places_in_group(_group_keys(truth, found))
+    best = ranks < _MOST_DETECTIONS
+    found = found.at(best)
+    return Ranked(truth, found, ranks[best], pair_boxes(truth, found))
 
 
 def _group_keys(truth, part, within_class=True):
@@ -117,7 +114,7 @@ def match(ranked: Ranked, boxes_inside: np.ndarray, detections_inside: np.ndarra
     """
     off = ~boxes_inside | ranked.truth.crowd[:, np.newaxis]
     shape = off.shape[1], len(IOUS)
-    correct = np.zeros((len(ranked.rows), *shape), bool)
+    correct = np.zeros((len(ranked.ranks), *shape), bool)
     ignored = np.zeros_like(correct)
     taken = np.zeros((len(off), *shape), bool)
     for detections, candidates in _turns(ranked):
@@ -146,10 +143,7 @@ def _turns(ranked):
     detections, first, counts = np.unique(
         ranked.pairs.detections, return_index=True, return_counts=True
     )
-    keys = _group_keys(ranked.truth, ranked.found.at(detections))
-    order = np.lexsort((ranked.ranks[detections], keys))
-    turns = np.empty(len(detections), np.int64)
-    turns[order] = places_in_group(keys[order])
+    turns = places_in_group(_group_keys(ranked.truth, ranked.found.at(detections)))
     by_turn = np.lexsort((-counts, turns))
     ends = np.cumsum(np.bincount(turns))
     for chosen in np.split(by_turn, ends[:-1]) if len(ends) else ():
