@@ -25,6 +25,7 @@ from lowlight.dataset.conversion import (
     count_extensions,
 )
 from lowlight.images.reading import MAX_PIXELS, set_max_pixels
+from lowlight.images.rgb_jpegs import HOWS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -68,13 +69,15 @@ def main():
     print(f"{format_count(len(done.rows), 'image')} in {FLAGS.output_dir}")
     if done.found:
         print(f"  there already, from an earlier conversion: {done.found}")
+    files = {how: [row.file for row in done.rows if row.how == how] for how in HOWS}
+    rotated = [row.file for row in done.rows if row.orientation > 1 and row.how != "turned"]
     kinds = (
-        ("RGB JPEGs kept byte for byte", done.names("kept"), False),
-        ("EXIF rotation not applied", done.rotated, True),
-        ("turned upright, encoded as RGB JPEG", done.names("turned"), True),
-        ("given their end marker", done.names("completed"), True),
-        ("cut behind their end marker", done.names("cut"), True),
-        ("encoded as RGB JPEG", done.names("encoded"), False),
+        ("RGB JPEGs kept byte for byte", files["kept"], False),
+        ("EXIF rotation not applied", rotated, True),
+        ("turned upright, encoded as RGB JPEG", files["turned"], True),
+        ("given their end marker", files["completed"], True),
+        ("cut behind their end marker", files["cut"], True),
+        ("encoded as RGB JPEG", files["encoded"], False),
         ("other files left alone", done.strays, True),
     )
     for what, names, is_odd in kinds:

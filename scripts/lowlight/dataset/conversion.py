@@ -59,15 +59,6 @@ class Converted(NamedTuple):
     problems: list  # of ProblemRow, sorted
     found: int  # how many of the rows an earlier conversion had already made
 
-    @property
-    def rotated(self) -> list[str]:
-        """The names of the source files that EXIF says to turn, and that weren't."""
-        return [row.file for row in self.rows if row.orientation > 1 and row.how != "turned"]
-
-    def names(self, how: str) -> list[str]:
-        """Returns the names of the source files with which this was done (see ConvertedRow)."""
-        return [row.file for row in self.rows if row.how == how]
-
 
 def convert_images(
     source: str | Path,
