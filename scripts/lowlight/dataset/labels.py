@@ -74,12 +74,12 @@ class Oddity(Enum):
 class Notes:
     """What a step met out of the ordinary."""
 
-    _found: dict = field(default_factory=lambda: {oddity: {} for oddity in Oddity})
+    _found: list = field(default_factory=list)  # of (Oddity, name, count, problems.csv's detail)
 
     def add(self, oddity: Oddity, name: str, count: int = 1, **values) -> None:
         """Notes that something was met `count` times in what has this name; nothing of 0 times."""
         if count:
-            self._found[oddity][name] = {"count": count, **values}
+            self._found.append((oddity, name, count, oddity.detail.format(count=count, **values)))
 
     def add_missing(
         self, oddity: Oddity, names: list[str], allow_missing: bool, source: object, folder: object
@@ -95,7 +95,7 @@ class Notes:
 
     def __getitem__(self, oddity: Oddity) -> dict[str, int]:
         """Returns {name: count} of what was met."""
-        return {name: values["count"] for name, values in self._found[oddity].items()}
+        return {name: count for found, name, count, _ in self._found if found is oddity}
 
     def summaries(self) -> list[tuple]:
         """Returns what `command.print_notes` prints."""
@@ -104,10 +104,9 @@ class Notes:
     def problems(self) -> list[ProblemRow]:
         """Returns the ProblemRows, sorted."""
         return sorted(
-            ProblemRow(name, oddity.problem, oddity.detail.format(**values))
-            for oddity, found in self._found.items()
+            ProblemRow(name, oddity.problem, detail)
+            for oddity, name, _, detail in self._found
             if oddity.problem
-            for name, values in found.items()
         )
 
 
