@@ -1,14 +1,4 @@
-"""What several tests share: a tiny ExDark, the real one, and a script run as a user runs it.
-
-tiny_exdark   a folder that holds ExDark/, ExDark_Annno/ and imageclasslist.txt, made new for each
-              test, so that a test may break it
-exdark_root   the folder that EXDARK_ROOT names; tests that use it are skipped where it isn't set
-tiny_data     its data/, with images/, images.csv and annotations.csv
-browser       a headless Chromium; tests that use it are skipped where none is installed
-run_script    run_script("convert_images.py", "--input_dir=...") -> subprocess.CompletedProcess with
-              returncode and, as text, stdout and stderr
-saved_model   the exported model of small_model.py; its label map lies beside it
-"""
+"""What several tests share: a tiny ExDark, the real one, and a script run as a user runs it."""
 
 import importlib
 import os
@@ -122,7 +112,7 @@ def tiny_data(tiny_exdark):
 
 @pytest.fixture
 def browser(tmp_path):
-    """A Browser with one empty page."""
+    """A Browser, headless Chromium, with one empty page."""
     if COMMAND is None:
         pytest.skip("needs chromium on the PATH")
     browser = Browser(tmp_path / "profile")
@@ -143,13 +133,16 @@ def exdark_root():
 
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory):
-    """The path of a small exported model, which tests leave as it is."""
+    """The path of a small exported model beside its label map, which tests leave as they are."""
     return export_small_model(tmp_path_factory.mktemp("an export"))
 
 
 @pytest.fixture(scope="session")
 def run_script():
-    """Runs scripts/<name>, or run_inference.py, in a process of its own; cwd: the project's."""
+    """Runs scripts/<name>, or run_inference.py, in a process of its own; cwd: the project's.
+
+    run_script("train.py", "--model_dir=...") -> CompletedProcess, stdout and stderr as text
+    """
 
     def run(name, *arguments, cwd=None):
         cwd = cwd or ROOT

@@ -71,12 +71,6 @@ def test_drawn_night_scenes_are_not_taken_for_copies(tmp_path):
     assert (len(names), find_duplicates(names, tmp_path / "images")) == (60, [])
 
 
-def test_a_hash_tells_whether_each_wave_is_stronger_than_half_of_them():
-    found = bytes.fromhex(hash_image(encode(photograph(0), "JPEG"), "a.jpg"))
-    assert len(found) == 32
-    assert int.from_bytes(found).bit_count() == 127  # the strongest of 255
-
-
 def test_pairs_are_those_that_differ_in_few_bits_in_any_block():
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, (600, 4), np.uint64)

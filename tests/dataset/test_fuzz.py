@@ -37,6 +37,7 @@ fuzz = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+fuzz_tables = settings(fuzz, max_examples=60)  # which take longer to read
 # What every format's numbers and names may run into.
 ODD = ("", " ", "\t", "\n", "\r\n", "\0", "\x85", "\u2028", "\ufeff", "²", "٣", "é", "0", "-1", "1")
 ODD += ("1.5", "1e999", "nan", "1_0", "+2", "true", "null", '"', "'", ",", "#")
@@ -103,7 +104,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row_type", ROWS)
-@fuzz
+@fuzz_tables
 @given(data=st.data())
 def test_a_table(tmp_path, row_type, data):
     header, row = format_table([], row_type), ROWS[row_type]
@@ -116,7 +117,7 @@ def test_a_table(tmp_path, row_type, data):
         assert table is None or format_table(rows_of(table, row_type), row_type)
 
 
-@fuzz
+@fuzz_tables
 @given(pieces("a.jpg,", "b.jpg,", "train\n", "val\n", "test\n", "a.jpg,train\n", "b.jpg,test\n"))
 def test_a_split(tmp_path, data):
     path = written(tmp_path, "split.csv", b"filename,split\n" + data)
@@ -124,7 +125,7 @@ def test_a_split(tmp_path, data):
     assert rows is None or [row.filename for row in rows] == ["a.jpg", "b.jpg"]
 
 
-@fuzz
+@fuzz_tables
 @given(lines(",", "a.jpg", "8", "4", "Cat", "1", "1", "2", "2"))
 def test_tables_together(tmp_path, data):
     image = format_table([], ImageRow) + ROWS[ImageRow]

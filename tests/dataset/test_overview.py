@@ -96,14 +96,6 @@ def remove(name):
 IMAGE = "images/2015_00003.jpg"
 # What is spoilt; the file that the message begins with, and how it continues.
 BAD = {
-    "split": (
-        write("split.csv", "filename,split\nx.jpg,train\n"),
-        "split.csv:2: 'x.jpg' isn't in images.csv",
-    ),
-    "not one of its classes": (
-        write("classes.txt", "Fox\nOwl\n"),
-        "annotations.csv:2: unknown class 'Bicycle'.\n  Known classes: Fox, Owl.",
-    ),
     "problems": (write("problems.csv", "file,problem\n"), "problems.csv:1: no column detail."),
     "an image missing": (remove(IMAGE), f"{IMAGE}: no such file"),
     "no image": (write(IMAGE, "no"), f"{IMAGE}: not an image"),

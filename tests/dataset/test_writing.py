@@ -120,20 +120,6 @@ def test_more_shards_than_images_are_refused_and_nothing_is_written(tmp_path, wr
 
 
 @pytest.mark.slow
-def test_stock_tf_data_reads_shards_by_a_glob(tmp_path, write):
-    import tensorflow as tf
-
-    write(shards=2)
-    files = tf.data.Dataset.list_files(f"{tmp_path}/train.tfrecord-?????-of-?????", shuffle=False)
-    key = {"image/filename": tf.io.FixedLenFeature([], tf.string)}
-    examples = files.interleave(tf.data.TFRecordDataset).map(
-        lambda serialized: tf.io.parse_single_example(serialized, key)
-    )
-    names = [example["image/filename"].decode() for example in examples.as_numpy_iterator()]
-    assert sorted(names) == ["0.jpg", "1.jpg", "3.jpg", "5.jpg", "6.jpg"]
-
-
-@pytest.mark.slow
 def test_tfods_input_reader_reads_shards_by_a_glob(tmp_path, write, entries):
     from google.protobuf import text_format
     from object_detection.builders import dataset_builder
