@@ -39,54 +39,47 @@ def accumulate(ranked: Ranked, matches: Matches, weights: np.ndarray) -> Scores:
         if len(boxes):
             rows = np.arange(ends[label], ends[label + 1])
             rows = rows[~matches.ignored[rows, part].all(axis=1)]
-            correct, ignored = matches.correct[rows, part], matches.ignored[rows, part]
-            group = _Group(found.images[rows], correct, ignored)
-            step = max(_CELLS // max(group.most, 1), 1)
-            for start in range(0, weights.shape[1], step):
-                columns = slice(start, start + step)
-                precision, recall = group.scores(boxes, np.ascontiguousarray(weights[:, columns]))
-                scores.precision[part, label, :, columns] = precision
-                scores.recall[part, label, :, columns] = recall
+            found_there = matches.correct[rows, part], matches.ignored[rows, part]
+            numbers = _score_class(found.images[rows], *found_there, boxes, weights)
+            scores.precision[part, label], scores.recall[part, label] = numbers
     return scores
 
 
-class _Group:
-    """The detections of one class, best first, reduced to what its curves of precision need."""
+def _score_class(images, correct, ignored, boxes, weights):
+    """Returns (average precision [T, B], recall [T, B]) of a class's detections, best first.
 
-    def __init__(self, images, correct, ignored):
-        self._places = [np.flatnonzero(column) for column in correct.T]
-        self._images = images
-        self._union = np.flatnonzero(correct.any(axis=1))
-        self.most = max((len(places) for places in self._places), default=0)
-        always = ~ignored.any(axis=1)
-        self._always = np.flatnonzero(always)
-        at_times = ~ignored & ~always[:, np.newaxis]
-        self._at_times = [np.flatnonzero(column) for column in at_times.T]
-
-    def scores(self, boxes, weights):
-        """Returns (average precision [T, B], recall [T, B])."""
-        wanted = weights[boxes].sum(axis=0)
-        totals = self._totals(self._always, self._union, weights)
-        precision = np.zeros((len(self._places), weights.shape[1]))
-        recall = np.zeros_like(precision)
-        for iou, places in enumerate(self._places):
+    The images are the detections', and the boxes are given by theirs.
+    """
+    wanted = weights[boxes].sum(axis=0)
+    precision, recall = np.zeros((2, len(IOUS), weights.shape[1]))
+    union, always = np.flatnonzero(correct.any(axis=1)), ~ignored.any(axis=1)
+    step = max(_CELLS // correct.sum(axis=0).max(initial=1), 1)
+    for start in range(0, weights.shape[1], step):
+        columns = slice(start, start + step)
+        some = np.ascontiguousarray(weights[:, columns])
+        totals = _totals(images, np.flatnonzero(always), union, some)
+        for iou in range(len(IOUS)):
+            places = np.flatnonzero(correct[:, iou])
+            at_times = np.flatnonzero(~ignored[:, iou] & ~always)
             if len(places):
-                total = totals[np.searchsorted(self._union, places)]
-                if len(self._at_times[iou]):
-                    total += self._totals(self._at_times[iou], places, weights)
-                right = np.cumsum(weights[self._images[places]], axis=0)
-                precision[iou], recall[iou] = _area(right, total, wanted)
-        precision[:, wanted == 0] = recall[:, wanted == 0] = np.nan
-        return precision, recall
+                total = totals[np.searchsorted(union, places)]
+                if len(at_times):
+                    total += _totals(images, at_times, places, some)
+                right = np.cumsum(some[images[places]], axis=0)
+                numbers = _area(right, total, wanted[columns])
+                precision[iou, columns], recall[iou, columns] = numbers
+    precision[:, wanted == 0] = recall[:, wanted == 0] = np.nan
+    return precision, recall
 
-    def _totals(self, detections, places, weights):
-        """Returns the weight of these detections up to each place, [places, B]."""
-        parts = np.searchsorted(places, detections)
-        inside = parts < len(places)
-        parts, images = parts[inside], self._images[detections[inside]]
-        counts = np.ones(len(parts), weights.dtype)
-        shape = len(places), len(weights)
-        return np.cumsum(csr_matrix((counts, (parts, images)), shape) @ weights, axis=0)
+
+def _totals(images, detections, places, weights):
+    """Returns the weight of these detections up to each place, [places, B]."""
+    parts = np.searchsorted(places, detections)
+    inside = parts < len(places)
+    parts, images = parts[inside], images[detections[inside]]
+    counts = np.ones(len(parts), weights.dtype)
+    shape = len(places), len(weights)
+    return np.cumsum(csr_matrix((counts, (parts, images)), shape) @ weights, axis=0)
 
 
 def _area(right, total, wanted):
