@@ -124,26 +124,17 @@ def count_metrics(ranked: Ranked, matches: Matches) -> dict:
     They are pycocotools' COCOeval.summarize's: means over IoUs and over the classes that have
     boxes. The matches are those of `match_areas`.
     """
-    scores = accumulate(ranked, matches, np.ones((len(ranked.truth.filenames), 1)))
+    once = np.ones((len(ranked.truth.filenames), 1))
+    scores = accumulate(ranked, matches, once)
     whole, *sizes = scores.precision[..., 0]
-    recalls = [_recall_within(ranked, matches, most) for most in (1, 10)]
+    recalls = []
+    for most in (1, 10):  # detections of an image and class
+        best = ranked.ranks < most
+        theirs = Matches(matches.correct[best], matches.ignored[best], matches.counted)
+        ranked_best = ranked._replace(found=ranked.found.at(best))
+        recalls.append(accumulate(ranked_best, theirs.ranges(0, 1), once).recall[0, ..., 0])
     numbers = [whole, whole[:, 0], whole[:, 5], *sizes, *recalls, *scores.recall[..., 0]]
     return dict(zip(COCO_METRICS, map(_mean, numbers), strict=True))
-
-
-def _recall_within(ranked, matches, most):
-    """Returns the recall [classes, IoUs] of the best `most` detections of an image and class."""
-    first = ranked.ranks < most
-    boxes = _count_boxes(ranked, matches)[:, np.newaxis]
-    counts = np.zeros((len(boxes), matches.correct.shape[2]))
-    np.add.at(counts, ranked.found.labels[first], matches.correct[first, 0])
-    return np.divide(counts, boxes, out=np.full(counts.shape, np.nan), where=boxes > 0)
-
-
-def _count_boxes(ranked, matches):
-    """Returns how many boxes of each class are to be found in the first range, int [classes]."""
-    labels = ranked.truth.labels[matches.counted[:, 0]]
-    return np.bincount(labels, minlength=len(ranked.truth.names))
 
 
 def _mean(values):
@@ -221,12 +212,12 @@ class Calibration(NamedTuple):
 
 def trace_curves(ranked: Ranked, matches: Matches) -> list[Curve]:
     """Returns the Curve of all classes pooled, then of each, by the first range and IoU."""
-    counted = ~matches.ignored[:, 0, 0]
+    counted, truth = ~matches.ignored[:, 0, 0], ranked.truth
     found, correct = ranked.found.at(counted), matches.correct[counted, 0, 0]
-    boxes = _count_boxes(ranked, matches)
+    boxes = np.bincount(truth.labels[matches.counted[:, 0]], minlength=len(truth.names))
     order = np.lexsort((found.images, -found.scores))
     curves = [Curve("All", int(boxes.sum()), found.scores[order], correct[order])]
-    for label, name in enumerate(ranked.truth.names):
+    for label, name in enumerate(truth.names):
         of_class = found.labels == label
         curves.append(Curve(name, int(boxes[label]), found.scores[of_class], correct[of_class]))
     return curves

@@ -104,7 +104,7 @@ def _best_repairs(scores, kinds, boxes, taken):
     repairs = np.zeros(len(kinds), bool)
     able = np.flatnonzero(np.isin(kinds, ("Cls", "Loc")))
     able = able[~taken[boxes[able]]]
-    order = able[np.lexsort((able, -scores[able], boxes[able]))]
+    order = able[np.lexsort((-scores[able], boxes[able]))]
     repairs[order[np.diff(boxes[order], prepend=-1) != 0]] = True
     return repairs
 
