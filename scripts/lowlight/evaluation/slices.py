@@ -186,6 +186,4 @@ def _numbers(scores):
 
 def _mean(values):
     """Returns the means over the classes that have boxes, [4, K, B] to [4, B]; nan of none."""
-    known = ~np.isnan(values)
-    sums, counts = np.where(known, values, 0).sum(axis=1), known.sum(axis=1)
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return np.ma.masked_invalid(values).mean(axis=1).filled(np.nan)

@@ -234,16 +234,10 @@ def format_truth(truth: Truth, facts: Sequence = ()) -> str:
     images = [coco_image(number, name, *size) for number, name, size in rows]
     for image, values in zip(images, facts, strict=False):
         image["facts"] = values
+    columns = truth.images, truth.labels, truth.ltwh.tolist(), truth.areas.tolist(), truth.crowd
     boxes = [
-        coco_box(
-            box + 1,
-            image_ids[truth.images[box]],
-            truth.class_ids[truth.labels[box]],
-            truth.ltwh[box].tolist(),
-            area=float(truth.areas[box]),
-            crowd=truth.crowd[box],
-        )
-        for box in range(len(truth.images))
+        coco_box(number, image_ids[image], truth.class_ids[label], *rest)
+        for number, (image, label, *rest) in enumerate(zip(*columns, strict=True), 1)
     ]
     return format_coco(images, boxes, dict(zip(truth.class_ids, truth.names, strict=True)))
 
