@@ -1,5 +1,6 @@
 """Every image of a folder becomes an RGB JPEG or is named, and what is there isn't made again."""
 
+import errno
 import itertools
 import shutil
 from pathlib import Path
@@ -104,6 +105,18 @@ def test_jobs_and_verify_change_no_byte(tiny, tmp_path, convert, options):
     made = contents((tmp_path / "out").rename(tmp_path / "first"))
     assert convert(**options) == done
     assert contents(tmp_path / "out") == made
+
+
+def test_a_full_disk_keeps_the_old_image(tmp_path, monkeypatch):
+    def fill_disk(path, data):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    write_files(tmp_path, {"in/a.jpg": jpeg(), "out/a.jpg": "old"})
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
+    with pytest.raises(OSError, match="No space left"):
+        convert_images(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out/a.jpg").read_text() == "old"
 
 
 def test_photographs_are_turned_upright_where_that_is_asked_for(tmp_path, convert):

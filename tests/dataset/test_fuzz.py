@@ -12,11 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lowlight.core.errors import DataError
-from lowlight.dataset.annotations import BbGtBox, ImageFacts, parse_bbgt, parse_image_list
+from lowlight.dataset.annotations import parse_bbgt, parse_image_list
 from lowlight.dataset.classes import read_classes, read_label_map
 from lowlight.dataset.coco import parse_coco
 from lowlight.dataset.label_export import tables_to_coco
-from lowlight.dataset.labels import Coco
 from lowlight.dataset.split import split_by_file
 from lowlight.dataset.tables import (
     AnnotationRow,
@@ -82,7 +81,6 @@ def written(tmp_path, name, data):
 def test_an_annotation(data, boxes):
     for text in (data, b"% bbGt version=3\n" + boxes):
         for box in data_or_error(parse_bbgt, text, "a.txt") or []:
-            assert isinstance(box, BbGtBox)
             assert min(box.pixel_ltwh[2:]) >= 1
 
 
@@ -92,8 +90,7 @@ def test_an_annotation(data, boxes):
     | lines(" ", "a.jpg", "12", "10", "2", "3")
 )
 def test_an_image_list(data):
-    facts = data_or_error(parse_image_list, data, "list.txt") or {}
-    assert all(isinstance(fact, ImageFacts) for fact in facts.values())
+    data_or_error(parse_image_list, data, "list.txt")
 
 
 ROWS = {
@@ -136,17 +133,14 @@ def test_tables_together(tmp_path, data):
 
 
 @fuzz
-@given(pieces("item {", "id: 1", "id: ", "name: 'Cat'", 'name: "Cup"', "display_name: 'a'", "}"))
+@given(
+    pieces("item {", "id: 1", "id: ", "name: 'Cat'", 'name: "Cup"', "display_name: 'a'", "}")
+    | lines(" ", "item {", "id:", "3", "name:", "'Cat'", "}")
+)
 def test_a_label_map(tmp_path, data):
     for prefix in (b"", b"item { id: 3 name: 'Dog' }"):
         names = data_or_error(read_label_map, written(tmp_path, "map.txt", prefix + data)) or {}
         assert all(number >= 1 and name for number, name in names.items())
-
-
-@fuzz
-@given(lines(" ", "item {", "id:", "3", "name:", "'Cat'", "}"))
-def test_items_of_a_label_map(tmp_path, data):
-    data_or_error(read_label_map, written(tmp_path, "map.txt", data))
 
 
 @fuzz
@@ -162,21 +156,14 @@ def test_names_of_classes(tmp_path, data):
     pieces('{"images": [', "]", "{", "}", ":", ", ", '"annotations": [', '"categories": []', "[")
 )
 def test_text_as_a_coco_file(data):
-    assert isinstance(data_or_error(parse_coco, data, "a.json"), Coco | None)
+    data_or_error(parse_coco, data, "a.json")
 
 
-ENTRY = (
-    ImageRow("a.jpg", "", 8, 4, "", "", "", "", 1),
-    [AnnotationRow("a.jpg", 8, 4, "Cat", 1, 1, 2, 2)],
-)
+ENTRY = ImageRow("a.jpg", "", 8, 4, boxes=1), [AnnotationRow("a.jpg", 8, 4, "Cat", 1, 1, 2, 2)]
 VALID = json.loads(tables_to_coco([ENTRY], ["Cat"], {"a.jpg"}))
+ODD_VALUES = st.sampled_from([10**400, "\ud800", 1, 2])
 VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=3)
-    | st.sampled_from([10**400, "\ud800", 1, 2]),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | ODD_VALUES,
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=2), inner),
     max_leaves=6,
 )
@@ -206,7 +193,7 @@ def test_a_coco_file_with_some_values_changed(data):
 @given(VALUES, st.sampled_from([None, *sorted(VALID)]))
 def test_a_coco_file_with_a_list_replaced(value, key):
     whole = {**VALID, key: value} if key else value
-    assert isinstance(data_or_error(parse_coco, json.dumps(whole).encode(), "a.json"), Coco | None)
+    data_or_error(parse_coco, json.dumps(whole).encode(), "a.json")
 
 
 @fuzz
@@ -238,7 +225,7 @@ def test_a_data_yaml(data):
     | pieces("<size><width>", "1</width>", "<!ENTITY a 'b'>", "]>", "&a;", "<?xml version='1.0'?>")
 )
 def test_text_as_an_annotation_of_voc(data):
-    assert isinstance(data_or_error(parse_voc, data, "a.xml"), tuple | None)
+    data_or_error(parse_voc, data, "a.xml")
 
 
 @fuzz

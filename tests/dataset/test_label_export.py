@@ -123,24 +123,12 @@ def test_crowds_are_left_out_and_counted(data_dir, export, bring_back):
 
 # What is refused. ---------------------------------------------------------------------------------
 
-PARTS = {
-    "no such part": (
-        None,
-        "val",
-        "split.csv: no image is in 'val'; there are: test, train.\n  Choose another --split",
-    ),
-    "no split": ("split.csv", "test", "split.csv: no such file.\n  make_tfrecords.py writes"),
-    "no images": ("images.csv", "all", "images.csv: no such file.\n  "),
-}
 
-
-@pytest.mark.parametrize(("missing", "split", "message"), PARTS.values(), ids=PARTS)
-def test_a_part_that_is_not_there_is_refused_and_nothing_written(
-    data_dir, export, missing, split, message
-):
-    if missing:
-        (data_dir / missing).unlink()
-    assert message_of(export("coco", f"--split={split}")).startswith(f"error: {data_dir}/{message}")
+def test_a_part_that_is_not_there_is_refused_and_nothing_written(data_dir, export):
+    assert message_of(export("coco", "--split=val")).startswith(
+        f"error: {data_dir}/split.csv: no image is in 'val'; there are: test, train.\n"
+        "  Choose another --split"
+    )
     assert not (data_dir / "out").exists()
 
 
