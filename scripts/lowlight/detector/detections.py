@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lowlight.detector.postprocess import Suppression, best_first
-from lowlight.images.boxes import clip_corners, iou, mirror_xyxy, unit_yxyx_to_pixel_xyxy
+from lowlight.images.boxes import clip_corners, iou, mirror_xyxy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,13 +19,6 @@ class Detections(NamedTuple):
     boxes: np.ndarray  # float32 [N, 4], pixel xyxy
     classes: np.ndarray  # int64 [N], ids from 1
     scores: np.ndarray  # float32 [N], 0 to 1
-
-    @classmethod
-    def from_unit_yxyx(
-        cls, boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, size: tuple
-    ) -> "Detections":
-        """Takes boxes as fractions, float32 [N, 4], of an image of (width, height)."""
-        return cls(unit_yxyx_to_pixel_xyxy(boxes, *size), classes, scores)
 
     def where(self, chosen: np.ndarray) -> "Detections":
         """Returns those that a mask, bool [N], or places choose."""

@@ -20,6 +20,7 @@ from lowlight.detector.detections import Detections, merge_views, views_of
 from lowlight.detector.engines import Setup
 from lowlight.detector.loading import WholeModel, load_network
 from lowlight.detector.runs import Model, find_model
+from lowlight.images.boxes import unit_yxyx_to_pixel_xyxy
 
 # Views of an image that are made ready at once; more would hold too much memory.
 _MOST_READY = 4
@@ -153,7 +154,8 @@ class Detector:
         """Returns the Detections of one view in its pixels."""
         least = self._least / 3 if self._tta else self._least  # of three looks one may be enough
         boxes, classes, scores = self._network.choose(*raw, given.resized, least)
-        found = Detections.from_unit_yxyx(boxes, classes + 1, scores, given.size)
+        pixels = unit_yxyx_to_pixel_xyxy(boxes, *given.size)
+        found = Detections(pixels, classes + 1, scores)
         return found.over(least) if least else found
 
     def finish(self, raw: list, prepared: Prepared) -> Detections:

@@ -61,22 +61,15 @@ class Model(NamedTuple):
         return not self.raw_weights and bool(self._in_config(asks))
 
     def _in_config(self, pattern):
-        """Returns the match in the config as text, which spares the five seconds of TFOD's import.
-
-        It is None where nothing matches, or there is no config.
-        """
-        if not self.config_path.is_file():
-            return None
-        text = self.config_path.read_text("utf-8", errors="replace")
+        """Returns the match in the config as text; TFOD takes five seconds to be imported."""
+        is_there = self.config_path.is_file()
+        text = self.config_path.read_text("utf-8", errors="replace") if is_there else ""
         return re.search(pattern, text, re.MULTILINE)
 
     def files(self) -> list[Path]:
         """Returns the paths of the files that change when another model takes its place."""
-        paths = [Path(f"{self.path}.index"), self.config_path]
-        if self.is_exported:
-            paths += [self.path / "saved_model.pb", self.path / "variables" / "variables.index"]
-        if self.is_onnx:
-            paths.append(self.path)
+        paths = [Path(f"{self.path}.index"), self.config_path, self.path]
+        paths += [self.path / "saved_model.pb", self.path / "variables" / "variables.index"]
         return [path for path in paths if path.is_file()]
 
     def step(self) -> int:
@@ -84,9 +77,7 @@ class Model(NamedTuple):
 
         TFOD's own exporter keeps no step, and other programs may keep no checkpoint.
         """
-        if self.is_onnx:
-            return read_facts(self.path).source.get("step", 0)
-        noted = _read_source(self.path) if self.is_exported else {}
+        noted = read_facts(self.path).source if self.is_onnx else _read_source(self.path)
         if noted or self.checkpoint is None:
             return noted.get("step", 0)
         return checkpoint_step(self.checkpoint, unknown=0 if self.is_exported else None)
