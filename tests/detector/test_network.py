@@ -91,6 +91,8 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path):
     (tmp_path / "assets.extra").write_text("a file is in the way")
     keep_network(NETWORK, tmp_path)
     assert cached_network(tmp_path) is None
+    made = {"onnx": b"weights"}
+    assert NETWORK.in_form("onnx", lambda: made, tmp_path / "assets.extra") == made
 
 
 def test_a_wide_images_boxes_are_fractions_of_it_not_of_the_input():
