@@ -127,12 +127,13 @@ def count_metrics(ranked: Ranked, matches: Matches) -> dict:
     once = np.ones((len(ranked.truth.filenames), 1))
     scores = accumulate(ranked, matches, once)
     whole, *sizes = scores.precision[..., 0]
+    correct, ignored, counted = matches.ranges(0, 1)
     recalls = []
     for most in (1, 10):  # detections of an image and class
         best = ranked.ranks < most
-        theirs = Matches(matches.correct[best], matches.ignored[best], matches.counted)
-        ranked_best = ranked._replace(found=ranked.found.at(best))
-        recalls.append(accumulate(ranked_best, theirs.ranges(0, 1), once).recall[0, ..., 0])
+        few = ranked._replace(found=ranked.found.at(best))
+        theirs = Matches(correct[best], ignored[best], counted)
+        recalls.append(accumulate(few, theirs, once).recall[0, ..., 0])
     numbers = [whole, whole[:, 0], whole[:, 5], *sizes, *recalls, *scores.recall[..., 0]]
     return dict(zip(COCO_METRICS, map(_mean, numbers), strict=True))
 
