@@ -19,6 +19,7 @@ from tiny_training import (
 )
 
 from lowlight.core.errors import DataError
+from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -158,7 +159,7 @@ def test_when_the_first_of_two_workers_is_killed_the_other_ends_and_both_continu
         text = logs[1].read_text()
         assert f"error: {run_dir}: another worker has gone" in text
         assert "Traceback" not in text
-        step = json.loads((run_dir / "run.json").read_text())["sessions"][-1]["to_step"]
+        step = checkpoint_step(latest_checkpoint(run_dir))
         workers = start(f"--num_train_steps={step + 1}")
         assert workers[0].wait() == 0, logs[0].read_text()
         assert workers[1].wait() == 0, logs[1].read_text()

@@ -112,6 +112,7 @@ class _Session:
 
     def train(self, strategy, workers: Workers, signals: TrainingSignals) -> None:
         """Trains under a strategy to the last step; raises as `train_run`."""
+        workers.remove_folder(self.dir)  # where a session was killed
         checkpoint, done = self._find_checkpoint(workers)
         record, reader = RunRecord(self.dir), self._config.train_input_reader
         records = reader.tf_record_input_reader.input_path
