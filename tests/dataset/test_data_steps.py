@@ -196,6 +196,7 @@ def test_a_folder_that_another_step_writes_is_left_alone(data_dir, run_script, t
             *("make_annotations_csv.py", f"--annotations={raw}/ExDark_Annno"),
             *(images, f"--output_dir={out}"),
         ),
+        ("make_sample_data.py", f"--output_dir={out}"),
         ("make_tfrecords.py", data, images, f"--output_dir={out}"),
         ("describe_data.py", data, f"--output={out}/a.html"),
         ("export_labels.py", "--format=coco", data, f"--output={out}/a.json"),
