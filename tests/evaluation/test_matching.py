@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from scored import random_case, score_by_pycocotools, small_case
 
-from lowlight.evaluation.matching import match, match_areas, rank_detections
-from lowlight.evaluation.metrics import COCO_METRICS, count_metrics
+from lowlight.evaluation.matching import match_areas, rank_detections
+from lowlight.evaluation.metrics import count_metrics
 from lowlight.evaluation.results import make_found
 from lowlight.evaluation.truth import TrueBox, make_truth
 
-NAMES = tuple(COCO_METRICS)
 BOX = (0, 0, 50, 50, 100, 100)
 
 
@@ -75,51 +74,18 @@ def test_the_twelve_numbers_are_those_of_tfods_own_evaluator(case):
     truth, found = CASES[case]
     categories = zip(truth.class_ids, truth.names, strict=True)
     coco = CocoDetectionEvaluator([{"id": number, "name": name} for number, name in categories])
-    class_ids = np.array(truth.class_ids)
+    fields, class_ids = DetectionResultFields, np.array(truth.class_ids)
     for image in range(len(truth.filenames)):
         parts = []
-        for part in (truth, found):
+        for part, kind in (
+            (truth, InputDataFields.groundtruth_boxes),
+            (found, fields.detection_boxes),
+        ):
             rows = part.images == image
             corners = np.hstack([part.ltwh[:, :2], part.ltwh[:, :2] + part.ltwh[:, 2:]])[rows]
-            parts.append((xyxy_to_yxyx(corners), class_ids[part.labels[rows]]))
-        scores = found.scores[found.images == image]
-        (true_boxes, true_classes), (boxes, classes) = parts
-        coco.add_single_ground_truth_image_info(
-            f"{image:03}",
-            {
-                InputDataFields.groundtruth_boxes: true_boxes,
-                InputDataFields.groundtruth_classes: true_classes,
-            },
-        )
-        coco.add_single_detected_image_info(
-            f"{image:03}",
-            {
-                DetectionResultFields.detection_boxes: boxes,
-                DetectionResultFields.detection_classes: classes,
-                DetectionResultFields.detection_scores: scores,
-            },
-        )
+            boxes = {kind: xyxy_to_yxyx(corners)}
+            parts.append(boxes | {kind.replace("boxes", "classes"): class_ids[part.labels[rows]]})
+        parts[1][fields.detection_scores] = found.scores[found.images == image]
+        coco.add_single_ground_truth_image_info(f"{image:03}", parts[0])
+        coco.add_single_detected_image_info(f"{image:03}", parts[1])
     assert count(truth, found) == pytest.approx(coco.evaluate(), abs=1e-6)
-
-
-def test_a_perfect_detector_scores_one_and_sizes_without_boxes_are_minus_one():
-    metrics = count(*small_case([BOX], [(*BOX, 0.9)]))
-    assert [metrics[name] for name in NAMES] == [1, 1, 1, -1, -1, 1, 1, 1, 1, -1, -1, 1]
-
-
-def test_detections_are_ranked_by_class_score_and_image():
-    rows = [(1, 0, 0, 0, 9, 9, 0.5), (0, 0, 0, 0, 9, 9, 0.5), (0, 1, 0, 0, 9, 9, 0.9)]
-    ranked = rank_detections(*small_case([], rows, images=2))
-    assert ranked.found.images.tolist() == [0, 1, 0]
-    assert ranked.found.labels.tolist() == [0, 0, 1]
-    assert ranked.ranks.tolist() == [0, 0, 0]
-
-
-def test_a_detection_takes_the_box_it_overlaps_most_and_leaves_the_next_to_the_next():
-    boxes = [(0, 0, 0, 0, 100, 100), (0, 0, 10, 0, 100, 100)]
-    truth, found = small_case(boxes, [(0, 0, 10, 0, 100, 100, 0.9), (0, 0, 8, 0, 100, 100, 0.8)])
-    inside = np.ones((2, 1), bool)
-    matches = match(rank_detections(truth, found), inside, inside)
-    assert matches.correct[:, 0, 0].tolist() == [True, True]
-    # The second overlaps the second box by 0.96, which is taken, and the first by 0.85.
-    assert matches.correct[1, 0].tolist() == [True] * 8 + [False] * 2

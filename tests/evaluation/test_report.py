@@ -3,54 +3,41 @@
 import numpy as np
 import pytest
 from browser import check_quiet
-from scored import evaluate
+from scored import evaluate, make_data, make_results
 
 from lowlight.evaluation import report as report_module
 from lowlight.evaluation.metrics import Curve
 
 
-@pytest.fixture
-def report(data_dir, results, run_script):
-    evaluate(run_script, f"--detections={results}", f"--data_dir={data_dir}", "--bootstrap=50")
-    return data_dir / "results_eval" / "report.html"
-
-
-@pytest.fixture
-def comparison(data_dir, results, run_script):
-    folders = [data_dir / name for name in ("one", "other")]
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, run_script):
+    """(the report of an evaluation, the comparison of it with one of better detections alone)."""
+    data_dir = make_data(tmp_path_factory.mktemp("reports") / "some {data}")
+    flags = f"--detections={make_results(data_dir)}", f"--data_dir={data_dir}", "--bootstrap=50"
+    folders = [data_dir / name for name in ("all", "better")]
     for folder, threshold in zip(folders, (0, 0.6), strict=True):
-        evaluate(
-            run_script,
-            f"--detections={results}",
-            f"--data_dir={data_dir}",
-            f"--output_dir={folder}",
-            f"--score_threshold={threshold}",
-            "--bootstrap=0",
-        )
+        given = f"--output_dir={folder}", f"--score_threshold={threshold}"
+        evaluate(run_script, *flags, *given)
     page = data_dir / "comparison.html"
     done = run_script("compare_runs.py", *folders, "--bootstrap=50", f"--output={page}")
     assert done.returncode == 0, done.stderr
-    return page
+    return folders[0] / "report.html", page
 
 
-def test_a_report_opens_whole_and_quietly(browser, report):
-    check_quiet(browser, report)
-    headings = browser.evaluate("[...document.querySelectorAll('h2')].map(h => h.textContent)")
-    assert headings == [
-        "Score",
-        "Where it fails",
-        "What goes wrong",
-        "How far scores can be trusted",
-        "Pictures",
-    ]
+def test_a_report_opens_whole_and_quietly(browser, pages):
+    check_quiet(browser, pages[0])
+    headings = "[...document.querySelectorAll('h2')].map(h => h.textContent).join()"
+    assert browser.evaluate(headings) == (
+        "Score,Where it fails,What goes wrong,How far scores can be trusted,Pictures"
+    )
 
 
-def test_a_comparison_opens_whole_and_quietly(browser, comparison):
-    check_quiet(browser, comparison)
+def test_a_comparison_opens_whole_and_quietly(browser, pages):
+    check_quiet(browser, pages[1])
 
 
-def test_a_click_on_a_columns_name_sorts_by_it_and_another_turns_it(browser, report):
-    browser.open(report)
+def test_a_click_on_a_columns_name_sorts_by_it_and_another_turns_it(browser, pages):
+    browser.open(pages[0])
     table = "[...document.querySelectorAll('h3')].find(h => h.textContent == 'Lighting')"
     table += ".nextElementSibling.querySelector('table')"
     names = f"[...{table}.tBodies[0].rows].map(r => r.cells[0].textContent)"

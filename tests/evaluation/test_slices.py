@@ -154,12 +154,6 @@ def test_facts_come_from_images_csv_with_the_users_own_columns(tmp_path):
     )
 
 
-def test_without_images_csv_a_sentence_says_what_is_left_out(tmp_path):
-    facts = read_columns(tmp_path / "images.csv", ("a",))
-    assert facts.columns == {}
-    assert "so lighting and location are left out" in facts.notes[0]
-
-
 def test_an_images_csv_that_lacks_images_is_named(tmp_path):
     with pytest.raises(DataError, match=r"images.csv: lacks 2 of the 3 scored images \(x, y\)"):
         read_columns(table(tmp_path, "ab"), ("a", "x", "y"))
