@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from lowlight.detector.network import ENCODINGS, IMAGES, SCORES, Network, Preprocess
 from lowlight.detector.onnx_files import whole_model
@@ -63,12 +64,20 @@ def picture_with_a_square():
     return picture
 
 
-def infer_without_tensorflow(*flags):
-    """Runs run_inference.py where only requirements/run.txt seems to be installed."""
+def infer_without_tensorflow(folder, pixels, model_dir, *flags):
+    """Runs run_inference.py on a picture where only requirements/run.txt seems to be installed.
+
+    Returns:
+        The CompletedProcess; what is found is in `out` in the folder.
+    """
+    (folder / "in").mkdir()
+    Image.fromarray(pixels).save(folder / "in" / "a.png")
     program = (
         f"import sys, runpy; sys.modules.update(dict.fromkeys({_HIDDEN!r}));"
         f"sys.argv[0] = {str(_ROOT / 'run_inference.py')!r};"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    command = [sys.executable, "-c", program, *map(str, flags)]
+    given = f"--images_folder_dir={folder / 'in'}", f"--model_dir={model_dir}", *flags
+    given += "--save_detection=True", f"--save_path={folder / 'out'}"
+    command = [sys.executable, "-c", program, *given]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -39,27 +39,21 @@ def _imported(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_module_imports_only_what_its_package_may(path):
+def test_a_module_imports_only_what_its_package_may_and_object_detection_only_in_tfod(path):
     package = path.relative_to(LOWLIGHT).parts[0].removesuffix(".py")
     allowed = [package, *MAY_IMPORT.get(package, "core").split()]
-    ours = [name.removeprefix("lowlight.") for name in _imported(path) if "lowlight." in name]
+    names = list(_imported(path))
+    ours = [name.removeprefix("lowlight.") for name in names if "lowlight." in name]
     assert [n for n in ours if not any(f"{n}.".startswith(f"{a}.") for a in allowed)] == []
+    if package != "tfod":
+        assert [name for name in names if name.split(".")[0] == "object_detection"] == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_only_tfod_imports_object_detection(path):
-    if path.relative_to(LOWLIGHT).parts[0] != "tfod":
-        assert [n for n in _imported(path) if n.split(".")[0] == "object_detection"] == []
-
-
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_module_has_at_most_300_lines(path):
-    assert len(path.read_text().splitlines()) <= 300
-
-
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_function_has_at_most_40_lines_beside_its_docstring(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def test_a_module_has_at_most_300_lines_and_a_function_40_beside_its_docstring(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             first = node.body[1:2] if ast.get_docstring(node) else node.body
             lines = node.end_lineno - first[0].lineno + 1 if first else 0
@@ -71,17 +65,12 @@ def test_public_functions_have_type_hints(path):
     tree = ast.parse(path.read_text())
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     owners = [tree] + [node for node in classes if not node.name.startswith("_")]
-    functions = [
-        node
-        for owner in owners
-        for node in owner.body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
-    ]
-    for node in functions:
-        given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
-        lacking = [one.arg for one in given if one.annotation is None]
-        assert node.returns is not None, f"{path}:{node.lineno} {node.name}"
-        assert set(lacking) <= {"self", "cls"}, f"{path}:{node.lineno} {node.name}"
+    for node in (node for owner in owners for node in owner.body):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            lacking = {one.arg for one in given if one.annotation is None}
+            assert node.returns is not None, f"{path}:{node.lineno} {node.name}"
+            assert lacking <= {"self", "cls"}, f"{path}:{node.lineno} {node.name}"
 
 
 def test_the_packages_are_the_nine_of_the_table():

@@ -104,8 +104,10 @@ def test_what_a_killed_export_left_is_replaced_and_others_files_are_not(run, tmp
     (tmp_path / "killed" / CONFIG).write_text("a part that has its place already")
     export_run(run, tmp_path / "killed", ["onnx"])
     assert names_in(tmp_path / "killed") == [ONNX, CONFIG]
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / ONNX).write_text("mine")
-    with pytest.raises(DataError, match=r"model.onnx: .*not an ONNX file"):
-        export_run(run, tmp_path / "mine", ["onnx"])
-    assert (tmp_path / "mine" / ONNX).read_text() == "mine"
+    for name, message in ((ONNX, "model.onnx: .*not an ONNX file"), ("a.tex", "holds other files")):
+        mine = tmp_path / f"with {name}" / name
+        mine.parent.mkdir()
+        mine.write_text("mine")
+        with pytest.raises(DataError, match=message):
+            export_run(run, mine.parent, ["onnx"])
+        assert mine.read_text() == "mine"

@@ -11,7 +11,6 @@ from lowlight.detector.network import (
     Preprocess,
     cached_network,
     keep_network,
-    resize_bilinear,
 )
 from lowlight.detector.postprocess import BoxDecoder, Suppression
 from lowlight.detector.runs import Model
@@ -106,23 +105,6 @@ PLAIN = Preprocess(8, 8, 8, (1, 1, 1), (0, 0, 0), (0, 0, 0))
 SHAPES = [(4, 8), (8, 4), (5, 7), (61, 37), (300, 400), (1, 1), (3, 90)]
 
 
-def resized(image, width, height):
-    bands = [rows.copy() for _, rows in resize_bilinear(image, width, height)]
-    return np.concatenate(bands).reshape(height, width, 3)
-
-
-def test_between_two_pixels_lies_their_mean_and_the_last_one_is_repeated():
-    image = np.array([[[0, 10, 20], [100, 110, 220]]], np.uint8)
-    assert resized(image, 4, 1)[0, :, 0].tolist() == [0, 50, 100, 100]
-    assert resized(image, 4, 1)[0, :, 2].tolist() == [20, 120, 220, 220]
-
-
-def test_of_a_large_image_only_some_pixels_have_a_say():
-    image = np.zeros((1, 8, 3), np.uint8)
-    image[0, 4] = 200
-    assert resized(image, 2, 1)[0, :, 0].tolist() == [0, 200]
-
-
 @pytest.mark.parametrize(
     ("width", "height", "size"),
     [
@@ -137,17 +119,10 @@ def test_an_image_fits_into_the_square(width, height, size):
     assert PLAIN.resized_size(width, height) == size
 
 
-def test_the_shorter_side_may_have_a_limit_of_its_own():
-    narrow = PLAIN._replace(shortest=4)
-    assert [narrow.resized_size(*size) for size in ((8, 8), (10, 8), (16, 4), (4, 16))] == [
-        (4, 4),
-        (5, 4),
-        (8, 2),
-        (2, 8),
-    ]
-
-
-def test_an_image_is_squeezed_where_its_shape_is_not_kept():
+def test_the_shorter_side_may_have_a_limit_and_an_image_be_squeezed():
+    narrow, sizes = PLAIN._replace(shortest=4), ((8, 8), (10, 8), (16, 4), (4, 16))
+    fitted = [narrow.resized_size(*size) for size in sizes]
+    assert fitted == [(4, 4), (5, 4), (8, 2), (2, 8)]
     assert PLAIN._replace(width=6, shortest=None).resized_size(100, 3) == (6, 8)
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+import tensorflow as tf
 
 from lowlight.core.errors import DataError
 from lowlight.core.json_files import fingerprint
@@ -17,8 +18,6 @@ CONFIG_TEXT = "model {\n  ssd {\n    num_classes: 12  # of ExDark\n  }\n}\n"
 
 def make_run(folder, *steps):
     """Writes checkpoints as TFOD's training loop names them, and a pipeline.config."""
-    import tensorflow as tf
-
     folder.mkdir(parents=True)
     (folder / "pipeline.config").write_text(CONFIG_TEXT)
     step = tf.Variable(0, dtype=tf.int64)
@@ -31,8 +30,6 @@ def make_run(folder, *steps):
 
 def make_export(folder, step, key="step"):
     """Writes the outside of an export: enough to be found."""
-    import tensorflow as tf
-
     (folder / "saved_model").mkdir(parents=True)
     (folder / "saved_model" / "saved_model.pb").write_bytes(b"")
     (folder / "pipeline.config").write_text(CONFIG_TEXT)

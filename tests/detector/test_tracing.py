@@ -21,8 +21,13 @@ from small_model import (
 )
 
 from lowlight.core.errors import DataError
+from lowlight.detector import export
+from lowlight.detector.detector import Detector
 from lowlight.detector.engines import choose_engine
+from lowlight.detector.onnx_files import convert_network, whole_model
 from lowlight.detector.runs import Model
+from lowlight.detector.tracing import trace_network
+from lowlight.tfod import model as tfod
 
 pytestmark = pytest.mark.slow
 
@@ -53,16 +58,12 @@ NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
 
 
 def read(text):
-    from lowlight.tfod import model as tfod
-
     config = tfod.pipeline_pb2.TrainEvalPipelineConfig()
     return tfod.text_format.Parse(text.replace("num_classes: 90", "num_classes: 3"), config)
 
 
 def traced(text):
     """Returns (module, its Network) of a config."""
-    from lowlight.detector.tracing import trace_network
-
     config = read(text)
     module = random_module(config)
     return module, trace_network(module, config, module.__call__)
@@ -96,9 +97,7 @@ def family(request):
 
 @pytest.fixture(scope="module")
 def models(family):
-    """(the Network as ONNX, {"plain" and "nms": a whole model})."""
-    from lowlight.detector.onnx_files import convert_network, whole_model
-
+    """(the Network as ONNX, {"plain" and "nms": onnx.ModelProto})."""
     bare = convert_network(family[1])
     return bare, {
         "plain": whole_model(bare, family[1], NAMES),
@@ -106,31 +105,19 @@ def models(family):
     }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINES[:2])  # as ONNX it is exported below
 def test_each_familys_network_finds_what_the_model_finds(family, engine):
     check_network(*family, engine)
 
 
-@pytest.fixture(scope="module")
-def soft():
-    """(module, its Network) of a model whose config asks for Soft-NMS."""
+def test_boxes_are_chosen_by_soft_nms_where_the_config_says_so_and_onnx_has_none(tmp_path):
     text = two_convolutions().replace("iou_threshold: 0.6", "soft_nms_sigma: 0.3")
-    assert "soft_nms_sigma" in text
-    return traced(text)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_boxes_are_chosen_by_soft_nms_where_the_config_says_so(soft, engine):
-    assert soft[1].suppression.sigma == np.float32(0.3)
-    check_network(*soft, engine)
-
-
-def test_onnx_with_a_choice_by_soft_nms_is_refused(soft, tmp_path):
-    from lowlight.detector import export
-
+    module, network = traced(text)
+    assert network.suppression.sigma == np.float32(0.3)
+    check_network(module, network)
     model = Model(tmp_path / "ckpt-1", tmp_path, tmp_path / "pipeline.config", None)
     with pytest.raises(DataError, match=r"ONNX has no Soft-NMS.*\n  Leave out --nms"):
-        export._write_onnx(model, soft[1], tmp_path, ["model.onnx", "model_nms.onnx"], None)
+        export._write_onnx(model, network, tmp_path, ["model.onnx", "model_nms.onnx"], None)
     assert not any(tmp_path.iterdir())
 
 
@@ -139,25 +126,15 @@ def test_each_resizer_to_one_shape_is_followed(resizer):
     check_network(*traced(two_convolutions().replace(FIXED, resizer)))
 
 
-@pytest.mark.parametrize("resizer", SEVERAL_SHAPES.values(), ids=SEVERAL_SHAPES)
-def test_other_resizers_have_no_network_of_one_shape(resizer):
-    from lowlight.detector.tracing import trace_network
-
-    config = read(two_convolutions().replace(FIXED, resizer))
-    assert trace_network(None, config, None) is None
-
-
-@pytest.mark.parametrize("name", [name for name, text in FAMILIES.items() if "ssd {" not in text])
-def test_other_architectures_have_none(name):
-    from lowlight.detector.tracing import trace_network
-
-    assert trace_network(None, read(FAMILIES[name]), None) is None
+def test_other_resizers_and_architectures_have_no_network_of_one_shape():
+    texts = {name: two_convolutions().replace(FIXED, one) for name, one in SEVERAL_SHAPES.items()}
+    texts |= {name: text for name, text in FAMILIES.items() if "ssd {" not in text}
+    for name, text in texts.items():
+        assert trace_network(None, read(text), None) is None, name
 
 
 def test_of_a_model_whose_parts_do_otherwise_than_its_config_says_there_is_none():
     """Each of the three steps alone: the resizer, the network, and the choice of boxes."""
-    from lowlight.detector.tracing import trace_network
-
     text = two_convolutions()
     module, network = traced(text)
     assert network
@@ -210,8 +187,6 @@ def test_onnx_gives_what_tfods_model_does_for_any_number_of_images(family, model
 
 @NEEDS_ONNX
 def test_where_little_is_found_the_other_rows_are_empty(family, models):
-    from lowlight.detector.onnx_files import whole_model
-
     network, images = family[1], pictures(family[1], 1)
     scores = np.sort(run_onnx(models[1]["plain"], images)["scores"].ravel())
     strict = network.suppression._replace(least_score=float(scores[-3]))
@@ -243,10 +218,6 @@ def test_the_exported_file_by_itself_finds_what_the_model_finds(
     family, models, tmp_path, monkeypatch
 ):
     """In a picture of the input's size; what is resized has its pixels rounded."""
-    from lowlight.detector import export
-    from lowlight.detector.detector import Detector
-    from lowlight.detector.runs import Model
-
     module, network = family
     (tmp_path / "ckpt-1.index").write_text("")
     monkeypatch.setattr(export, "checkpoint_step", lambda prefix: 5)
@@ -256,9 +227,7 @@ def test_the_exported_file_by_itself_finds_what_the_model_finds(
     detector, (image,) = Detector(tmp_path / "model.onnx"), pictures(network, 1)
     assert detector.model.step() == 5
     found = detector.detect(image)
-    unit = found.boxes[:, [1, 0, 3, 2]] / (
-        [network.preprocess.height, network.preprocess.width] * 2
-    )
+    unit = found.boxes[:, [1, 0, 3, 2]] / ([*image.shape[:2]] * 2)
     _, expected = outputs_of(module, image)
     assert_same_detections((unit, found.classes, found.scores), expected)
 
@@ -285,8 +254,6 @@ def test_the_docs_program_prints_what_our_detector_finds(family, models, tmp_pat
 
 
 def test_without_a_network_of_one_shape_there_is_no_onnx(tmp_path):
-    from lowlight.detector import export
-
     model = Model(tmp_path / "ckpt-1", tmp_path, tmp_path / "pipeline.config", None)
     model.config_path.write_text(FAMILIES["CenterNet MobileNet"])
     message = "a center_net with this keep_aspect_ratio_resizer can't be written as ONNX"

@@ -3,8 +3,14 @@
 import json
 
 import pytest
+import tensorflow as tf
+from checks import write_files
 
 from lowlight.core.errors import DataError
+from lowlight.dataset.classes import format_label_map
+from lowlight.evaluation import evaluation
+from lowlight.evaluation.evaluation import evaluate_model, watch_checkpoints
+from lowlight.evaluation.scoring import ScoringOptions
 
 pytestmark = pytest.mark.slow
 
@@ -16,8 +22,6 @@ def run_dir(tmp_path):
 
 
 def save(run_dir, step):
-    import tensorflow as tf
-
     checkpoint = tf.train.Checkpoint(step=tf.Variable(step, dtype=tf.int64))
     return tf.train.CheckpointManager(checkpoint, str(run_dir), 5).save(checkpoint_number=step)
 
@@ -31,8 +35,6 @@ def names(prefixes):
 
 
 def test_each_new_checkpoint_is_yielded_until_the_last_step(run_dir):
-    from lowlight.evaluation.evaluation import watch_checkpoints
-
     save(run_dir, 10)
     seen = []
     for prefix in watch_checkpoints(run_dir, 60, poll=0.01):
@@ -43,8 +45,6 @@ def test_each_new_checkpoint_is_yielded_until_the_last_step(run_dir):
 
 
 def test_a_training_that_was_stopped_ends_the_watch_after_its_last_checkpoint(run_dir, capsys):
-    from lowlight.evaluation.evaluation import watch_checkpoints
-
     save(run_dir, 10)
     record(run_dir, None)
     seen = []
@@ -58,18 +58,14 @@ def test_a_training_that_was_stopped_ends_the_watch_after_its_last_checkpoint(ru
 
 
 def test_without_any_checkpoint_the_watch_ends_in_time_with_an_error(run_dir):
-    from lowlight.evaluation.evaluation import watch_checkpoints
-
     with pytest.raises(DataError, match=r"holds no checkpoint \(ckpt"):
         list(watch_checkpoints(run_dir, 0.05, poll=0.01))
 
 
 def test_each_minute_without_a_checkpoint_is_told(run_dir, capsys, monkeypatch):
-    from lowlight.evaluation import evaluation
-
     monkeypatch.setattr(evaluation, "_SAY_SO", 0.1)
     save(run_dir, 10)
-    assert len(list(evaluation.watch_checkpoints(run_dir, 0.35, poll=0.01))) == 1
+    assert len(list(watch_checkpoints(run_dir, 0.35, poll=0.01))) == 1
     told = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[1] for line in told] == [
         *["no new checkpoint for 0 s; waits 0.35 s"] * 3,
@@ -78,8 +74,6 @@ def test_each_minute_without_a_checkpoint_is_told(run_dir, capsys, monkeypatch):
 
 
 def test_a_variant_is_never_written_where_the_plain_score_belongs(tmp_path):
-    from lowlight.evaluation.scoring import ScoringOptions
-
     plain, elsewhere = tmp_path / "eval", tmp_path / "elsewhere"
     variant = ScoringOptions(detector={"tta": True})
     assert ScoringOptions().choose_dir(None, plain) == plain
@@ -87,3 +81,9 @@ def test_a_variant_is_never_written_where_the_plain_score_belongs(tmp_path):
     assert variant.choose_dir(elsewhere, plain) == elsewhere
     with pytest.raises(DataError, match=r"eval: is for the plain score .*, not for tta\.\n"):
         variant.choose_dir(tmp_path / "run" / ".." / "eval", tmp_path / "eval_other")
+
+
+def test_records_that_are_not_there_are_named(tmp_path):
+    write_files(tmp_path, {"saved_model.pb": b"", "label_map.txt": format_label_map()})
+    with pytest.raises(DataError, match=r"nowhere\*: no such record file"):
+        evaluate_model(tmp_path, records=["nowhere*"], label_map_path=tmp_path / "label_map.txt")

@@ -11,6 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import videos
 from checks import contents
 from PIL import Image
 
@@ -21,9 +22,7 @@ from lowlight.inference import pictures, steps
 from lowlight.inference.folder import COLUMNS, detect_files, format_csv
 from lowlight.inference.inputs import find_images
 from lowlight.inference.pictures import LOG, Pictures
-from lowlight.inference.steps import Job
 
-NAMES = {1: "Bicycle", 2: "Boat", 3: "Bottle"}
 FILES = ["a.jpg", "b.png", "c.gif", "d.webp", "deep er/e.tif", "f.bmp"]
 FOUND = Detections(
     np.array([[1, 2, 9, 8], [2, 2, 6, 7], [0, 0, 3, 3]], np.float32),
@@ -32,23 +31,18 @@ FOUND = Detections(
 )
 
 
-class FakeDetector:
-    """Finds FOUND in each image, and remembers the widths of those it saw."""
-
-    parallel, batch_size = 1, 2
+class FakeDetector(videos.FakeDetector):
+    """Finds FOUND in each image, and remembers those it saw."""
 
     def __init__(self, stop_at=None):
         """Takes the width of the image at which Ctrl-C is to be pressed."""
-        self.seen, self._stop_at = [], stop_at
+        super().__init__()
+        self._stop_at = stop_at
 
     def prepare(self, image):
         if image.shape[1] == 1:
             raise ValueError("1x9 pixels can't be resized for the model")
         return image
-
-    def run_many(self, prepared):
-        self.seen.extend(image.shape[1] for image in prepared)
-        return [None] * len(prepared)
 
     def finish(self, raw, prepared):
         if prepared.shape[1] == self._stop_at:
@@ -67,9 +61,8 @@ def folder(tmp_path):
 
 
 def run(source, out, detector=None, thresholds=None, **options):
-    options |= {"facts": {"model": "m/exported"}, "quiet": True}
-    thresholds = thresholds or dict.fromkeys(NAMES, 0.3)
-    job = Job(detector or FakeDetector(), NAMES, thresholds, str(source), out, **options)
+    options |= {"source": str(source)}
+    job = videos.job_of(out, detector or FakeDetector(), thresholds, **options)
     return detect_files(find_images(source, recursive=True), job)
 
 
@@ -109,6 +102,15 @@ def test_every_image_has_its_picture_its_entry_and_its_rows(folder, out):
     assert len(rows) == 13
     assert rows[1] == ["a.jpg", "Boat", "2", "0.75", "1.0", "2.0", "9.0", "8.0"]
     assert not (out / LOG).exists()
+
+
+def test_without_a_folder_what_is_found_is_printed(folder, capsys):
+    run(folder, None, thresholds={2: 0.7})
+    assert capsys.readouterr().out.startswith(
+        "a.jpg (20x10):\n  Boat       0.75  x 1 to 9, y 2 to 8\nb.png (21x10):\n"
+    )
+    run(folder, None, thresholds={2: 0.9})
+    assert "a.jpg (20x10):\n  nothing\n" in capsys.readouterr().out
 
 
 def test_coco_results_name_files_and_hold_widths(folder, out):
@@ -162,7 +164,7 @@ def test_ctrl_c_leaves_what_is_done_and_the_next_run_goes_on(folder, out):
     assert len(images_of(out)) == 4
     detector = FakeDetector()
     assert run(folder, out, detector) == (12, 4)
-    assert detector.seen == [24, 25]
+    assert [image.shape[1] for image in detector.seen] == [24, 25]
     assert len(images_of(out)) == 6
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from checks import message_of, write_files
 from PIL import Image
 
 from lowlight.core.errors import DataError
+from lowlight.dataset.classes import format_label_map
 from lowlight.inference import ray_inference
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "run_inference_ray.py"
@@ -140,42 +142,34 @@ def ancestors(place):
 
 
 BAD_INPUT = {
-    "no such folder": ({"input_dir": "nowhere"}, "nowhere: no such folder", "--input_dir"),
-    "no image": ({"input_dir": "empty"}, "empty: holds no image", "--input_dir"),
+    "no such folder": ("--input_dir=nowhere", "nowhere: no such folder", "--input_dir"),
+    "no image": ("--input_dir=empty", "empty: holds no image", "--input_dir"),
     "output among the images": (
-        {"output_dir": "in/out"},
+        "--output_dir=in/out",
         "in/out: lies in the folder of the images",
         "--output_dir",
     ),
-    "a video": ({"input_dir": "film.mp4"}, "film.mp4: is a video", "run_inference.py"),
-    "output below a file": ({"output_dir": "map.txt/x"}, "map.txt/x: Not a directory", "path"),
-    "other classes": ({"model_dir": "model"}, "map.txt: ids up to 1, but", "has 3 classes"),
+    "a video": ("--input_dir=film.mp4", "film.mp4: is a video", "run_inference.py"),
+    "output below a file": ("--output_dir=map.txt/x", "map.txt/x: Not a directory", "path"),
+    "other classes": ("--model_dir=model", "map.txt: ids up to 1, but", "has 3 classes"),
 }
 
 
 @needs_ray
-@pytest.mark.parametrize(("changes", "message", "remedy"), BAD_INPUT.values(), ids=BAD_INPUT)
-def test_bad_input_is_told_before_anything_is_loaded(
-    tmp_path, run_script, changes, message, remedy
-):
-    for name in ("in", "empty", "model/saved_model"):
-        (tmp_path / name).mkdir(parents=True)
+@pytest.mark.parametrize(("flag", "message", "remedy"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_told_before_anything_is_loaded(tmp_path, run_script, flag, message, remedy):
+    files = {"film.mp4": "", "map.txt": format_label_map(["Cat"])}
+    files["model/saved_model/saved_model.pb"] = ""
+    files["model/pipeline.config"] = "model {\n  num_classes: 3\n}\n"
+    write_files(tmp_path, files)
+    for name in ("in", "empty"):
+        (tmp_path / name).mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "in" / "a.jpg")
-    (tmp_path / "film.mp4").write_bytes(b"")
-    (tmp_path / "map.txt").write_text("item {\n id: 1\n name: 'Cat'\n}\n")
-    (tmp_path / "model" / "saved_model" / "saved_model.pb").write_bytes(b"")
-    (tmp_path / "model" / "pipeline.config").write_text("model {\n  num_classes: 3\n}\n")
-    flags = {
-        "input_dir": "in",
-        "output_dir": "out",
-        "model_dir": "nowhere",
-        "label_map_path": "map.txt",
-    } | changes
-    given = [f"--{name}={value}" for name, value in flags.items()]
-    done = run_script("run_inference_ray.py", *given, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {message}")
-    assert remedy in done.stderr
+    given = ["--input_dir=in", "--output_dir=out", "--model_dir=nowhere"]
+    given += ["--label_map_path=map.txt", flag]  # of a flag the last counts
+    told = message_of(run_script("run_inference_ray.py", *given, cwd=tmp_path))
+    assert told.startswith(f"error: {message}")
+    assert remedy in told
 
 
 def test_without_ray_the_command_that_installs_it_is_told(monkeypatch):

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from checks import contents
-from PIL import Image
 from videos import (
     COUNT,
     SIZE,
@@ -228,24 +227,3 @@ def test_a_camera_that_is_unplugged_is_an_error_after_what_was_seen(camera, out,
     with pytest.raises(DataError, match=r"/dev/video0: broke off \(Input/output error\)"):
         detect_frames(opened, job_of(out))
     assert len(read_frames(out / "video0.mp4")[0]) == 12
-
-
-@pytest.mark.parametrize(
-    ("source", "flags", "message"),
-    [
-        ("my film.mp4", ["--crops"], "my film.mp4: --crops are for images"),
-        ("my film.mp4", ["--gif", "--recursive"], "my film.mp4: --gif, --recursive are for images"),
-        ("my film.mp4", ["--format=coco"], "my film.mp4: --format=coco are for images"),
-        ("a.png", ["--every=2"], "--every=2: "),
-    ],
-    ids=str,
-)
-def test_what_is_for_images_or_for_videos_is_refused_with_the_other(
-    run_script, film, tmp_path, source, flags, message
-):
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    (tmp_path / "map.txt").write_text("item {\n  name: 'Boat'\n  id: 1\n}\n")
-    given = [f"--images_folder_dir={source}", "--model_dir=.", "--label_map_path=map.txt", *flags]
-    done = run_script("run_inference.py", *given, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {message}")
