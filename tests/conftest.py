@@ -1,4 +1,4 @@
-"""What several tests share: a tiny ExDark, the real one, and a script run as a user runs it."""
+"""What several tests share: a tiny ExDark, the real one, scripts run as users run them, a model."""
 
 import importlib
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 from browser import COMMAND, Browser
 from checks import write_files
@@ -56,6 +57,21 @@ _STRAYS = (
 )
 
 
+def _is_slow(path):
+    return path.suffix == ".py" and "\npytestmark = pytest.mark.slow\n" in path.read_text()
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leaves a file of slow tests, which imports TensorFlow, unread where none is asked for."""
+    return config.option.markexpr == "not slow" and _is_slow(collection_path) or None
+
+
+def pytest_pycollect_makemodule(module_path):
+    """Repairs TFOD for a file of slow tests: it may import `object_detection` as any package."""
+    if _is_slow(module_path):
+        importlib.import_module("lowlight.tfod")
+
+
 def pytest_collection_modifyitems(items):
     """Puts files with slow tests first, so that no process is at them when the others have none."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -63,7 +79,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_setup(item):
-    """Repairs TFOD for slow tests, which then import `object_detection` like any other package."""
+    """Repairs TFOD for the slow tests of other files, which import it themselves."""
     if item.get_closest_marker("slow"):
         importlib.import_module("lowlight.tfod")
 
@@ -139,9 +155,9 @@ def saved_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_script():
-    """Runs scripts/<name>, or run_inference.py, in a process of its own; cwd: the project's.
+    """Runs scripts/<name>, or run_inference.py, as a user does; returns the CompletedProcess.
 
-    run_script("train.py", "--model_dir=...") -> CompletedProcess, stdout and stderr as text
+    run_script("convert_images.py", "--input_dir=..."); cwd is the project's.
     """
 
     def run(name, *arguments, cwd=None):
@@ -156,3 +172,9 @@ def run_script():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_forked(tmp_path_factory):
+    """The same for a script that loads TensorFlow, which is there from the beginning."""
+    return lambda *given: forked.run(tmp_path_factory.mktemp("printed"), *given)

@@ -105,70 +105,56 @@ _SINGLE_SHOT_PREDICTOR = (
     "convolutional_box_predictor { min_depth: 0 max_depth: 0 num_layers_before_predictor: 0 "
     f"kernel_size: 1 class_prediction_bias_init: -4.6 {_LAYERS} }}"
 )
+_SHARED_PREDICTOR = (
+    "weight_shared_convolutional_box_predictor { depth: 16 kernel_size: 3 "
+    "num_layers_before_predictor: 1 class_prediction_bias_init: -4.6 "
+)
+_BIFPN = "bifpn { min_level: 3 max_level: 6 num_iterations: 1 num_filters: 16 }"
+_OWN_LAYERS = (
+    "min_depth: 16 depth_multiplier: 1.0 "
+    f"override_base_feature_extractor_hyperparams: true {_LAYERS}"
+)
 
+EFFICIENTDET = _ssd(
+    192,
+    f'type: "ssd_efficientnet-b0_bifpn_keras" {_BIFPN} {_BIFPN_LAYERS}',
+    f"{_SHARED_PREDICTOR} use_depthwise: true {_BIFPN_LAYERS} }}",
+    _PYRAMID.replace("max_level: 7", "max_level: 6"),
+    _UNIT_SCALES,
+) + _training(128, 300000, _COSINE, ["random_horizontal_flip"], "use_bfloat16: true")
+# With anchors of its own on each level.
+SSD = _ssd(
+    96,
+    f'type: "ssd_mobilenet_v2_keras" {_OWN_LAYERS}',
+    _SINGLE_SHOT_PREDICTOR,
+    _SINGLE_SHOT_ANCHORS,
+    _RETINA_SCALES,
+) + _training(512, 50000, _COSINE, ["random_horizontal_flip", "ssd_random_crop"])
+# With a feature pyramid (RetinaNet).
+SSD_FPN = _ssd(
+    96,
+    'type: "ssd_mobilenet_v2_fpn_keras" '
+    f"fpn {{ min_level: 3 max_level: 7 additional_layer_depth: 16 }} {_OWN_LAYERS}",
+    f"{_SHARED_PREDICTOR} {_LAYERS} }}",
+    _PYRAMID,
+    _RETINA_SCALES,
+) + _training(64, 25000, _COSINE, ["random_horizontal_flip", "random_crop_image"])
 
-def shared_predictor(depth, layers, more=_LAYERS):
-    """Returns a predictor that all levels of a pyramid share."""
-    return (
-        f"weight_shared_convolutional_box_predictor {{ depth: {depth} kernel_size: 3 "
-        f"num_layers_before_predictor: {layers} class_prediction_bias_init: -4.6 {more} }}"
-    )
-
-
-def efficientdet(extractor="ssd_efficientnet-b0_bifpn_keras", side=192):
-    """Returns an EfficientDet."""
-    bifpn = "bifpn { min_level: 3 max_level: 6 num_iterations: 1 num_filters: 16 }"
-    return _ssd(
-        side,
-        f'type: "{extractor}" {bifpn} {_BIFPN_LAYERS}',
-        shared_predictor(16, 1, f"use_depthwise: true {_BIFPN_LAYERS}"),
-        _PYRAMID.replace("max_level: 7", "max_level: 6"),
-        _UNIT_SCALES,
-    ) + _training(128, 300000, _COSINE, ["random_horizontal_flip"], "use_bfloat16: true")
-
-
-def ssd(extractor="ssd_mobilenet_v2_keras", side=96):
-    """Returns an SSD with anchors of its own on each level."""
-    layers = f"override_base_feature_extractor_hyperparams: true {_LAYERS}"
-    return _ssd(
-        side,
-        f'type: "{extractor}" min_depth: 16 depth_multiplier: 1.0 {layers}',
-        _SINGLE_SHOT_PREDICTOR,
-        _SINGLE_SHOT_ANCHORS,
-        _RETINA_SCALES,
-    ) + _training(512, 50000, _COSINE, ["random_horizontal_flip", "ssd_random_crop"])
-
-
-def ssd_fpn(extractor="ssd_mobilenet_v2_fpn_keras", side=96):
-    """Returns an SSD with a feature pyramid (RetinaNet)."""
-    layers = f"override_base_feature_extractor_hyperparams: true {_LAYERS}"
-    pyramid = "fpn { min_level: 3 max_level: 7 additional_layer_depth: 16 }"
-    return _ssd(
-        side,
-        f'type: "{extractor}" {pyramid} min_depth: 16 depth_multiplier: 1.0 {layers}',
-        shared_predictor(16, 1),
-        _PYRAMID,
-        _RETINA_SCALES,
-    ) + _training(64, 25000, _COSINE, ["random_horizontal_flip", "random_crop_image"])
-
-
-def faster_rcnn(extractor="faster_rcnn_resnet50_keras", side=96):
-    """Returns a Faster R-CNN."""
-    start = "truncated_normal_initializer { stddev: 0.01 }"
-    zero = "regularizer { l2_regularizer { weight: 0.0 } }"
-    fan = "variance_scaling_initializer { factor: 1.0 uniform: true mode: FAN_AVG }"
-    return f"""
+_TRUNCATED = "truncated_normal_initializer { stddev: 0.01 }"
+_ZERO = "regularizer { l2_regularizer { weight: 0.0 } }"
+_FAN = "variance_scaling_initializer { factor: 1.0 uniform: true mode: FAN_AVG }"
+FASTER_RCNN = f"""
 model {{ faster_rcnn {{
   num_classes: 90
   image_resizer {{ keep_aspect_ratio_resizer {{
-    min_dimension: {side} max_dimension: {side} pad_to_max_dimension: true
+    min_dimension: 96 max_dimension: 96 pad_to_max_dimension: true
   }} }}
-  feature_extractor {{ type: "{extractor}" batch_norm_trainable: true }}
+  feature_extractor {{ type: "faster_rcnn_resnet50_keras" batch_norm_trainable: true }}
   first_stage_anchor_generator {{ grid_anchor_generator {{
     scales: [0.25, 0.5, 1.0, 2.0] aspect_ratios: [0.5, 1.0, 2.0]
     height_stride: 16 width_stride: 16
   }} }}
-  first_stage_box_predictor_conv_hyperparams {{ op: CONV {zero} initializer {{ {start} }} }}
+  first_stage_box_predictor_conv_hyperparams {{ op: CONV {_ZERO} initializer {{ {_TRUNCATED} }} }}
   first_stage_nms_score_threshold: 0.0
   first_stage_nms_iou_threshold: 0.7
   first_stage_max_proposals: 16
@@ -179,7 +165,7 @@ model {{ faster_rcnn {{
   maxpool_stride: 2
   second_stage_batch_size: 8
   second_stage_box_predictor {{ mask_rcnn_box_predictor {{
-    fc_hyperparams {{ op: FC {zero} initializer {{ {fan} }} }}
+    fc_hyperparams {{ op: FC {_ZERO} initializer {{ {_FAN} }} }}
     share_box_across_classes: true
   }} }}
   second_stage_post_processing {{
@@ -198,17 +184,14 @@ model {{ faster_rcnn {{
   use_matmul_gather_in_matcher: true
 }} }}""" + _training(64, 25000, _COSINE, ["random_horizontal_flip", "random_adjust_hue"])
 
-
-def center_net(extractor="mobilenet_v2_fpn", side=128, more=""):
-    """Returns a CenterNet."""
-    focal = "penalty_reduced_logistic_focal_loss { alpha: 2.0 beta: 4.0 }"
-    return f"""
+_PENALTY_REDUCED = "penalty_reduced_logistic_focal_loss { alpha: 2.0 beta: 4.0 }"
+CENTER_NET = f"""
 model {{ center_net {{
   num_classes: 90
   image_resizer {{ keep_aspect_ratio_resizer {{
-    min_dimension: {side} max_dimension: {side} pad_to_max_dimension: true
+    min_dimension: 128 max_dimension: 128 pad_to_max_dimension: true
   }} }}
-  feature_extractor {{ type: "{extractor}" {more} }}
+  feature_extractor {{ type: "mobilenet_v2_fpn" }}
   object_detection_task {{
     task_loss_weight: 1.0
     offset_loss_weight: 1.0
@@ -219,18 +202,18 @@ model {{ center_net {{
     object_center_loss_weight: 1.0
     min_box_overlap_iou: 0.7
     max_box_predictions: 100
-    classification_loss {{ {focal} }}
+    classification_loss {{ {_PENALTY_REDUCED} }}
   }}
 }} }}""" + _training(128, 140000, _STEPPED, ["random_horizontal_flip", "random_adjust_brightness"])
-
+_RESNET = SSD_FPN.replace("ssd_mobilenet_v2_fpn_keras", "ssd_resnet50_v1_fpn_keras")
 
 FAMILIES = {
-    "EfficientDet": efficientdet(),
-    "SSD MobileNet": ssd(),
-    "SSD MobileNet FPN": ssd_fpn(),
-    "SSD ResNet FPN": ssd_fpn("ssd_resnet50_v1_fpn_keras", 160),
-    "Faster R-CNN": faster_rcnn(),
+    "EfficientDet": EFFICIENTDET,
+    "SSD MobileNet": SSD,
+    "SSD MobileNet FPN": SSD_FPN,
+    "SSD ResNet FPN": _RESNET.replace("height: 96 width: 96", "height: 160 width: 160"),
+    "Faster R-CNN": FASTER_RCNN,
     # With depth_multiplier: 1.0, as in the zoo, TFOD fetches ImageNet weights to build this one.
-    "CenterNet MobileNet": center_net(more="depth_multiplier: 0.35"),
-    "CenterNet Hourglass": center_net("hourglass_10"),
+    "CenterNet MobileNet": CENTER_NET.replace('v2_fpn"', 'v2_fpn" depth_multiplier: 0.35'),
+    "CenterNet Hourglass": CENTER_NET.replace("mobilenet_v2_fpn", "hourglass_10"),
 }

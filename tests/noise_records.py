@@ -2,12 +2,14 @@
 
 import numpy as np
 from checks import write_examples
+from google.protobuf import text_format
 from pictures import encode
 from PIL import Image
 
 from lowlight.dataset.classes import format_label_map
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 from lowlight.dataset.writing import make_example
+from lowlight.tfod import model as tfod
 
 SIZES = [(200, 150), (90, 130), (64, 64), (300, 100), (128, 40)]  # width, height
 
@@ -34,10 +36,6 @@ def write_shards(folder):
 
 def make_config(folder, batch_size):
     """Returns a smaller sample config on the records of `write_shards`, with D1's augmentations."""
-    from google.protobuf import text_format
-
-    from lowlight.tfod import model as tfod
-
     config = tfod.read_config("configs/sample.config")
     ssd = config.model.ssd
     ssd.feature_extractor.bifpn.num_iterations = 1

@@ -2,19 +2,21 @@
 
 import types
 
+import tensorflow as tf
+
 from lowlight.core.errors import Signals
+from lowlight.core.parallel import Progress
+from lowlight.core.tensorflow_files import checkpoint_step
+from lowlight.tfod.training import Trainee
+from lowlight.training.checkpoints import Checkpoints, newest_whole_checkpoint
+from lowlight.training.config import TrainingOptions
+from lowlight.training.loop import TrainingLoop
 
 
 class Run:
     """A run of a model with one weight, whose loss is the number of the step."""
 
     def __init__(self, run_dir, losses=None):
-        import tensorflow as tf
-
-        from lowlight.tfod.training import Trainee
-        from lowlight.training.checkpoints import Checkpoints, newest_whole_checkpoint
-        from lowlight.training.loop import TrainingLoop
-
         def counter():
             return tf.Variable(0, dtype=tf.int64)
 
@@ -30,19 +32,12 @@ class Run:
         self.loop = TrainingLoop(self.trainee, self._step, self.checkpoints, self.signals, workers)
 
     def _step(self, features, labels):
-        import tensorflow as tf
-
         self.weight.assign_add(tf.ones_like(self.weight))
         step = int(self.trainee.step.numpy()) + 1
         loss = tf.constant(self.losses.get(step, float(step)))
         return {"Loss/total_loss": loss, "learning_rate": tf.constant(0.1)}
 
     def train(self, last_step, every=2, evaluate=None, eval_every=0, on_batch=None):
-        import tensorflow as tf
-
-        from lowlight.core.parallel import Progress
-        from lowlight.training.config import TrainingOptions
-
         def batches():
             while True:
                 if on_batch:
@@ -59,6 +54,4 @@ class Run:
 
 def steps_kept(run_dir):
     """Returns the steps of a run's checkpoints."""
-    from lowlight.core.tensorflow_files import checkpoint_step
-
     return sorted(checkpoint_step(path.with_suffix("")) for path in run_dir.glob("ckpt-*.index"))

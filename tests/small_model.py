@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from families import ssd
+from families import SSD
 
 from lowlight.dataset.classes import format_label_map
 
@@ -52,7 +52,8 @@ def two_convolutions():
 
     known = model_builder.SSD_KERAS_FEATURE_EXTRACTOR_CLASS_MAP
     known.setdefault("two_convolutions", TwoConvolutions)
-    text = ssd("two_convolutions").replace("num_layers: 6", "num_layers: 2")
+    text = SSD.replace("ssd_mobilenet_v2_keras", "two_convolutions")
+    text = text.replace("num_layers: 6", "num_layers: 2")
     return text.replace("num_classes: 90", f"num_classes: {len(CLASSES)}")
 
 

@@ -1,228 +1,351 @@
-"""A run is begun, killed, stopped, scored and continued, by this loop and by TFOD's."""
+"""A run is trained, killed, stopped, continued, scored, exported and put to use, as a user does it.
 
+TFOD's own programs take part in it: each loop continues what the other began.
+"""
+
+import contextlib
+import io
 import json
+import os
+import re
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny_training import ROOT, losses_of, scalars_of, start_training, wait_for, write_tiny_data
+import tensorflow as tf
+from PIL import Image
+from tiny_training import (
+    ROOT,
+    images_of,
+    losses_of,
+    scalars_of,
+    start_training,
+    tiny_config,
+    wait_for,
+    write_tiny_data,
+)
 
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
+from lowlight.detector.detector import Detector
+from lowlight.detector.export import export_run
+from lowlight.detector.runs import find_checkpoint, find_model
+from lowlight.detector.tracing import build_module
+from lowlight.evaluation.evaluation import evaluate_model, watch_run
+from lowlight.evaluation.metrics import COCO_METRICS
+from lowlight.evaluation.scoring import ScoringOptions
+from lowlight.tfod import model as tfod
+from lowlight.tfod.training import FIELDS
+from lowlight.training.config import TrainingOptions
+from lowlight.training.record import TrainingImages
+from lowlight.training.train import train_run
+from lowlight.training.workers import choose_strategy
 
 pytestmark = pytest.mark.slow
 
+PADDED = (
+    "keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 64 pad_to_max_dimension: true }"
+)
+# The tiny config with averages, a resizer that pads, and a rate that warms up all the way.
+CHANGES = {
+    "batch_size: 4": "batch_size: 2",
+    "fixed_shape_resizer { height: 64 width: 64 }": PADDED,
+    "use_moving_average: false": "use_moving_average: true",
+    "eval_config {": "eval_config { use_moving_averages: true",
+    "total_steps: 40": "total_steps: 400",
+    "warmup_steps: 4": "warmup_steps: 120",
+}
+MAP = "DetectionBoxes_Precision/mAP"
+SIZES = {"wide.jpg": (300, 100), "tall.png": (90, 200), "small.jpg": (40, 30)}
 
-def train_with_tfod(config, run_dir, steps):
-    """Trains with TFOD's own loop, as model_main_tf2 does."""
-    from object_detection import model_lib_v2
 
-    model_lib_v2.train_loop(
-        str(config),
-        str(run_dir),
-        train_steps=steps,
-        save_final_config=True,
-        checkpoint_every_n=1,
-        num_steps_per_iteration=1,
-    )
+def checked(done):
+    """Returns what a script printed that must succeed, in silence but for what it has to say."""
+    assert done.returncode == 0, done.stderr
+    assert not re.search("warning|deprecated|traceback", done.stderr, re.IGNORECASE), done.stderr
+    return done
 
 
 def train(config, run_dir, steps, **options):
-    from lowlight.training.config import TrainingOptions
-    from lowlight.training.train import train_run
-    from lowlight.training.workers import choose_strategy
-
-    train_run(
-        config, run_dir, choose_strategy, TrainingOptions(steps, summarize_every_n=1, **options)
-    )
+    """Trains in this process and returns all that it prints."""
+    options = TrainingOptions(steps, summarize_every_n=1, **options)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        train_run(config, run_dir, choose_strategy, options)
+    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory, run_script):
-    """A run of 103 steps, with averages of its weights.
+def data_dir(tmp_path_factory, run_script):
+    """16 drawn images as records, 12 of them to train on; the folder's name has a blank in it."""
+    folder = tmp_path_factory.mktemp("a run")
+    images = f"--images_dir={folder / 'images'}"
+    parts, output = folder / "ExDark", f"--output_dir={folder}"
+    for command in (
+        ["make_sample_data.py", output, "--images=16", "--width=160"],
+        ["convert_images.py", f"--input_dir={parts}", f"--output_dir={folder / 'images'}"],
+        ["make_annotations_csv.py", f"--annotations={parts}_Annno", images, output],
+        ["make_tfrecords.py", f"--data_dir={folder}", images, output],
+    ):
+        checked(run_script(*command))
+    return folder
 
-    TFOD's own program makes 100 and this loop two, with the schedule begun again, by the same
-    command given twice: the first time scores them, the second takes batches in parts. TFOD's loop
-    makes the last one.
+
+@pytest.fixture(scope="module")
+def run(data_dir, run_script, run_forked):
+    """A run of 105 steps: its folder and config, and what was printed at its begin and later.
+
+    This loop makes 3 steps, TFOD's own program 100, and this loop two more, with the schedule begun
+    again, by the same command given twice; the first time scores them.
     """
-    folder = tmp_path_factory.mktemp("whole")
-    config, run_dir = write_tiny_data(folder), folder / "run"
-    text = config.read_text().replace("use_moving_average: false", "use_moving_average: true")
-    text = text.replace("eval_config {", "eval_config { use_moving_averages: true")
-    text = text.replace("total_steps: 40", "total_steps: 400")
-    config.write_text(text.replace("warmup_steps: 4", "warmup_steps: 120"))
+    config, run_dir = tiny_config(data_dir, CHANGES), data_dir / "runs" / "tiny"
     flags = f"--pipeline_config_path={config}", f"--model_dir={run_dir}"
-    done = run_script(
-        "model_main_tf2.py", *flags, "--num_train_steps=100", "--checkpoint_every_n=100"
-    )
+    begun = run_script("train.py", *flags, "--num_train_steps=3", "--summarize_every_n=2")
+    steps = "--num_train_steps=103", "--checkpoint_every_n=100"
+    done = run_forked("model_main_tf2.py", *flags, *steps)
     assert done.returncode == 0, done.stderr
-    assert (run_dir / "pipeline.config").is_file()
-    train(config, run_dir, 102, restart_schedule=True, checkpoint_every_n=1, eval_every_n=1)
-    assert json.loads((run_dir / "run.json").read_text())["schedule_start"] == 100
+    assert checkpoint_step(latest_checkpoint(run_dir)) == 103
+    again = {"restart_schedule": True}
+    continued = train(config, run_dir, 105, checkpoint_every_n=1, eval_every_n=1, **again)
     newest = latest_checkpoint(run_dir)
-    before = newest.replace("ckpt-4", "ckpt-3")
-    assert newest != before
+    before = re.sub(r"\d+$", lambda number: str(int(number[0]) - 1), newest)
     (run_dir / "checkpoint").write_text(f'model_checkpoint_path: "{before}"\n')  # as if killed
-    train(config, run_dir, 102, restart_schedule=True, accumulate=2)
-    train_with_tfod(config, run_dir, 103)
+    train(config, run_dir, 105, **again)
+    return SimpleNamespace(dir=run_dir, config=config, begun=checked(begun), continued=continued)
+
+
+@pytest.fixture(scope="module")
+def exported(run, run_forked, tmp_path_factory):
+    """A copy of the run, alone in a folder of runs, with an export in it."""
+    run_dir = shutil.copytree(run.dir, tmp_path_factory.mktemp("runs") / "tiny")
+    checked(run_forked("export_model.py", f"--model_dir={run_dir}"))
     return run_dir
 
 
-def test_each_loop_continues_what_the_other_began(run_dir):
-    assert checkpoint_step(latest_checkpoint(run_dir)) == 103
-    assert sorted(losses_of(run_dir)) == [100, 101, 102, 103]
-    sessions = json.loads((run_dir / "run.json").read_text())["sessions"]
-    steps = [(session["from_step"], session["to_step"]) for session in sessions]
-    assert steps == [(100, 102), (101, 102)]
+def sessions_of(run_dir):
+    return json.loads((run_dir / "run.json").read_text())["sessions"]
 
 
-def test_a_run_continues_in_parts_of_batches_with_the_losses_of_whole_ones(run_dir):
-    sessions = sorted((run_dir / "train").glob("events*"))
-    losses = [scalars_of(path.parent, "Loss/total_loss", path.name) for path in sessions]
-    whole, parts = (found[102] for found in losses if 102 in found)
-    assert parts == pytest.approx(whole, rel=1e-5)
+def test_three_steps_asked_for_are_three_steps_made(run):
+    out, err = run.begun.stdout, run.begun.stderr
+    assert re.search("step 0 to 3, batch 2, 1 [CG]PU\n", out)
+    lines = [line for line in err.splitlines() if line.startswith("step ")]
+    assert lines[0].startswith("step 1/3  loss ")
+    # Slow machines print seconds per step, fast ones steps per second.
+    assert re.match(r"step 3/3  [\d.]+( s/step|/s)  left 00:00  loss ", lines[-1])
+    assert "trained to step 3 in " in out
+    assert f"{run.dir}/ckpt-2" in out
 
 
-def test_a_run_of_tfods_own_program_is_scored_and_exported(run_dir, tmp_path, run_script):
-    from lowlight.detector.export import export_run
-    from lowlight.detector.runs import find_checkpoint
-    from lowlight.evaluation.evaluation import evaluate_model
-
-    evaluate_model(run_dir, eval_dir=tmp_path / "eval")
-    assert json.loads((tmp_path / "eval" / "metrics.json").read_text())["step"] == 103
-    export_run(find_checkpoint(run_dir), tmp_path / "exported")
-    assert (tmp_path / "exported" / "saved_model" / "saved_model.pb").is_file()
-    theirs = tmp_path / "by TFOD"
-    done = run_script(
-        "exporter_main_v2.py",
-        f"--pipeline_config_path={run_dir.parent / 'tiny.config'}",
-        f"--trained_checkpoint_dir={run_dir}",
-        f"--output_directory={theirs}",
-    )
-    assert done.returncode == 0, done.stderr
-    evaluate_model(theirs)
-    metrics = json.loads((theirs / "eval" / "metrics.json").read_text())
-    assert (metrics["step"], metrics["images"]) == (0, 11)
+def test_each_loop_continues_what_the_other_began(run):
+    assert "step 103 to 105" in run.continued
+    assert "step 104/105  loss " in run.continued
+    assert checkpoint_step(latest_checkpoint(run.dir)) == 105
+    assert sorted(losses_of(run.dir)) == [1, 2, 104, 105]
+    steps = [(session["from_step"], session["to_step"]) for session in sessions_of(run.dir)]
+    assert steps == [(0, 3), (103, 105), (104, 105)]
+    assert "nothing to do" in train(run.config, run.dir, 105)
 
 
-def test_the_best_is_scored_with_the_averages_of_its_weights_where_its_config_says_so(run_dir):
-    import tensorflow as tf
-
-    from lowlight.tfod.model import detection_module, read_config
-
-    best = run_dir / "best"
-    config, prefix = read_config(best / "pipeline.config"), latest_checkpoint(best)
-    assert config.eval_config.use_moving_averages
-    reader, found = tf.train.load_checkpoint(prefix), {}
-    for averaged in (False, True):
-        config.eval_config.use_moving_averages = averaged
-        model = detection_module(config, prefix)._model
-        found[averaged] = max((v.numpy() for v in model.trainable_variables), key=np.size)
-    names = [name for name in reader.get_variable_to_shape_map() if "/average/" in name]
-    averages = [reader.get_tensor(name) for name in names]
-    assert not (found[True] == found[False]).all()
-    assert any(a.shape == found[True].shape and (a == found[True]).all() for a in averages)
-    config.eval_config.use_moving_averages = True
-    raw = detection_module(config, prefix, raw_weights=True)._model
-    raw = max((v.numpy() for v in raw.trainable_variables), key=np.size)
-    np.testing.assert_array_equal(raw, found[False])
-    config.train_config.optimizer.use_moving_average = False
-    with pytest.raises(DataError, match="asks for moving averages .+, but the training kept none"):
-        detection_module(config, prefix)
+def test_a_schedule_begun_again_stays_so_when_the_same_command_continues(run):
+    # It warms up from 0.001 to 0.01 in 120 steps.
+    rates = scalars_of(run.dir / "train", "learning_rate")
+    expected = {1: 0.001, 2: 0.001075, 104: 0.001, 105: 0.001075}
+    assert rates == pytest.approx(expected)
+    assert json.loads((run.dir / "run.json").read_text())["schedule_start"] == 103
 
 
-def test_an_export_of_averages_keeps_them_in_all_its_parts_and_a_raw_one_is_not_taken_for_it(
-    run_dir, tmp_path
-):
-    import tensorflow as tf
-
-    from lowlight.detector.export import export_run
-    from lowlight.detector.runs import find_checkpoint, find_model
-    from lowlight.detector.tracing import build_module
-    from lowlight.tfod.model import read_config
-
-    run = shutil.copytree(run_dir, tmp_path / "run")
-    weights = {}
-    for raw in (True, False):
-        export_run(find_checkpoint(run, raw_weights=raw), run / "exported")
-        assert find_model(run).is_exported != raw
-        config = read_config(run / "exported" / "pipeline.config")
-        assert not config.eval_config.use_moving_averages
-        model = find_model(run / "exported")
-        module, _ = build_module(model, model.checkpoint, raw_weights=True)
-        saved = [v.numpy() for v in tf.saved_model.load(str(model.path)).variables_]
-        for variable, value in zip(module._model.variables, saved, strict=True):
-            np.testing.assert_array_equal(variable.numpy(), value)
-        weights[raw] = max(saved, key=np.size)
-    assert not (weights[True] == weights[False]).all()
-
-
-def test_a_schedule_begun_again_stays_so_when_the_same_command_continues(run_dir):
-    # The schedule warms up from 0.001 to 0.01 in 120 steps. TFOD's loop tells the rate after a step
-    # and doesn't know that it was begun again.
-    rates = scalars_of(run_dir / "train", "learning_rate")
-    assert rates == pytest.approx({100: 0.0085, 101: 0.001, 102: 0.001075, 103: 0.008725})
-
-
-def test_an_evaluation_along_the_way_keeps_the_best_and_shows_what_was_found(run_dir):
-    from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
-
-    evaluations = json.loads((run_dir / "run.json").read_text())["evaluations"]
-    assert [one["step"] for one in evaluations] == [101, 102]
+def test_an_evaluation_along_the_way_keeps_the_best_and_shows_what_was_found(run):
+    evaluations = json.loads((run.dir / "run.json").read_text())["evaluations"]
+    assert [one["step"] for one in evaluations] == [104, 105]
     best = max(evaluations, key=lambda one: one["mAP"])["step"]
-    assert checkpoint_step(latest_checkpoint(run_dir / "best")) == best
-    metrics = json.loads((run_dir / "best" / "metrics.json").read_text())
-    assert (metrics["step"], metrics["images"]) == (best, 11)
-    assert (run_dir / "best" / "pipeline.config").is_file()
-    assert sorted(scalars_of(run_dir / "eval", "DetectionBoxes_Precision/mAP")) == [101, 102]
-    assert shapes_of_images(run_dir / "eval", "eval_side_by_side_9") == {(128, 64)}
+    assert checkpoint_step(latest_checkpoint(run.dir / "best")) == best
+    metrics = json.loads((run.dir / "best" / "metrics.json").read_text())
+    assert (metrics["step"], metrics["images"]) == (best, 4)
+    assert (run.dir / "best" / "pipeline.config").is_file()
+    assert sorted(scalars_of(run.dir / "eval", MAP)) == [104, 105]
+    ((width, height),) = images_of(run.dir / "eval", "eval_side_by_side_3")
+    assert f",{width // 2},{height}," in (run.config.parent / "images.csv").read_text()
 
 
-def test_tensorboard_has_losses_pace_and_pictures(run_dir):
+def test_tensorboard_has_losses_pace_and_pictures(run):
     names = "gradient_norm", "steps_per_sec", "images_per_sec", "input_wait_share"
     for name in ("Loss/classification_loss", "Loss/localization_loss", *names):
-        assert 102 in scalars_of(run_dir / "train", name), name
-    assert shapes_of_images(run_dir / "train", "train_input_images") == {(64, 64)}
+        assert 105 in scalars_of(run.dir / "train", name), name
+    assert images_of(run.dir / "train", "train_input_images") == {(64, 64)}
 
 
-def shapes_of_images(folder, tag):
-    """Returns the (width, height) of the images that TensorBoard has under a tag."""
-    import tensorflow as tf
-
-    return {
-        tuple(int(side) for side in tf.make_ndarray(value.tensor)[:2])
-        for path in sorted(folder.glob("events*"))
-        for event in tf.compat.v1.train.summary_iterator(str(path))
-        for value in event.summary.value
-        if value.tag == tag
-    }
-
-
-def test_run_json_says_with_what_and_on_what_it_was_trained(run_dir):
-    values = json.loads((run_dir / "run.json").read_text())
-    assert isinstance(values["seed"], int)
-    session = values["sessions"][0]
+def test_run_json_says_with_what_and_on_what_it_was_trained(run):
+    assert isinstance(json.loads((run.dir / "run.json").read_text())["seed"], int)
+    session = sessions_of(run.dir)[0]
     assert session["software"]["tensorflow"].startswith("2.")
     assert len(session["config_sha256"]) == 64
     assert session["devices"] == ["/job:localhost/replica:0/task:0/device:CPU:0"]
-    assert [name.rsplit("/", 1)[1] for name in session["data"]] == [
-        "label_map.txt",
-        "train.tfrecord-00000-of-00001",
-    ]
+    names = [name.rsplit("/", 1)[1] for name in session["data"]]
+    assert names == ["label_map.txt", "split.csv", "train.tfrecord"]
     assert session["seconds"] > 0
-    assert session["ended"] == "step 102"
+    assert session["ended"] == "step 3"
+
+
+def largest(variables):
+    return max((v.numpy() for v in variables), key=np.size)
+
+
+def test_the_best_is_scored_with_the_averages_of_its_weights_where_its_config_says_so(run):
+    best = run.dir / "best"
+    config, prefix = tfod.read_config(best / "pipeline.config"), latest_checkpoint(best)
+    assert config.eval_config.use_moving_averages
+
+    def weights(**options):
+        return largest(tfod.detection_module(config, prefix, **options)._model.trainable_variables)
+
+    averaged, asked_raw = weights(), weights(raw_weights=True)
+    config.eval_config.use_moving_averages = False
+    assert not (averaged == asked_raw).all()
+    np.testing.assert_array_equal(weights(), asked_raw)
+    reader = tf.train.load_checkpoint(prefix)
+    names = [name for name in reader.get_variable_to_shape_map() if "/average/" in name]
+    averages = [reader.get_tensor(name) for name in names]
+    assert any(a.shape == averaged.shape and (a == averaged).all() for a in averages)
+    config.eval_config.use_moving_averages = True
+    config.train_config.optimizer.use_moving_average = False
+    with pytest.raises(DataError, match="asks for moving averages .+, but the training kept none"):
+        weights()
+
+
+def test_an_export_of_averages_keeps_them_in_all_its_parts_and_a_raw_one_is_not_taken_for_it(
+    exported, tmp_path
+):
+    """The raw one replaces the other, and leaves what isn't an export's."""
+    raw = shutil.copytree(exported, tmp_path / "run")
+    (raw / "exported" / "notes.txt").write_text("mine")
+    export_run(find_checkpoint(raw, raw_weights=True), raw / "exported")
+    parts = ["checkpoint", "notes.txt", "pipeline.config", "saved_model"]
+    assert sorted(path.name for path in (raw / "exported").iterdir()) == parts
+    weights = {}
+    for run_dir in (raw, exported):
+        assert find_model(run_dir).is_exported == (run_dir == exported)
+        model = find_model(run_dir / "exported")
+        assert not tfod.read_config(model.config_path).eval_config.use_moving_averages
+        module, _ = build_module(model, model.checkpoint, raw_weights=True)
+        saved = tf.saved_model.load(str(model.path)).variables_
+        for variable, value in zip(module._model.variables, saved, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), value.numpy())
+        weights[run_dir] = largest(saved)
+    assert not (weights[raw] == weights[exported]).all()
+
+
+def test_an_export_has_tfods_signature_and_detects_as_the_model_does_which_is_traced_once(
+    exported, monkeypatch
+):
+    model, checkpoint = find_model(exported), find_checkpoint(exported)
+    assert model.path == exported / "exported" / "saved_model"
+    assert model.step() == checkpoint.step() == 105
+    signature = tf.saved_model.load(str(model.path)).signatures["serving_default"]
+    (spec,) = signature.structured_input_signature[1].values()
+    assert (spec.name, spec.dtype) == ("input_tensor", tf.uint8)
+    assert spec.shape.as_list() == [1, None, None, 3]
+    names = {"detection_boxes", "detection_classes", "detection_scores", "num_detections"}
+    assert names <= set(signature.structured_outputs)
+    exported_detector = Detector(model)
+    module = tfod.detection_module(tfod.read_config(checkpoint.config_path), checkpoint.path)
+    monkeypatch.setattr(tfod, "detection_module", lambda *given, **options: module)
+    own_detector = Detector(checkpoint)
+    traced = module.__call__.experimental_get_tracing_count()
+    for shape in ((100, 300, 3), (61, 47, 3)):
+        image = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
+        found, expected = exported_detector.detect(image), own_detector.detect(image)
+        assert found.boxes.shape == (20, 4)
+        assert (found.classes == expected.classes).all()
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+    assert module.__call__.experimental_get_tracing_count() == traced
+
+
+def test_what_tfods_own_program_exports_is_scored(run, tmp_path, run_forked):
+    done = run_forked(
+        "exporter_main_v2.py",
+        f"--pipeline_config_path={run.config}",
+        f"--trained_checkpoint_dir={run.dir}",
+        f"--output_directory={tmp_path}",
+    )
+    assert done.returncode == 0, done.stderr
+    evaluate_model(tmp_path)
+    metrics = json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    assert (metrics["step"], metrics["images"]) == (0, 4)
+
+
+def test_evaluation_prints_and_keeps_the_twelve_numbers(run, tmp_path, run_forked):
+    done = run_forked("evaluate.py", f"--model_dir={run.dir}", f"--output_dir={tmp_path}")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert [name for name in metrics if name in COCO_METRICS] == list(COCO_METRICS)
+    assert (metrics["images"], metrics["step"]) == (4, 105)
+    table = (tmp_path / "metrics.txt").read_text()
+    assert all(name in table for name in COCO_METRICS)
+    assert table in checked(done).stdout
+    assert list(scalars_of(tmp_path, MAP)) == [105]
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_watching_scores_what_is_not_yet_scored_and_ends_with_the_training(run, tmp_path, capsys):
+    evaluate_model(run.dir, eval_dir=tmp_path, options=ScoringOptions(limit=3))
+    log = tmp_path / "scored.jsonl"
+    log.write_bytes(log.read_bytes()[:-9])
+    watch_run(run.dir, 3600, eval_dir=tmp_path)
+    printed = capsys.readouterr().out
+    assert "continues after 2 images that were scored before" in printed
+    assert "the training has ended" in printed
+    assert json.loads((tmp_path / "metrics.json").read_text())["images"] == 4
+
+
+def test_evaluation_on_training_records_goes_to_a_folder_of_its_own(run, run_forked):
+    flags = f"--pipeline_config_path={run.config}", f"--checkpoint_dir={run.dir}"
+    flags += f"--model_dir={run.dir}", "--eval_on_train_data"
+    checked(run_forked("train.py", *flags, "--sample_1_of_n_eval_on_train_examples=4"))
+    metrics = json.loads((run.dir / "eval_train_1_of_4" / "metrics.json").read_text())
+    assert metrics["images"] == 3
+
+
+def test_a_folder_of_runs_detects_on_pictures_of_any_shape_and_names_what_is_none(
+    exported, data_dir, run_forked, tmp_path
+):
+    folder, save_path = tmp_path / "pictures", tmp_path / "new folder"
+    folder.mkdir()
+    for name, (width, height) in SIZES.items():
+        pixels = np.random.default_rng(0).integers(0, 90, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    Image.new("RGB", (1, 3000)).save(folder / "thread.png")
+    (folder / "cut.jpg").write_bytes((folder / "wide.jpg").read_bytes()[:-600])
+    (folder / "album.jpg").mkdir()
+    (folder / "notes.txt").write_text("no picture, and doesn't say so")
+    done = run_forked(
+        "run_inference.py",
+        f"--images_folder_dir={folder}",
+        f"--model_dir={exported.parent}/",
+        f"--label_map_path={data_dir / 'label_map.txt'}",
+        *("--save_detection=True", f"--save_path={save_path}", "--score_threshold=0.001"),
+    )
+    assert done.returncode == 1
+    assert f"model: {exported / 'exported' / 'saved_model'} (step 105)" in done.stdout
+    assert f"error: {folder / 'cut.jpg'}: damaged or cut short" in done.stderr
+    assert f"\n{folder / 'thread.png'}: 1x3000 pixels can't be resized" in done.stderr
+    assert done.stderr.endswith("The other 3 images are done.\n")
+    written = {path.name for path in save_path.iterdir()}
+    assert written == {*SIZES, "detections.json", "detections.csv", "index.html", "gallery"}
+    images = json.loads((save_path / "detections.json").read_text())["images"]
+    assert {one["file"]: (one["width"], one["height"]) for one in images} == SIZES
+    for one in images:
+        boxes = np.array([found["box"] for found in one["detections"]])
+        assert len(boxes) > 0
+        assert (boxes[:, :2] >= 0).all()
+        assert (boxes[:, 2:] <= [one["width"], one["height"]]).all()
+        assert (boxes[:, :2] <= boxes[:, 2:]).all()
 
 
 def test_a_training_image_is_shown_in_its_colours_brightened_and_with_its_boxes():
-    import tensorflow as tf
-
-    from lowlight.tfod import model as tfod
-    from lowlight.tfod.training import FIELDS
-    from lowlight.training.record import TrainingImages
-
-    config = tfod.read_config(ROOT / "tests" / "tiny.config")
-    model = tfod.build_model(config, is_training=True)
+    model = tfod.build_model(tfod.read_config(ROOT / "tests" / "tiny.config"), is_training=True)
     dark = tf.fill([1, 64, 64, 3], 1.0) * tf.constant([40.0, 20.0, 0.0])
     features = {FIELDS.image: model.preprocess(dark)[0]}
     labels = {
@@ -239,52 +362,41 @@ def test_a_training_image_is_shown_in_its_colours_brightened_and_with_its_boxes(
 
 def test_a_training_told_to_stop_while_it_traces_its_first_step_ends_at_once(tmp_path):
     log = tmp_path / "log"
-    process = start_training(write_tiny_data(tmp_path), tmp_path / "run", log)
-    try:
+    with start_training(write_tiny_data(tmp_path), tmp_path / "run", log) as process:
         wait_for(lambda: "the first step takes longest" in log.read_text(), process, log)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
-    finally:
-        process.kill()
-        process.wait()
+        os.kill(process.pid, signal.SIGINT)
+        process.join(30)
+        assert process.exitcode == 130
     assert "Traceback" not in log.read_text()
     assert "interrupted by SIGINT." in log.read_text()
 
 
 def test_a_killed_run_continues_without_its_damaged_newest_checkpoint_and_ends_well_when_told_to(
-    run_dir, tmp_path
+    run, tmp_path
 ):
-    config, log = run_dir.parent / "tiny.config", tmp_path / "log"
-    run_dir = shutil.copytree(run_dir, tmp_path / "run")
+    run_dir, log = shutil.copytree(run.dir, tmp_path / "run"), tmp_path / "log"
     flags = "--num_train_steps=100000", "--checkpoint_every_n=20"
     begun = latest_checkpoint(run_dir)
-    process = start_training(config, run_dir, log, *flags)
-    try:
+    with start_training(run.config, run_dir, log, *flags) as process:
         wait_for(lambda: latest_checkpoint(run_dir) != begun, process, log)
-    finally:
-        process.kill()
-        process.wait()
     newest = latest_checkpoint(run_dir)
     step = checkpoint_step(newest) - 20  # of the one before
     with open(f"{newest}.data-00000-of-00001", "r+b") as file:
         file.seek(1000)
         file.write(b"damage")
-    process = start_training(config, run_dir, log, *flags)
-    try:
+    with start_training(run.config, run_dir, log, *flags) as process:
         wait_for(lambda: ", lr " in log.read_text(), process, log)
         with pytest.raises(DataError) as second:
-            train(config, run_dir, 100000)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == 143
-    finally:
-        process.kill()
-        process.wait()
+            train(run.config, run_dir, 100000)
+        os.kill(process.pid, signal.SIGTERM)
+        process.join()
+        assert process.exitcode == 143
     printed, reached = log.read_text(), checkpoint_step(latest_checkpoint(run_dir))
     assert f"warning: {newest}: " in printed
     assert f"step {step} to 100000" in printed
     assert f"(step {reached}). Run the same command again to continue." in printed
     being = f"{run_dir}: is being trained already, by process {process.pid}"
     assert str(second.value).startswith(being)
-    session = json.loads((run_dir / "run.json").read_text())["sessions"][-1]
+    session = sessions_of(run_dir)[-1]
     assert (session["from_step"], session["to_step"]) == (step, reached)
     assert session["ended"].startswith("interrupted by SIGTERM")

@@ -1,14 +1,14 @@
 """Data, config and runs of the smallest model that TFOD trains, for tests of whole trainings."""
 
+import contextlib
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
+import tensorflow as tf
 from checks import write_examples
 from pictures import encode
 from PIL import Image
@@ -16,6 +16,8 @@ from PIL import Image
 from lowlight.dataset.classes import CLASSES, format_label_map
 from lowlight.dataset.tables import AnnotationRow, ImageRow
 from lowlight.dataset.writing import make_example
+from lowlight.tfod.training import make_trainee
+from lowlight.training.step import TrainingInput
 
 ROOT = Path(__file__).parents[1]
 _SIDE = 64
@@ -43,10 +45,7 @@ def write_tiny_data(folder, images=12, shards=1):
             ]
             examples.append(make_example(row, boxes, _noise(image), ids))
         write_examples(folder / name, *examples)
-    text = (ROOT / "tests" / "tiny.config").read_text().replace("FOLDER", str(folder))
-    path = folder / "tiny.config"
-    path.write_text(text.replace("train.tfrecord", "train.tfrecord-?????-of-?????"))
-    return path
+    return tiny_config(folder, {"train.tfrecord": "train.tfrecord-?????-of-?????"})
 
 
 def _noise(seed):
@@ -55,26 +54,50 @@ def _noise(seed):
     return encode(Image.fromarray(pixels).resize((_SIDE, _SIDE)), "JPEG")
 
 
+def tiny_config(folder, changes):
+    """Writes tiny.config for the data in a folder with {text: other text}; returns its path."""
+    text, path = (ROOT / "tests" / "tiny.config").read_text(), folder / "tiny.config"
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text.replace("FOLDER", str(folder)))
+    return path
+
+
+def begin(config, strategy=None, **options):
+    """Returns (Trainee, its training batches) of a config, as a training with seed 1 has them."""
+    strategy = strategy or tf.distribute.get_strategy()
+    return make_trainee(
+        config, lambda model: TrainingInput(config, 1).batches(strategy, 0, model), **options
+    )
+
+
 def losses_of(run_dir):
     """Returns {step: total loss} of all that a run wrote for TensorBoard."""
     return scalars_of(run_dir / "train", "Loss/total_loss")
 
 
-def scalars_of(folder, tag, files="events*"):
+def scalars_of(folder, tag):
     """Returns {step: number} of what TensorBoard has under a tag, the last written of each step."""
-    import tensorflow as tf
-
-    return {
-        event.step: float(tf.make_ndarray(value.tensor))
-        for path in sorted(folder.glob(files))
-        for event in tf.compat.v1.train.summary_iterator(str(path))
-        for value in event.summary.value
-        if value.tag == tag
-    }
+    return {step: float(tf.make_ndarray(tensor)) for step, tensor in _events(folder, tag)}
 
 
+def images_of(folder, tag):
+    """Returns the (width, height) of the images that TensorBoard has under a tag."""
+    found = (tf.make_ndarray(tensor) for _, tensor in _events(folder, tag))
+    return {tuple(int(side) for side in value[:2]) for value in found}
+
+
+def _events(folder, tag):
+    """Yields (step, value) of what TensorBoard has under a tag."""
+    for path in sorted(folder.glob("events*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            yield from ((event.step, v.tensor) for v in event.summary.value if v.tag == tag)
+
+
+@contextlib.contextmanager
 def start_training(config, run_dir, log, *flags, workers=()):
-    """Starts train.py and returns its Popen; what it prints goes to the file `log`.
+    """Gives the process of a train.py that prints to the file `log`; the block's end kills it.
 
     Args:
         config, run_dir: paths.
@@ -82,27 +105,26 @@ def start_training(config, run_dir, log, *flags, workers=()):
         flags: further flags.
         workers: "host:port" of each worker and, last, the index of this one; () for no workers.
     """
-    environment = dict(os.environ)
+    variables = {}
     if workers:
         *addresses, index = workers
         task = {"type": "worker", "index": index}
-        environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        variables["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
         flags = (*flags, f"--num_workers={len(addresses)}")
-    command = [sys.executable, "scripts/train.py", f"--pipeline_config_path={config}"]
-    with open(log, "w") as file:
-        return subprocess.Popen(
-            [*command, f"--model_dir={run_dir}", *flags],
-            cwd=ROOT,
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
+    flags = f"--pipeline_config_path={config}", f"--model_dir={run_dir}", *flags
+    log.write_text("")
+    process = forked.start(forked.script, "train.py", *flags, out=log, **variables)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
 def wait_for(is_so, process, log):
     """Waits until is_so(), while the process runs; pytest's own limit ends a wait for ever."""
     while not is_so():
-        assert process.poll() is None, log.read_text()
+        assert process.is_alive(), log.read_text()
         time.sleep(0.1)
 
 

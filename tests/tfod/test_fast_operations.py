@@ -2,14 +2,26 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from object_detection.core.losses import SigmoidFocalClassificationLoss
+from object_detection.utils import ops
+
+from lowlight.tfod.fast.computations import (
+    fast_attention,
+    filter_gradient,
+    focal_loss,
+    gated,
+    nearest_neighbor_upsampling,
+    pointwise,
+    swish,
+    swish_and_mean,
+)
 
 pytestmark = pytest.mark.slow
 
 
 def value_and_gradients(function, *inputs):
     """Returns a function's value, and its gradients for upstream gradients that aren't all 1."""
-    import tensorflow as tf
-
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         value = function(*inputs)
@@ -18,8 +30,6 @@ def value_and_gradients(function, *inputs):
 
 
 def random_tensor(*shape, seed=0):
-    import tensorflow as tf
-
     return tf.constant(np.random.default_rng(seed).normal(size=shape), tf.float32)
 
 
@@ -33,10 +43,6 @@ def assert_same(function, stock, *inputs, rtol=1e-4, atol=1e-5):
 
 
 def test_swish_with_its_mean():
-    import tensorflow as tf
-
-    from lowlight.tfod.fast.computations import swish, swish_and_mean
-
     def stock(x):
         y = tf.nn.silu(x)
         return y, tf.reduce_mean(y, [1, 2])
@@ -46,17 +52,11 @@ def test_swish_with_its_mean():
 
 
 def test_a_gated_feature_map():
-    from lowlight.tfod.fast.computations import gated
-
     inputs = random_tensor(2, 5, 7, 3), random_tensor(2, 1, 1, 3, seed=1)
     assert_same(gated, lambda x, gate: x * gate, *inputs)
 
 
 def test_a_convolution_with_a_single_tap():
-    import tensorflow as tf
-
-    from lowlight.tfod.fast.computations import pointwise
-
     inputs = random_tensor(2, 5, 7, 3), random_tensor(1, 1, 3, 4, seed=1)
     assert_same(pointwise, lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"), *inputs)
 
@@ -73,10 +73,6 @@ def test_a_convolution_with_a_single_tap():
     ],
 )
 def test_a_wide_depthwise_filter_has_the_gradient_it_had(height, width, taps, stride, multiplier):
-    import tensorflow as tf
-
-    from lowlight.tfod.fast.computations import filter_gradient
-
     x = random_tensor(2, height, width, 3)
     kernel = random_tensor(taps, taps, 3, multiplier, seed=1)
     strides = [1, stride, stride, 1]
@@ -89,10 +85,6 @@ def test_a_wide_depthwise_filter_has_the_gradient_it_had(height, width, taps, st
 
 
 def test_fast_attention_is_the_matrix_product_it_was():
-    import tensorflow as tf
-
-    from lowlight.tfod.fast.computations import fast_attention
-
     maps = [tf.constant([[[[1.0, -2.0]]]]), tf.constant([[[[3.0, 4.0]]]])]
     found = fast_attention(maps, tf.constant([[3.0], [1.0]]))
     np.testing.assert_allclose(found, [[[[1.5, -0.5]]]], rtol=1e-4)
@@ -100,10 +92,6 @@ def test_fast_attention_is_the_matrix_product_it_was():
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_fast_upsampling_is_tfods_and_so_is_its_gradient(scale):
-    from object_detection.utils import ops
-
-    from lowlight.tfod.fast.computations import nearest_neighbor_upsampling
-
     x = random_tensor(2, 3, 5, 4)
     theirs = ops.nearest_neighbor_upsampling(x, scale=scale)
     np.testing.assert_array_equal(nearest_neighbor_upsampling(x, scale=scale), theirs)
@@ -117,11 +105,6 @@ def test_fast_upsampling_is_tfods_and_so_is_its_gradient(scale):
 @pytest.mark.parametrize("gamma", [1.0, 1.5, 2.0, 2.3])
 @pytest.mark.parametrize("alpha", [None, 0.25])
 def test_the_focal_loss_and_its_gradient_are_tfods(gamma, alpha):
-    import tensorflow as tf
-    from object_detection.core.losses import SigmoidFocalClassificationLoss
-
-    from lowlight.tfod.fast.computations import focal_loss
-
     rng = np.random.default_rng(0)
     logits = tf.constant([-60.0, -20.0, *rng.normal(0, 4, 25), 0.0, 20.0, 60.0], tf.float32)
     targets = tf.constant(rng.choice([0.0, 1.0, 0.3], [2, 5, 3]), tf.float32)

@@ -1,6 +1,10 @@
 """A learning-rate schedule keeps its course when batch and steps change."""
 
 import pytest
+from google.protobuf import text_format
+from object_detection.protos import train_pb2
+
+from lowlight.tfod.config_parts import check_schedule, rescale, schedule_of
 
 pytestmark = pytest.mark.slow
 
@@ -47,17 +51,12 @@ RESCALED = {
 
 def train_config(schedule):
     """Returns a TrainConfig with a schedule."""
-    from google.protobuf import text_format
-    from object_detection.protos import train_pb2
-
     text = f"optimizer {{ adam_optimizer {{ learning_rate {{ {schedule} }} }} }}"
     return text_format.Parse(text, train_pb2.TrainConfig())
 
 
 @pytest.mark.parametrize(("schedule", "expected"), RESCALED.values(), ids=RESCALED)
 def test_a_quarter_of_the_batch_and_half_the_steps_rescale_a_schedule(schedule, expected):
-    from lowlight.tfod.config_parts import rescale, schedule_of
-
     config = train_config(schedule)
     rescale(*schedule_of(config), 0.25, 1000, 500)
     assert config == train_config(expected)
@@ -66,8 +65,6 @@ def test_a_quarter_of_the_batch_and_half_the_steps_rescale_a_schedule(schedule, 
 @pytest.mark.parametrize("schedule", [COSINE, EXPONENTIAL], ids=["cosine", "exponential"])
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_schedule_made_very_short_can_still_be_trained_with(schedule, steps):
-    from lowlight.tfod.config_parts import check_schedule, rescale, schedule_of
-
     config = train_config(schedule)
     rescale(*schedule_of(config), 1.0, 1000, steps)
     assert check_schedule(config, steps, "x.config") == ""

@@ -1,5 +1,6 @@
 """A trained detector becomes one for other classes, and finds them as it did."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -7,10 +8,18 @@ from pathlib import Path
 import families
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_model import two_convolutions
 
 from lowlight.core.errors import DataError
 from lowlight.dataset.classes import CLASSES, format_label_map
+from lowlight.detector.detector import Detector
+from lowlight.detector.runs import find_model
+from lowlight.tfod import configs, zoo
+from lowlight.tfod.model import build_model, read_config
+from lowlight.tfod.start import make_variables, restore_start
+from lowlight.tfod.start_checkpoint import find_start, make_start, match_classes
+from lowlight.tfod.training import build_optimizer
 
 pytestmark = pytest.mark.slow
 
@@ -24,18 +33,12 @@ def names_of(classes):
 
 
 def test_exdarks_classes_are_all_classes_of_coco():
-    from lowlight.tfod import zoo
-    from lowlight.tfod.start_checkpoint import match_classes
-
     assert len(zoo.COCO) == 80
     assert [zoo.COCO[number] for number in (1, 14, 90)] == ["person", "parking meter", "toothbrush"]
     assert tuple(match_classes(names_of(CLASSES), zoo.COCO).values()) == EXDARK_IN_COCO
 
 
 def test_what_is_said_of_a_class_goes_before_its_name():
-    from lowlight.tfod import zoo
-    from lowlight.tfod.start_checkpoint import match_classes
-
     names = names_of(["Lorry", "Lantern", "Car", "Owl"])
     given = {"Lantern": "traffic light", "car": ""}
     assert match_classes(names, zoo.COCO, given) == {1: 8, 2: 10, 3: None, 4: None}
@@ -45,52 +48,38 @@ def test_what_is_said_of_a_class_goes_before_its_name():
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
-    """Writes an unpacked archive of a family's model for COCO's classes, with random weights.
+    """bases(family) -> (its model for COCO's classes, a folder as its archive is unpacked to).
 
-    Returns:
-        A function of the family that returns (the model, its folder), made once.
+    The weights are random. Each is made once.
     """
-    import tensorflow as tf
 
-    from lowlight.tfod.model import build_model, read_config
-    from lowlight.tfod.start import make_variables
-
-    made = {}
-
+    @functools.cache
     def base_of(family):
-        if family not in made:
-            folder = tmp_path_factory.mktemp("base")
-            (folder / "pipeline.config").write_text(families.FAMILIES[family])
-            tf.keras.utils.set_random_seed(1)
-            model = build_model(read_config(folder / "pipeline.config"))
-            make_variables(model)
-            for variable in model.trainable_variables:  # biases and last layers begin all alike
-                variable.assign_add(tf.random.normal(variable.shape, stddev=0.05))
-            checkpoint = tf.train.Checkpoint(model=model)
-            tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), 1).save(0)
-            made[family] = model, folder
-        return made[family]
+        folder = tmp_path_factory.mktemp("base")
+        (folder / "pipeline.config").write_text(families.FAMILIES[family])
+        tf.keras.utils.set_random_seed(1)
+        model = build_model(read_config(folder / "pipeline.config"))
+        make_variables(model)
+        for variable in model.trainable_variables:  # biases and last layers begin all alike
+            variable.assign_add(tf.random.normal(variable.shape, stddev=0.05))
+        checkpoint = tf.train.Checkpoint(model=model)
+        tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), 1).save(0)
+        return model, folder
 
     return base_of
 
 
 @pytest.fixture(scope="module")
 def starts(bases, tmp_path_factory):
-    """Returns a function of the family that returns (the model, its run) for ExDark's classes."""
-    from lowlight.tfod.model import build_model, read_config
-    from lowlight.tfod.start import make_variables
-    from lowlight.tfod.start_checkpoint import make_start
+    """starts(family) -> (the model, its run) for ExDark's classes."""
 
-    made = {}
-
+    @functools.cache
     def start_of(family):
-        if family not in made:
-            run = tmp_path_factory.mktemp("start") / "a run"
-            make_start(bases(family)[1], names_of(CLASSES), run, {})
-            model = build_model(read_config(run / "pipeline.config"))
-            make_variables(model)
-            made[family] = model, run
-        return made[family]
+        run = tmp_path_factory.mktemp("start") / "a run"
+        make_start(bases(family)[1], names_of(CLASSES), run, {})
+        model = build_model(read_config(run / "pipeline.config"))
+        make_variables(model)
+        return model, run
 
     return start_of
 
@@ -99,8 +88,6 @@ def starts(bases, tmp_path_factory):
 def test_the_new_detectors_scores_and_boxes_are_the_columns_of_the_trained_ones(
     family, bases, starts
 ):
-    import tensorflow as tf
-
     (base, _), (own, run) = bases(family), starts(family)
     status = tf.train.Checkpoint(model=own).restore(str(run / "ckpt-0")).expect_partial()
     image = tf.random.stateless_uniform([1, 256, 256, 3], [3, 4], -1, 1)
@@ -147,10 +134,6 @@ def _columns_of(one, other, columns):
 
 
 def test_a_class_without_a_source_begins_as_tfod_begins_it(bases, tmp_path):
-    import tensorflow as tf
-
-    from lowlight.tfod.start_checkpoint import make_start
-
     _, folder = bases("EfficientDet")
     lines = make_start(folder, names_of(["Owl", "Cat"]), tmp_path / "run", {})
     assert [line.split(" <- ")[1] for line in lines[1:]] == ["begins untrained", "cat"]
@@ -166,10 +149,8 @@ def test_a_class_without_a_source_begins_as_tfod_begins_it(bases, tmp_path):
 
 
 def test_classes_that_the_detector_lacks_and_bases_without_weights_are_refused(
-    bases, tmp_path, run_script
+    bases, tmp_path, run_forked
 ):
-    from lowlight.tfod.start_checkpoint import make_start
-
     base, run, data = tmp_path / "base", tmp_path / "run", tmp_path / "my data"
     shutil.copytree(bases("SSD MobileNet")[1], base)
     with pytest.raises(DataError, match="none of Owl is a class of this detector.\n  Say which"):
@@ -178,7 +159,7 @@ def test_classes_that_the_detector_lacks_and_bases_without_weights_are_refused(
     (data / "label_map.txt").write_text(format_label_map({1: "Owl", 3: "bird"}))
     (data / "test.tfrecord").touch()
     flags = f"--base={base}", f"--label_map_path={data}/label_map.txt", f"--output_dir={run}"
-    done = run_script("make_start_checkpoint.py", *flags, "--classes=Owl=bird")
+    done = run_forked("make_start_checkpoint.py", *flags, "--classes=Owl=bird")
     assert done.returncode == 0, done.stderr
     assert "  Owl                  <- bird\n" in done.stdout
     assert "several classes begin as bird: they find the same at first\n" in done.stdout
@@ -198,8 +179,6 @@ def test_classes_that_the_detector_lacks_and_bases_without_weights_are_refused(
 
 
 def test_an_archive_that_was_not_fetched_is_named_with_the_commands_that_fetch_it(tmp_path):
-    from lowlight.tfod.start_checkpoint import make_start
-
     archive = "efficientdet_d0_coco17_tpu-32"
     for base in (f"{tmp_path}/{archive}", f"{tmp_path}/{archive}.tar.gz", archive):
         fetch = f"{archive}: not there.\n  Fetch .*\n.*\n    curl -L -o .*/{archive}.tar.gz https"
@@ -213,13 +192,6 @@ def test_an_archive_that_was_not_fetched_is_named_with_the_commands_that_fetch_i
 
 
 def test_averages_are_taken_where_the_detectors_config_asks_for_them(tmp_path):
-    import tensorflow as tf
-
-    from lowlight.tfod.model import build_model, read_config
-    from lowlight.tfod.start import make_variables
-    from lowlight.tfod.start_checkpoint import make_start
-    from lowlight.tfod.training import build_optimizer
-
     path, text = tmp_path / "base" / "pipeline.config", two_convolutions()
     for field in ("use_moving_average", "use_moving_averages"):
         text = text.replace(f"{field}: false", f"{field}: true")
@@ -247,9 +219,6 @@ def test_averages_are_taken_where_the_detectors_config_asks_for_them(tmp_path):
 
 
 def test_a_start_is_a_run_that_finds_something(starts):
-    from lowlight.detector.detector import Detector
-    from lowlight.detector.runs import find_model
-
     _, run = starts("SSD MobileNet")
     found = find_model(run)
     assert (found.step(), found.num_classes(), found.run_dir) == (0, 12, run)
@@ -258,10 +227,6 @@ def test_a_start_is_a_run_that_finds_something(starts):
 
 
 def test_a_training_takes_all_that_a_start_for_its_classes_has(bases, starts, tmp_path):
-    from lowlight.tfod import configs
-    from lowlight.tfod.start import restore_start
-    from lowlight.tfod.start_checkpoint import find_start
-
     model, run = starts("SSD MobileNet")
     label_map = tmp_path / "label_map.txt"
     for part in ("train", "test"):

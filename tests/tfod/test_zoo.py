@@ -7,13 +7,12 @@ import families
 import pytest
 
 from lowlight.core.errors import DataError
+from lowlight.tfod import zoo
 
 pytestmark = pytest.mark.slow
 
 
 def test_an_archives_checkpoint_is_the_one_that_it_holds(tmp_path):
-    from lowlight.tfod import zoo
-
     assert zoo.checkpoint_in(tmp_path) == tmp_path / "checkpoint" / "ckpt-0"
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "ckpt-301.index").touch()
@@ -21,14 +20,10 @@ def test_an_archives_checkpoint_is_the_one_that_it_holds(tmp_path):
 
 
 def test_the_zoo_has_35_archives_of_models_that_find_boxes():
-    from lowlight.tfod import zoo
-
     assert len(set(zoo.ARCHIVES)) == len(zoo.ARCHIVES) == 35
 
 
 def test_a_missing_checkpoint_of_the_zoo_is_told_where_it_is_fetched():
-    from lowlight.tfod import zoo
-
     name = "centernet_hg104_512x512_coco17_tpu-8"
     remedy = zoo.how_to_get_checkpoint(f"zoo models/{name}/checkpoint/ckpt-1")
     url = f"https://storage.googleapis.com/download.tensorflow.org/models/object_detection/tf2/20200713/{name}.tar.gz"
@@ -53,8 +48,6 @@ def write_archive(path, *members):
 
 
 def test_an_archive_is_unpacked_beside_itself_and_gives_config_and_checkpoint(tmp_path):
-    from lowlight.tfod import zoo
-
     _, name, start = zoo.read_base(str(write_archive(tmp_path / "mine.tar.gz")))
     assert (name, start) == (
         f"{tmp_path}/mine/pipeline.config",
@@ -80,8 +73,6 @@ BAD_ARCHIVES = {
 
 @pytest.mark.parametrize(("member", "message"), BAD_ARCHIVES.values(), ids=BAD_ARCHIVES)
 def test_an_archive_with_more_than_plain_files_in_a_folder_is_refused(member, message, tmp_path):
-    from lowlight.tfod import zoo
-
     folder = tmp_path / "checkpoint"
     folder.mkdir()
     archive = write_archive(folder / "mine.tar.gz", member)

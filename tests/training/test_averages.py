@@ -2,35 +2,34 @@
 
 import numpy as np
 import pytest
-from tiny_training import write_tiny_data
+import tensorflow as tf
+from google.protobuf import text_format
+from tiny_training import begin, write_tiny_data
+
+from lowlight.dataset.classes import read_label_map
+from lowlight.tfod.model import CHECKPOINT_V2, read_config
+from lowlight.tfod.start_checkpoint import make_start
+from lowlight.tfod.training import detection_losses, make_trainee
+from lowlight.training.step import TrainStep
 
 pytestmark = pytest.mark.slow
+HALF = "float16"
 
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory):
     """(Trainee with averages that computes in float16, its TrainStep, a batch)."""
-    import tensorflow as tf
-
-    from lowlight.tfod.model import read_config
-    from lowlight.tfod.training import make_trainee
-    from lowlight.training.step import TrainingInput, TrainStep
-
     config = read_config(write_tiny_data(tmp_path_factory.mktemp("averages")))
     config.train_config.optimizer.use_moving_average = True
-    strategy, half = tf.distribute.get_strategy(), "float16"
-    tf.keras.mixed_precision.set_global_policy(f"mixed_{half}")
+    tf.keras.mixed_precision.set_global_policy(f"mixed_{HALF}")
     try:
-        trainee, batches = make_trainee(
-            config,
-            lambda model: TrainingInput(config, 1).batches(strategy, 0, model),
-            mixed_precision=half,
-        )
+        trainee, batches = begin(config, mixed_precision=HALF)
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
     # TensorFlow begins with 32,768, which the first gradients overflow at.
     trainee.optimizer._optimizer._loss_scale._current_loss_scale.assign(64.0)
-    step = TrainStep(trainee.model, config, trainee.optimizer, strategy, half)
+    strategy = tf.distribute.get_strategy()
+    step = TrainStep(trainee.model, config, trainee.optimizer, strategy, HALF)
     return trainee, step, next(iter(batches))
 
 
@@ -55,14 +54,6 @@ def test_averages_begin_as_the_first_weights_and_follow_them(training):
 def test_a_start_with_trained_heads_begins_with_a_lower_loss_than_one_whose_heads_are_not(
     training, tmp_path
 ):
-    import tensorflow as tf
-    from google.protobuf import text_format
-
-    from lowlight.dataset.classes import read_label_map
-    from lowlight.tfod.model import CHECKPOINT_V2
-    from lowlight.tfod.start_checkpoint import make_start
-    from lowlight.tfod.training import detection_losses, make_trainee
-
     trainee, step, batch = training
     for _ in range(20):
         step(*batch)

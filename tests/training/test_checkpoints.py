@@ -7,9 +7,12 @@ import resource
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from one_weight_run import Run, steps_kept
 
 from lowlight.core.errors import DataError
+from lowlight.detector.runs import find_checkpoint
+from lowlight.training.checkpoints import keep_best
 
 pytestmark = pytest.mark.slow
 
@@ -58,8 +61,6 @@ DAMAGE = {
 def test_the_checkpoint_before_a_damaged_one_is_taken_with_a_warning(
     tmp_path, capsys, part, damage
 ):
-    from lowlight.detector.runs import find_checkpoint
-
     Run(tmp_path).train(5)
     damage(tmp_path / f"ckpt-4.{part}")
     assert Run(tmp_path).loop.step == 4
@@ -106,8 +107,6 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint_and_says_which(tmp_path, monkeypatch):
-    import tensorflow as tf
-
     run = Run(tmp_path).train(2)
 
     def full(*args, **kwargs):
@@ -122,8 +121,6 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_says_which(tmp_path, mon
 
 
 def test_a_disk_that_takes_no_more_keeps_the_last_good_checkpoint(tmp_path):
-    import tensorflow as tf
-
     run = Run(tmp_path)
     run.trainee.model.weight = run.weight = tf.Variable(tf.zeros([1_000_000]))
     run.train(2)
@@ -139,9 +136,6 @@ def test_a_disk_that_takes_no_more_keeps_the_last_good_checkpoint(tmp_path):
 
 
 def test_the_best_checkpoint_is_a_run_of_its_own_that_others_do_not_find(tmp_path):
-    from lowlight.detector.runs import find_checkpoint
-    from lowlight.training.checkpoints import keep_best
-
     run_dir = tmp_path / "runs" / "a"
     run_dir.mkdir(parents=True)
     (run_dir / "pipeline.config").write_text("model {}\n")
@@ -160,11 +154,6 @@ def test_the_best_checkpoint_is_a_run_of_its_own_that_others_do_not_find(tmp_pat
 
 def test_an_interruption_leaves_the_best_before_or_the_new_one_whole(tmp_path, monkeypatch):
     """Also where both have one name, as after a run was taken back to an earlier checkpoint."""
-    import tensorflow as tf
-
-    from lowlight.detector.runs import find_checkpoint
-    from lowlight.training.checkpoints import keep_best
-
     (tmp_path / "pipeline.config").write_text("model {}\n")
     (tmp_path / "metrics.json").write_text("{}")
     run = Run(tmp_path).train(2)

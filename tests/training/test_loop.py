@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+import tensorflow as tf
 from one_weight_run import Run, steps_kept
 
 from lowlight.core.errors import DataError, Interrupted, Signals, noted_signals
@@ -86,8 +87,6 @@ def test_a_wait_for_input_that_hangs_ends_soon_after_a_signal_with_what_was_made
 
 
 def test_a_batch_that_cannot_be_read_ends_a_training_after_a_checkpoint(tmp_path):
-    import tensorflow as tf
-
     def fail_at_4(step):
         if step == 4:
             raise tf.errors.DataLossError(None, None, "corrupted")

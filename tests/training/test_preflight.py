@@ -5,25 +5,28 @@ import shutil
 from pathlib import Path
 
 import pytest
+from object_detection.protos.train_pb2 import TrainConfig
 from small_ssd import small_config
 
 from lowlight.core.errors import DataError
+from lowlight.dataset.record_counts import RecordCounts
+from lowlight.tfod.config_parts import image_sides
+from lowlight.tfod.start import bytes_per_pixel, describe_frozen, updated_variables
+from lowlight.training import preflight as preflight_module
+from lowlight.training.config import TrainingOptions
+from lowlight.training.preflight import checkpoint_size, data_warnings, preflight
+from lowlight.training.workers import count_devices
 
 pytestmark = pytest.mark.slow
 
 
 def run_preflight(config, data_dir, replicas=1, num_steps=10, accumulate=1):
     """Returns the table of a preflight of 10 steps on one device."""
-    from lowlight.training.config import TrainingOptions
-    from lowlight.training.preflight import preflight
-
     options = TrainingOptions(num_steps, checkpoint_every_n=5, accumulate=accumulate)
     return preflight(config, "x.config", data_dir / "run", options, replicas)
 
 
 def test_a_training_that_will_work_is_described_in_a_table(data_dir):
-    from lowlight.training.workers import count_devices
-
     lines = run_preflight(small_config(data_dir), data_dir)
     assert lines[:6] == [
         "  records   2 images, 2 boxes in 1 file, whole",
@@ -38,9 +41,6 @@ def test_a_training_that_will_work_is_described_in_a_table(data_dir):
 
 
 def test_what_spoils_a_training_or_its_evaluation_is_a_warning(data_dir):
-    from lowlight.dataset.record_counts import RecordCounts
-    from lowlight.training.preflight import data_warnings
-
     config = small_config(data_dir)
     (data_dir / "test.tfrecord").unlink()
     assert data_warnings(config, RecordCounts(1, 5, 300, 101, ("Owl",))) == [
@@ -52,8 +52,6 @@ def test_what_spoils_a_training_or_its_evaluation_is_a_warning(data_dir):
 
 
 def test_the_room_for_a_checkpoint_is_what_one_takes(start, data_dir):
-    from lowlight.training.preflight import checkpoint_size
-
     train = small_config(data_dir).train_config
     written = os.path.getsize(f"{start[1]}.data-00000-of-00001")
     assert checkpoint_size(start[0], train) == pytest.approx(written, rel=0.02)
@@ -62,22 +60,20 @@ def test_the_room_for_a_checkpoint_is_what_one_takes(start, data_dir):
 def test_a_batch_that_needs_more_memory_than_there_is_is_told_or_refused(
     start, data_dir, monkeypatch
 ):
-    from lowlight.tfod.config_parts import image_sides
-    from lowlight.tfod.start import bytes_per_pixel
-    from lowlight.training import preflight
-
     config = small_config(data_dir)
     settings = config.model.ssd
     side, _ = image_sides(settings)
     of_pixel = bytes_per_pixel(start[0])
     assert 10 < of_pixel < 20_000
-    monkeypatch.setattr(preflight, "bytes_per_pixel", lambda model: of_pixel)
+    monkeypatch.setattr(preflight_module, "bytes_per_pixel", lambda model: of_pixel)
     message = f"of memory are needed for 2 images of {side}x{side} pixels at a time"
 
     def check(share, parts=1):
         pages = {"SC_PHYS_PAGES": int(of_pixel * 2 * side**2 / share), "SC_PAGE_SIZE": 1}
         monkeypatch.setattr("os.sysconf", pages.get)
-        return preflight.check_memory(start[0], settings, config.train_config, "x.config", parts)
+        return preflight_module.check_memory(
+            start[0], settings, config.train_config, "x.config", parts
+        )
 
     (warning,) = check(share=2)
     assert message in warning
@@ -88,16 +84,13 @@ def test_a_batch_that_needs_more_memory_than_there_is_is_told_or_refused(
     assert check(share=1.9, parts=2) == []
 
 
-def test_what_a_config_freezes_is_told_with_counts_and_a_pattern_without_a_match_is_refused(
-    start, data_dir
-):
-    from lowlight.tfod.start import describe_frozen
+def test_what_a_config_freezes_is_told_with_counts_and_a_pattern_without_a_match_is_refused(start):
+    model, _ = start
 
     def describe(**patterns):
-        train = type(small_config(data_dir).train_config)(**patterns)
-        return describe_frozen(start[0], train, "x.config")
+        return describe_frozen(model, TrainConfig(**patterns), "x.config")
 
-    variables = start[0].trainable_variables
+    variables = model.trainable_variables
     heads = [v for v in variables if "BoxPredictor" in v.name]
     total, left = (sum(v.shape.num_elements() for v in some) for some in (variables, heads))
     number = len(variables) - len(heads)
@@ -106,12 +99,19 @@ def test_what_a_config_freezes_is_told_with_counts_and_a_pattern_without_a_match
         f"{number} of {len(variables)} variables, {total - left:,} of {total:,} weights: "
         f'update_trainable_variables "BoxPredictor" ({len(heads)})'
     )
-    with pytest.raises(DataError, match=r'"FeatureExtractor" is found in no .*\n.*begin with \w'):
-        describe(freeze_variables=["BoxPredictor", "FeatureExtractor"])
-    with pytest.raises(DataError, match=r'freeze_variables: "\(" is no regular expression'):
-        describe(freeze_variables=["("])
-    with pytest.raises(DataError, match=rf"all {len(variables)} variables are frozen"):
-        describe(freeze_variables=["kernel", "."])
+    both = TrainConfig(update_trainable_variables=["BoxPredictor"], freeze_variables=["kernel"])
+    names = [v.name for v in updated_variables(model, both)]
+    assert names == [v.name for v in heads if "kernel" not in v.name] != []
+    for frozen, message in (
+        (
+            ["BoxPredictor", "FeatureExtractor"],
+            r'"FeatureExtractor" is found in no .*\n.*begin with \w',
+        ),
+        (["("], r'freeze_variables: "\(" is no regular expression'),
+        (["kernel", "."], rf"all {len(variables)} variables are frozen"),
+    ):
+        with pytest.raises(DataError, match=message):
+            describe(freeze_variables=frozen)
 
 
 @pytest.fixture
@@ -138,33 +138,30 @@ def test_a_disk_without_room_for_the_checkpoints_is_refused(data_dir, monkeypatc
 
 BAD_TRAININGS = {
     "devices that don't divide the batch": (
+        2,
         {"replicas": 3},
-        {},
         "batch_size: 2 can't be divided among 3 devices",
     ),
     "parts that don't divide the batch": (
+        6,
         {"accumulate": 4},
-        {"batch_size": 6},
         r"batch_size: 6 can't be taken in 4 parts .*\n  Give --accumulate one of 1, 2, 3, 6,",
     ),
     "parts that don't divide what a device gets": (
+        4,
         {"accumulate": 4, "replicas": 2},
-        {"batch_size": 4},
         "batch_size: 4, 2 on each of 2 devices, can't be taken in 4 parts",
     ),
-    "no batch": ({}, {"batch_size": 0}, "batch_size: 0"),
+    "no batch": (0, {}, "batch_size: 0"),
 }
 
 
-@pytest.mark.parametrize(
-    ("arguments", "fields", "message"), BAD_TRAININGS.values(), ids=BAD_TRAININGS
-)
-def test_a_training_that_cannot_be_is_refused(data_dir, arguments, fields, message):
+@pytest.mark.parametrize(("batch", "given", "message"), BAD_TRAININGS.values(), ids=BAD_TRAININGS)
+def test_a_training_that_cannot_be_is_refused(data_dir, batch, given, message):
     config = small_config(data_dir)
-    for name, value in fields.items():
-        setattr(config.train_config, name, value)
+    config.train_config.batch_size = batch
     with pytest.raises(DataError, match=message):
-        run_preflight(config, data_dir, **arguments)
+        run_preflight(config, data_dir, **given)
 
 
 @pytest.mark.usefixtures("built")

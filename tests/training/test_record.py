@@ -7,6 +7,9 @@ import pytest
 from one_weight_run import Run, steps_kept
 
 from lowlight.core.errors import DataError
+from lowlight.detector.runs import find_model, record_source
+from lowlight.training import record
+from lowlight.training.record import RunRecord, best_score, data_fingerprint, evaluations_since_best
 
 pytestmark = pytest.mark.slow
 
@@ -22,15 +25,11 @@ SCORES = {
 
 @pytest.mark.parametrize(("scores", "best", "since"), SCORES.values(), ids=SCORES)
 def test_patience_counts_the_evaluations_since_the_best(scores, best, since):
-    from lowlight.training.record import best_score, evaluations_since_best
-
     evaluations = [{"mAP": score} for score in scores]
     assert (best_score(evaluations), evaluations_since_best(evaluations)) == (best, since)
 
 
 def test_run_json_keeps_every_session(tmp_path):
-    from lowlight.training.record import RunRecord
-
     for step in (0, 3):
         record = RunRecord(tmp_path)
         record.begin(step, {"data": {}})
@@ -47,16 +46,12 @@ def test_run_json_keeps_every_session(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sessions": []}', '{"sessions": [3]}'])
 def test_a_run_json_that_is_none_is_told(tmp_path, text):
-    from lowlight.training.record import RunRecord
-
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(DataError, match=r"run\.json: isn't what training wrote"):
         RunRecord(tmp_path)
 
 
 def test_the_fingerprint_of_data_tells_other_records_and_other_label_maps(tmp_path):
-    from lowlight.training.record import data_fingerprint
-
     records, label_map = tmp_path / "train.tfrecord", tmp_path / "label_map.txt"
     label_map.write_text("item {}")
     seen = []
@@ -73,9 +68,6 @@ def test_the_fingerprint_of_data_tells_other_records_and_other_label_maps(tmp_pa
 def test_an_evaluation_along_the_way_scores_the_checkpoint_whatever_was_exported(
     tmp_path, monkeypatch
 ):
-    from lowlight.detector.runs import find_model, record_source
-    from lowlight.training import record
-
     newest = Path(Run(tmp_path).train(2).checkpoints.newest)
     saved_model = tmp_path / "exported" / "saved_model"
     (tmp_path / "eval").mkdir()

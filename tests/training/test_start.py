@@ -6,15 +6,14 @@ from pathlib import Path
 
 import families
 import pytest
+import tensorflow as tf
 from small_ssd import small_config
 
 from lowlight.core.errors import DataError
+from lowlight.tfod import model as tfod
+from lowlight.tfod.start import build_trial, restore_start
 
 pytestmark = pytest.mark.slow
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-D1 = "ssd_efficientdet_d1_640x640_coco17_tpu-8.config"
-ZOO_INDEX = "efficientdet_d1_coco17_tpu-32.ckpt-0"
 
 
 def start_config(start, data_dir, **fields):
@@ -26,10 +25,6 @@ def start_config(start, data_dir, **fields):
 
 
 def test_a_checkpoint_gives_the_feature_extractor_and_the_heads_begin_untrained(start, data_dir):
-    import tensorflow as tf
-
-    from lowlight.tfod.start import restore_start
-
     model, prefix = start
     total, untrained = len(model.variables), len(model._box_predictor.variables)
     line = restore_start(model, start_config(start, data_dir), "x.config")
@@ -40,32 +35,8 @@ def test_a_checkpoint_gives_the_feature_extractor_and_the_heads_begin_untrained(
     status.assert_existing_objects_matched()  # so it is in TFOD's own eyes
 
 
-def test_the_zoos_d1_checkpoint_restores_731_of_875_variables(exdark_root):
-    import tensorflow as tf
-
-    from lowlight.tfod import model as tfod
-    from lowlight.tfod.start import build_trial, named_variables, read_shapes, restore_start
-
-    prefix = exdark_root.parent / "zoo" / ZOO_INDEX
-    if not Path(f"{prefix}.index").exists():
-        pytest.skip(f"no {prefix}.index beside EXDARK_ROOT: the zoo checkpoint's names and shapes")
-    config = tfod.read_config(CONFIGS / D1)
-    config.train_config.fine_tune_checkpoint = str(prefix)
-    model = build_trial(config, D1)
-    parts = model.restore_from_objects("detection")
-    names = named_variables(tf.train.Checkpoint(**parts)).keys()
-    assert (len(names), len(model.variables)) == (731, 875)
-    assert names <= read_shapes(prefix, D1).keys()
-    with pytest.raises(DataError, match="has an index, but no weights"):
-        restore_start(model, config.train_config, D1)
-
-
 def test_a_checkpoint_of_another_architecture_is_refused_with_examples(start, data_dir):
-    from lowlight.tfod.start import build_trial, restore_start
-
     (data_dir / "other.config").write_text(families.FAMILIES["SSD MobileNet"])
-    from lowlight.tfod import model as tfod
-
     other = build_trial(tfod.read_config(data_dir / "other.config"), "other.config")
     with pytest.raises(DataError) as caught:
         restore_start(other, start_config(start, data_dir), "other.config")
@@ -94,8 +65,6 @@ BAD_STARTS = {
 
 @pytest.mark.parametrize(("fields", "message"), BAD_STARTS.values(), ids=BAD_STARTS)
 def test_a_start_that_tfod_would_refuse_is_refused(start, data_dir, fields, message):
-    from lowlight.tfod.start import restore_start
-
     places = {"PREFIX": start[1], "FOLDER": str(Path(start[1]).parent)}
     for word, place in places.items():
         fields = {k: v.replace(word, place) if v is str(v) else v for k, v in fields.items()}
@@ -113,8 +82,6 @@ def test_a_start_that_tfod_would_refuse_is_refused(start, data_dir, fields, mess
     ],
 )
 def test_a_checkpoint_that_was_cut_short_is_refused(start, data_dir, suffix, keep, message):
-    from lowlight.tfod.start import restore_start
-
     prefix = Path(start[1])
     for path in prefix.parent.glob("ckpt-1.*"):
         shutil.copy(path, data_dir)
