@@ -219,10 +219,6 @@ def test_each_form_of_a_line_is_read(text):
     assert parse_bbgt(text.encode(), "a.txt") == [BbGtBox(2, "Cat", (-1, 2, 30, 40))]
 
 
-def test_an_annotation_may_hold_no_box():
-    assert parse_bbgt(HEADER.encode(), "a.txt") == []
-
-
 @pytest.mark.parametrize("text", ["", "Cat 1 2 30 40\n"], ids=["empty", "no header"])
 def test_what_is_no_annotation_is_named(text):
     with refused("Cat/a.jpg.txt:1: not an annotation of ExDark", "Add it, or move the file away."):

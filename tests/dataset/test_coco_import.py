@@ -229,11 +229,6 @@ def test_names_meet_however_unicode_makes_up_their_letters(tmp_path, on_disk, in
     assert len(import_coco(path, Fitting(tmp_path / "images", allow_missing=True)).images) == same
 
 
-def test_two_items_of_one_image_are_refused(load):
-    with pytest.raises(DataError, match=r"images\[2\], id 3: b/A\.png has the same stem as a\.jpg"):
-        load(file={"images": [NIGHT, A, {**A, "id": 3, "file_name": "b/A.png"}]})
-
-
 def test_boxes_wholly_outside_are_all_named(load):
     with pytest.raises(DataError) as caught:
         load(box(2, 80, 0, 5, 5), box(1, 0, -9.5, 5, 9.5))

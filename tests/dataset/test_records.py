@@ -91,12 +91,6 @@ def test_an_image_without_boxes_is_kept_with_none(tmp_path):
     assert (record.unit_yxyx.shape, record.classes.shape) == ((0, 4), (0,))
 
 
-def test_an_image_of_another_size_than_its_row_is_refused(tmp_path):
-    Image.new("RGB", (40, 40)).save(tmp_path / "a.jpg")
-    with refused(f"{tmp_path}/a.jpg: 40x40 pixels, but images.csv has 80x40"):
-        write_records(tmp_path / "x", [(IMAGE, BOXES)], tmp_path, CLASS_IDS, lambda: None)
-
-
 # Records by another hand. -------------------------------------------------------------------------
 
 

@@ -153,12 +153,6 @@ def test_tfods_input_reader_reads_shards_by_a_glob(tmp_path, write, entries):
     }
 
 
-def test_records_are_verified_where_that_is_asked_for(write):
-    line = "verified: 7 records hold what the tables and the images say"
-    assert line not in write(shards=2)
-    assert line in write(shards=2, verify=True)
-
-
 def change_box(entries, images):
     entries[1][1][0] = entries[1][1][0]._replace(xmax=12)
 
