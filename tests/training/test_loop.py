@@ -5,12 +5,14 @@ import signal
 import threading
 import time
 
+import forked
 import pytest
 import tensorflow as tf
 from one_weight_run import Run, steps_kept
+from tiny_training import wait_for
 
 from lowlight.core.errors import DataError, Interrupted, Signals, noted_signals
-from lowlight.training.loop import TrainingSignals
+from lowlight.training.loop import Fetcher, TrainingSignals
 
 pytestmark = pytest.mark.slow
 
@@ -126,3 +128,53 @@ def test_training_stops_where_an_evaluation_says_so(tmp_path):
     run = Run(tmp_path).train(9, evaluate=lambda step: step == 6, eval_every=3)
     assert run.loop.step == 6
     assert steps_kept(tmp_path)[-1] == 6
+
+
+def trace():
+    """Waits as a training does that traces its first step, and has nothing to keep."""
+    with noted_signals(TrainingSignals()) as signals:
+        signals.at_end = lambda reason: os.write(1, f"record: {reason}\n".encode())
+        print("traces", flush=True)
+        try:
+            time.sleep(60)
+        except BaseException as error:  # as TensorFlow catches what is raised while it traces
+            print("caught", error)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
+def test_a_signal_before_the_first_step_ends_the_process_whatever_catches_errors(
+    tmp_path, number, status
+):
+    out, err = tmp_path / "out", tmp_path / "err"
+    out.touch()
+    process = forked.start(trace, out=out, err=err)
+    wait_for(lambda: out.read_text() == "traces\n", process, err)
+    os.kill(process.pid, number)
+    process.join(20)
+    reason = f"interrupted by {number.name}."
+    assert process.exitcode == status
+    assert out.read_text() == f"traces\nrecord: {reason}\n"
+    assert err.read_text() == f"\n{reason} Run the same command again to continue.\n"
+
+
+def test_a_hangup_that_is_ignored_as_under_nohup_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with noted_signals(TrainingSignals()):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_batches_come_in_order_and_an_error_in_its_place():
+    def batches():
+        yield from "ab"
+        raise OSError("gone")
+
+    fetcher = Fetcher(batches(), TrainingSignals())
+    assert [fetcher.next(), fetcher.next()] == ["a", "b"]
+    with pytest.raises(OSError, match="gone"):
+        fetcher.next()
+    fetcher.close()
