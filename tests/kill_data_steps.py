@@ -20,11 +20,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-_IMAGES, _SIDE = 80, 400  # pixels
+_DRAWN = "--images=80", "--width=640", "--height=480"  # pixels
 STEPS = r"""
 set -e
 step() { echo "$1"; "$PYTHON" "$SCRIPTS/$1" "${@:2}" --output_dir="$OUT"; }
@@ -33,21 +30,6 @@ OUT="$images" step convert_images.py --input_dir="$RAW/ExDark"
 step make_annotations_csv.py --annotations="$RAW/ExDark_Annno" --images_dir="$images"
 step make_tfrecords.py --data_dir="$OUT" --images_dir="$images" --shards=3 --verify
 """
-
-
-def draw_images(folder):
-    """Writes ExDark/ and ExDark_Annno/ of one class: PNGs, RGBA, grey and RGB JPEGs of noise."""
-    rng = np.random.default_rng(0)
-    for part in ("ExDark/Cat", "ExDark_Annno/Cat"):
-        (folder / part).mkdir(parents=True)
-    forms = (("RGB", "png"), ("RGBA", "png"), ("L", "jpg"), ("RGB", "jpg"))
-    for number in range(_IMAGES):
-        mode, suffix = forms[number % len(forms)]
-        pixels = rng.integers(0, 90, (_SIDE, _SIDE, 3), np.uint8)
-        name = f"Cat/{number:03}.{suffix}"
-        Image.fromarray(pixels).convert(mode).save(folder / "ExDark" / name)
-        box = "% bbGt version=3\nCat 10 20 100 200 0 0 0 0 0 0 0\n"
-        (folder / "ExDark_Annno" / f"{name}.txt").write_text(box)
 
 
 def start_steps(raw, out):
@@ -100,7 +82,8 @@ def survive(folder, kills, seed=0):
         (Counter of the steps that were killed, how many ends were compared, how many files each
         has, names of files that one side lacks or that differ).
     """
-    draw_images(folder / "raw")
+    draw = [sys.executable, SCRIPTS / "make_sample_data.py", f"--output_dir={folder / 'raw'}"]
+    subprocess.run([*draw, *_DRAWN], check=True, stdout=subprocess.DEVNULL)
     seconds = finish(folder / "raw", folder / "quiet")
     quiet = set(contents(folder / "quiet").items())
     rng, killed, ends, differ = random.Random(seed), Counter(), 0, set()
