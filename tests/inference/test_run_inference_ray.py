@@ -70,9 +70,9 @@ def test_a_broken_image_is_named_and_the_others_are_done(folders, first):
 
 @pytest.mark.slow
 def test_what_is_found_is_what_run_inference_finds(
-    folders, first, saved_model, run_script, tmp_path
+    folders, first, saved_model, run_forked, tmp_path
 ):
-    done = run_script(
+    done = run_forked(
         "run_inference.py",
         f"--images_folder_dir={folders[0]}",
         *arguments(folders, saved_model)[2:],

@@ -126,6 +126,7 @@ def test_two_workers_share_each_batch_in_order(batches, kind):
 def test_an_augmentation_that_needs_autograph_has_it(config, model):
     other = type(config)()
     other.CopyFrom(config)
+    other.train_config.ClearField("data_augmentation_options")
     other.train_config.data_augmentation_options.add().random_square_crop_by_scale.SetInParent()
     assert next(iter(TrainingInput(other, 1).batches(OneOfSeveral(), 0, model)))
 
