@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 from lowlight.core import command  # noqa: E402
 from lowlight.core.errors import DataError  # noqa: E402
+from lowlight.detector.engines import choose_engine  # noqa: E402
 from lowlight.inference import flags as inference_flags  # noqa: E402
 from lowlight.inference.folder import detect_on_images  # noqa: E402
 from lowlight.inference.inputs import is_video  # noqa: E402
@@ -53,6 +54,7 @@ def main() -> None:
         raise DataError("missing flag --save_path: where to save the detections.")
     source, save_path = FLAGS.images_folder_dir, FLAGS.save_path if FLAGS.save_detection else None
     check_flags(source)
+    choose_engine(FLAGS.engine)  # says at once where it isn't installed
     wanted = inference_flags.names_and_thresholds()
 
     def make_job(save_dir):

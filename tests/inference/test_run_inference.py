@@ -1,5 +1,9 @@
 """run_inference.py refuses bad flags before it loads a model."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from checks import message_of, write_files
 from PIL import Image
@@ -39,3 +43,17 @@ def test_bad_flags_are_refused_before_a_model_is_loaded(tmp_path, run_script, fl
     done = run_script("run_inference.py", *given, cwd=tmp_path)
     assert message_of(done).startswith(f"error: {message}")
     assert done.stdout == ""
+
+
+def test_an_engine_that_is_not_installed_is_told_before_anything_is_listed_or_made(tmp_path):
+    code = (
+        "import runpy, sys; sys.modules['openvino'] = None; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    given = ["--images_folder_dir=nowhere", "--model_dir=none", "--engine=openvino"]
+    given += ["--save_detection=True", "--save_path=out"]
+    script = Path(__file__).parents[2] / "run_inference.py"
+    command = [sys.executable, "-c", code, str(script), *given]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert message_of(done).startswith("error: --engine=openvino: the package isn't installed.")
+    assert list(tmp_path.iterdir()) == []
