@@ -185,9 +185,12 @@ def test_labels_beside_their_images_and_a_classes_txt_need_no_yaml(tmp_path, ima
     assert found.classes == ("owl", "cat")
     assert [row[3:8] for row in found.boxes] == [("cat", 10, 5, 30, 15), ("owl", 3, 5, 5, 15)]
     assert found.notes[Oddity.BOXES_ROUNDED] == {"b.jpg": 1}
-    files = {"data.yaml": "names: [owl, cat]"}
-    with pytest.raises(DataError, match=r"classes.txt names other classes than data.yaml.\n"):
-        import_yolo(write_files(images_dir, files), Fitting(images_dir))
+
+
+def test_a_data_yaml_and_a_classes_txt_that_differ_are_both_named(tmp_path, images_dir):
+    files = {"sub/Classes.txt": "owl", "b.txt": "", "my.yaml": "names: [cat]"}
+    with pytest.raises(DataError, match=r"sub/Classes.txt names other classes than my.yaml.\n"):
+        import_yolo(write_files(tmp_path / "labels", files), Fitting(images_dir))
 
 
 def test_a_data_yaml_counts_more_than_a_classes_txt_beside_it(tmp_path, images_dir):

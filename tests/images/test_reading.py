@@ -1,8 +1,10 @@
 """An image of any form is read as the same pixels, or refused by its name."""
 
 import struct
+import sys
 import time
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
@@ -173,6 +175,17 @@ def test_what_the_operating_system_refuses_is_no_damage(tmp_path):
 def test_heic_is_known_by_its_bytes_and_another_film_is_not_taken_for_it(brand, message):
     with pytest.raises(DataError, match=rf"^a\.jpg: {message}"):
         open_image(b"\0\0\0\x18ftyp" + brand + bytes(40), "a.jpg")
+
+
+def test_a_damaged_heic_is_told_from_what_is_no_image(monkeypatch):
+    def fail(file, name):
+        raise SyntaxError("no 'meta' box")
+
+    plug_in = types.SimpleNamespace(register_heif_opener=lambda: None)
+    monkeypatch.setitem(sys.modules, "pillow_heif", plug_in)
+    monkeypatch.setitem(Image.OPEN, "HEIF", (fail, lambda beginning: b"heic" in beginning))
+    with pytest.raises(DataError, match=r"^a\.heic: of format HEIF, but damaged .*no 'meta' box"):
+        open_image(b"\0\0\0\x18ftypheic", "a.heic")
 
 
 def test_a_size_is_read_from_any_part_of_an_image_or_refused_by_name(tmp_path):

@@ -157,16 +157,17 @@ def _find_description(source, files):
     if found:
         described = parse_data_yaml(found.read(), found.place)
         described = described._replace(root=posixpath.dirname(found.name))
+    texts = {file.name for file in files if file.name.lower().endswith(".txt")}
+    classes = {name for name in texts if _base(name) == "classes.txt"}
     if names not in ({}, described.names):
         raise DataError(
-            f"{source}: classes.txt names other classes than {found.name}.\n"
+            f"{source}: {min(classes)} names other classes than {found.name}.\n"
             "  Remove the one that doesn't belong to the labels."
         )
-    texts = {file.name for file in files if file.name.lower().endswith(".txt")}
     paths = [path for paths in described.parts.values() for path in paths]
     lists = {_known_end(path, texts, described.root) for path in paths}
     readmes = {name for name in texts if _base(name).startswith("readme")}
-    return described, lists | readmes | {name for name in texts if _base(name) == "classes.txt"}
+    return described, lists | readmes | classes
 
 
 def _is_yaml(name):

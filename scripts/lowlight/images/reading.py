@@ -58,7 +58,7 @@ def open_image(data: bytes | str | Path, place: object, whole: bool = True) -> I
         try:
             image = Image.open(io.BytesIO(data) if is_read else data, formats=formats)
         except Image.UnidentifiedImageError as error:
-            _check_form(data if is_read else Path(data).read_bytes(), place, error)
+            _check_form(data if is_read else Path(data).read_bytes(), formats, place, error)
             raise
         if image.format == "TIFF":
             _keep_stored(image)
@@ -92,9 +92,9 @@ def plain_errors(place: object) -> Iterator[None]:
         ) from error
 
 
-def _check_form(data, place, cause):
+def _check_form(data, formats, place, cause):
     """Raises DataError where what Pillow can't read begins as one of the formats all the same."""
-    for name in _FORMATS:
+    for name in formats:
         factory, accepts = Image.OPEN[name]
         if accepts(data[:16]) is not True:
             continue
