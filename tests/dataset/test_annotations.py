@@ -238,6 +238,12 @@ def test_a_bad_line_is_told_with_its_place_and_the_known_classes(line):
         parse_bbgt(f"{HEADER}\n{line}\n".encode(), "Cat/a.jpg.txt")
 
 
+def test_an_endless_line_is_told_by_its_beginning():
+    with pytest.raises(DataError) as caught:
+        parse_bbgt(f"{HEADER}\nCat {'1' * 10**6} 2 30 40".encode(), "Cat/a.jpg.txt")
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize("parse", [parse_bbgt, parse_image_list])
 def test_what_is_no_text_is_refused(parse):
     with pytest.raises(DataError, match="^a.txt: not a text file"):

@@ -58,6 +58,8 @@ def test_six_decimals_of_a_whole_pixel_are_that_pixel_in_images_of_any_size():
         ("1 .5 .5 .1", "no box and no segment behind the class: '1 .5 .5 .1'.\n"),
         ("1 .5 .5 .1 .1 .9", "no box .*\n.*without confidences"),
         ("1 .1 .2 .3 .4 .5 .6 .7", "no box"),
+        ("1 0.512345 0.412345 1.123456e5 0.223456", "no box .*45 1.123456e5 0.22"),
+        ("1 " + ".5 " * 5001, "no box .{200,250}\n"),
         ("1 12 5 20 10", "no box .*\n.*pixels divided by its width or height"),
         ("1 nan .5 .1 .1", "no box"),
         ("1 .5 .5 inf .1", "no box"),

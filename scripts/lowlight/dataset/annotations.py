@@ -75,7 +75,7 @@ def _parse_box(line, number, place):
         if min(box[2:]) >= 1:
             return BbGtBox(number, name, box)
     raise DataError(
-        f"{place}:{number}: {line!r} isn't a class, left, top, width and height.\n"
+        f"{place}:{number}: {line[:200]!r} isn't a class, left, top, width and height.\n"
         f"  Known classes: {', '.join(CLASSES)}. The others are whole pixels, width and height 1 "
         "or more. Correct the line and run this step again."
     )

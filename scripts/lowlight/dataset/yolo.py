@@ -105,7 +105,7 @@ def parse_yolo(
             unit_xyxy = _unit_xyxy(texts, described.keypoints)
             if unit_xyxy is None:
                 raise DataError(
-                    f"{where}: no box and no segment behind the class: {reprlib.repr(line)}.\n"
+                    f"{where}: no box and no segment behind the class: {line[:200]!r}.\n"
                     "  A box is centre x, y, width and height, a segment x and y of 3 corners or "
                     "more, in fractions of the image: pixels divided by its width or height. "
                     "Correct the line, or export labels without confidences."
