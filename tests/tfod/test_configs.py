@@ -188,6 +188,7 @@ def test_sharded_records_are_named_by_a_glob_of_their_number(data_dir):
         ),
         ("efficientdet_d0_coco17_tpu-32", "20200711/efficientdet_d0_coco17_tpu-32.tar.gz\n"),
         ("my/pipeline.config", "my/pipeline.config: no such file"),
+        (".", "pipeline.config: no such file.\n  Check --base_config."),
     ],
 )
 def test_a_base_that_is_not_there_is_named_with_what_to_do(name, message, tmp_path, monkeypatch):

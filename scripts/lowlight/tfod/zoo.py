@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lowlight.core.errors import DataError
-from lowlight.core.files import folder_beside
+from lowlight.core.files import existing_file, folder_beside
 from lowlight.dataset.classes import read_label_map
 from lowlight.tfod.model import PipelineConfig, read_config
 
@@ -103,7 +103,7 @@ def find_folder(given: Path | str, flag: str) -> Path:
     folder = folder_of(archive, path.parent)
     if (folder / "pipeline.config").is_file():
         return folder
-    for packed in (path, path.with_name(f"{archive}.tar.gz")):
+    for packed in (path, path.parent / f"{archive}.tar.gz"):
         if packed.is_file():
             return unpack(packed)
     if path.is_dir():
@@ -168,7 +168,8 @@ def read_base(name: str) -> Base:
         built_in = read_config(_HERE / "efficientdet_d1.config")
         return Base(built_in, f"{D1}/pipeline.config (built in)", str(checkpoint_in(d1)))
     if not path.is_file() or name.endswith((".tar.gz", ".tgz", ".tar")):
-        path = find_folder(name, "base_config") / "pipeline.config"
+        folder = find_folder(name, "base_config")
+        path = existing_file(folder / "pipeline.config", "Check --base_config.")
     is_archive = path.name == "pipeline.config" and (path.parent / "checkpoint").is_dir()
     start = str(checkpoint_in(path.parent)) if is_archive else ""
     return Base(read_config(path), str(path), start)
