@@ -141,6 +141,28 @@ def ancestors(place):
         place = place.parent / parent
 
 
+@needs_ray
+def test_workers_without_room_and_those_that_die_leave_the_images_to_others(monkeypatch):
+    class Mortal:  # pickled whole: a worker can't import this module
+        def __init__(self, job):
+            self.job = job
+
+        def detect(self, images):
+            if ("fatal", "path") in images:
+                os.abort()
+            return images, {}
+
+    monkeypatch.setattr(ray_inference, "Worker", Mortal)
+    images = [(name, "path") for name in ("a", "fatal", "b", "c")]
+    with ray_inference.connected(ray_inference.HERE) as ray:
+        share = ray_inference.Share(int(ray.cluster_resources()["CPU"]) + 1, cores=1, gpus=0)
+        found = list(ray_inference._results(ray, images, None, share, size=1))
+    deaths = found.count(None)
+    assert deaths == 1 + ray_inference._RETRIES
+    done = [entries for entries, _ in filter(None, found)]
+    assert sorted(done) == [[(name, "path")] for name in "abc"]
+
+
 BAD_INPUT = {
     "no such folder": ("--input_dir=nowhere", "nowhere: no such folder", "--input_dir"),
     "no image": ("--input_dir=empty", "empty: holds no image", "--input_dir"),

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import socket
+from collections import deque
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -162,11 +163,10 @@ class Worker:
 
         Its model is loaded by the first `detect`, because Ray hides what an actor's beginning says.
         """
-        self._name = f"process {os.getpid()} on {socket.gethostname()}"
         self._job, self._members = job, {}  # of an archive, {name: SourceFile}
 
-    def detect(self, images: list[tuple[str, str]]) -> tuple[list[dict], dict, str]:
-        """Takes (name, path) of images; returns entries, {name: DataError} of others, its name."""
+    def detect(self, images: list[tuple[str, str]]) -> tuple[list[dict], dict]:
+        """Takes (name, path) of images; returns entries, {name: DataError} of the others."""
         if self._job.detector is None:
             self._job = self._job.loaded()
             if is_archive(self._job.source):
@@ -174,7 +174,7 @@ class Worker:
         files = [self._members.get(name) or file_on_disk(path, name) for name, path in images]
         items = list(detect_each(files, self._job))
         entries = [item.entry for item in items if not item.errors]
-        return entries, {i.source.name: e for i in items for e in i.errors}, self._name
+        return entries, {i.source.name: e for i in items for e in i.errors}
 
 
 def detect_in_workers(
@@ -199,15 +199,16 @@ def detect_in_workers(
     most = min(_MOST_IMAGES, -(-len(files) // (share.workers * _ROUNDS)))
     with noted_signals(), contextlib.closing(parts):
         for size in (most, 1):
-            workers = set()
-            for entries, wrong, worker in _results(ray, list(missing.items()), job, share, size):
+            for result in _results(ray, list(missing.items()), job, share, size):
+                if result is None:
+                    died += 1
+                    continue
+                entries, wrong = result
                 parts.collect(entries)
                 errors += wrong.values()
                 for name in (*wrong, *(entry["file"] for entry in entries)):
                     del missing[name]
                     progress.update()
-                workers.add(worker)
-            died += max(len(workers) - share.workers, 0)
             if not missing:
                 break
     if died:
@@ -221,23 +222,45 @@ def detect_in_workers(
     return errors
 
 
-def _results(ray, images, job, share, size) -> Iterator[tuple]:
-    """Yields what `Worker.detect` returns, of `size` images or fewer, as soon as it is done."""
-    limits = {"max_restarts": -1, "max_task_retries": _RETRIES}
-    actor = ray.remote(num_cpus=share.cores, num_gpus=share.gpus, **limits)(Worker)
-    idle, running = [actor.remote(job) for _ in range(share.workers)], {}  # {future: worker}
-    parted = iter([images[start : start + size] for start in range(0, len(images), size)])
-    while True:
-        for worker, some in zip(idle, parted, strict=False):
-            running[worker.detect.remote(some).future()] = worker
-        if not running:
-            return
+def _results(ray, images, job, share, size) -> Iterator[tuple | None]:
+    """Yields what `Worker.detect` returns of `size` images or fewer, and None where a worker died.
+
+    Only a worker that has answered is given images: where there is no room for one, as after a
+    machine has gone, the others do them all.
+    """
+    actor = ray.remote(num_cpus=share.cores, num_gpus=share.gpus)(Worker)
+    parts = deque((images[start : start + size], 0) for start in range(0, len(images), size))
+    running, idle = {}, []  # {future: (worker, its part and how many died of that, or None)}
+
+    def start():
+        worker = actor.remote(job)
+        running[worker.__ray_ready__.remote().future()] = worker, None
+
+    for _ in range(share.workers):
+        start()
+    while parts or any(part for _, part in running.values()):
         done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
-        idle = [running.pop(future) for future in done]
         for future in done:
+            worker, part = running.pop(future)
             try:
-                yield future.result()
+                result = future.result()
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
-            except ray.exceptions.RayError:
-                continue  # the worker was killed again and again; its images are missing
+            except ray.exceptions.RayError as error:
+                if part is None:
+                    reason = str(error).splitlines()[0]
+                    continue
+                yield None
+                start()
+                some, died = part
+                if died < _RETRIES:
+                    parts.append((some, died + 1))
+                continue
+            if part:
+                yield result
+            idle.append(worker)
+        while parts and idle:
+            worker, part = idle.pop(), parts.popleft()
+            running[worker.detect.remote(part[0]).future()] = worker, part
+        if parts and not running:
+            raise DataError(f"No worker can start ({reason}).\n  See what Ray says: ray status")
