@@ -67,7 +67,7 @@ def main():
     # it a convolution of an empty batch has a wrong shape, which three DeepMAC tests meet.)
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    # The process to fork from is given sys.path by Python 3.13, and PYTHONPATH alone before.
+    # The process to fork from is given sys.path by newer Pythons (3.13.5), PYTHONPATH by others.
     sys.path.insert(0, str(HERE.parent / "scripts"))
     os.environ["PYTHONPATH"] = f"{sys.path[0]}:{os.environ.get('PYTHONPATH', '')}"
     # A module has a process of its own, forked from one that has imported TFOD and done nothing
