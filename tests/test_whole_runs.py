@@ -3,29 +3,18 @@
 TFOD's own programs take part in it: each loop continues what the other began.
 """
 
-import contextlib
-import io
 import json
 import os
 import re
 import shutil
 import signal
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tiny_training import (
-    ROOT,
-    images_of,
-    losses_of,
-    scalars_of,
-    start_training,
-    tiny_config,
-    wait_for,
-    write_tiny_data,
-)
+from tiny_training import images_of, losses_of, scalars_of, start_training, wait_for
+from whole_run import checked, make_data, make_run, sessions_of, train
 
 from lowlight.core.errors import DataError
 from lowlight.core.tensorflow_files import checkpoint_step, latest_checkpoint
@@ -37,83 +26,19 @@ from lowlight.evaluation.evaluation import evaluate_model, watch_run
 from lowlight.evaluation.metrics import COCO_METRICS
 from lowlight.evaluation.scoring import ScoringOptions
 from lowlight.tfod import model as tfod
-from lowlight.tfod.training import FIELDS
-from lowlight.training.config import TrainingOptions
-from lowlight.training.record import TrainingImages
-from lowlight.training.train import train_run
-from lowlight.training.workers import choose_strategy
 
 pytestmark = pytest.mark.slow
 
-PADDED = (
-    "keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 64 pad_to_max_dimension: true }"
-)
-# The tiny config with averages, a resizer that pads, and a rate that warms up all the way.
-CHANGES = {
-    "batch_size: 4": "batch_size: 2",
-    "fixed_shape_resizer { height: 64 width: 64 }": PADDED,
-    "use_moving_average: false": "use_moving_average: true",
-    "eval_config {": "eval_config { use_moving_averages: true",
-    "total_steps: 40": "total_steps: 400",
-    "warmup_steps: 4": "warmup_steps: 120",
-}
 MAP = "DetectionBoxes_Precision/mAP"
 SIZES = {"wide.jpg": (300, 100), "tall.png": (90, 200), "small.jpg": (40, 30)}
 
 
-def checked(done):
-    """Returns what a script printed that must succeed, in silence but for what it has to say."""
-    assert done.returncode == 0, done.stderr
-    assert not re.search("warning|deprecated|traceback", done.stderr, re.IGNORECASE), done.stderr
-    return done
-
-
-def train(config, run_dir, steps, **options):
-    """Trains in this process and returns all that it prints."""
-    options = TrainingOptions(steps, summarize_every_n=1, **options)
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        train_run(config, run_dir, choose_strategy, options)
-    return out.getvalue()
-
-
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory, run_script):
-    """16 drawn images as records, 12 of them to train on; the folder's name has a blank in it."""
-    folder = tmp_path_factory.mktemp("a run")
-    images = f"--images_dir={folder / 'images'}"
-    parts, output = folder / "ExDark", f"--output_dir={folder}"
-    for command in (
-        ["make_sample_data.py", output, "--images=16", "--width=160"],
-        ["convert_images.py", f"--input_dir={parts}", f"--output_dir={folder / 'images'}"],
-        ["make_annotations_csv.py", f"--annotations={parts}_Annno", images, output],
-        ["make_tfrecords.py", f"--data_dir={folder}", images, output],
-    ):
-        checked(run_script(*command))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(data_dir, run_script, run_forked):
-    """A run of 105 steps: its folder and config, and what was printed at its begin and later.
-
-    This loop makes 3 steps, TFOD's own program 100, and this loop two more, with the schedule begun
-    again, by the same command given twice; the first time scores them.
-    """
-    config, run_dir = tiny_config(data_dir, CHANGES), data_dir / "runs" / "tiny"
-    flags = f"--pipeline_config_path={config}", f"--model_dir={run_dir}"
-    begun = run_script("train.py", *flags, "--num_train_steps=3", "--summarize_every_n=2")
-    steps = "--num_train_steps=103", "--checkpoint_every_n=100"
-    done = run_forked("model_main_tf2.py", *flags, *steps)
-    assert done.returncode == 0, done.stderr
-    assert checkpoint_step(latest_checkpoint(run_dir)) == 103
-    again = {"restart_schedule": True}
-    continued = train(config, run_dir, 105, checkpoint_every_n=1, eval_every_n=1, **again)
-    newest = latest_checkpoint(run_dir)
-    before = re.sub(r"\d+$", lambda number: str(int(number[0]) - 1), newest)
-    (run_dir / "checkpoint").write_text(f'model_checkpoint_path: "{before}"\n')  # as if killed
-    train(config, run_dir, 105, **again)
-    return SimpleNamespace(dir=run_dir, config=config, begun=checked(begun), continued=continued)
+def run(tmp_path_factory, run_script, run_forked):
+    """A run, as of `make_run`; its folder's name has a blank in it."""
+    data_dir = tmp_path_factory.mktemp("a run")
+    make_data(data_dir, run_script)
+    return make_run(data_dir, run_script, run_forked)
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +47,6 @@ def exported(run, run_forked, tmp_path_factory):
     run_dir = shutil.copytree(run.dir, tmp_path_factory.mktemp("runs") / "tiny")
     checked(run_forked("export_model.py", f"--model_dir={run_dir}"))
     return run_dir
-
-
-def sessions_of(run_dir):
-    return json.loads((run_dir / "run.json").read_text())["sessions"]
 
 
 def test_three_steps_asked_for_are_three_steps_made(run):
@@ -309,7 +230,7 @@ def test_evaluation_on_training_records_goes_to_a_folder_of_its_own(run, run_for
 
 
 def test_a_folder_of_runs_detects_on_pictures_of_any_shape_and_names_what_is_none(
-    exported, data_dir, run_forked, tmp_path
+    exported, run, run_forked, tmp_path
 ):
     folder, save_path = tmp_path / "pictures", tmp_path / "new folder"
     folder.mkdir()
@@ -324,7 +245,7 @@ def test_a_folder_of_runs_detects_on_pictures_of_any_shape_and_names_what_is_non
         "run_inference.py",
         f"--images_folder_dir={folder}",
         f"--model_dir={exported.parent}/",
-        f"--label_map_path={data_dir / 'label_map.txt'}",
+        f"--label_map_path={run.config.parent / 'label_map.txt'}",
         *("--save_detection=True", f"--save_path={save_path}", "--score_threshold=0.001"),
     )
     assert done.returncode == 1
@@ -342,33 +263,6 @@ def test_a_folder_of_runs_detects_on_pictures_of_any_shape_and_names_what_is_non
         assert (boxes[:, :2] >= 0).all()
         assert (boxes[:, 2:] <= [one["width"], one["height"]]).all()
         assert (boxes[:, :2] <= boxes[:, 2:]).all()
-
-
-def test_a_training_image_is_shown_in_its_colours_brightened_and_with_its_boxes():
-    model = tfod.build_model(tfod.read_config(ROOT / "tests" / "tiny.config"), is_training=True)
-    dark = tf.fill([1, 64, 64, 3], 1.0) * tf.constant([40.0, 20.0, 0.0])
-    features = {FIELDS.image: model.preprocess(dark)[0]}
-    labels = {
-        FIELDS.num_groundtruth_boxes: tf.constant([1]),
-        FIELDS.groundtruth_boxes: tf.constant([[[0.25, 0.25, 0.75, 0.75], [0, 0, 0, 0]]]),
-        FIELDS.groundtruth_classes: tf.one_hot([[2, 0]], 12),
-    }
-    (picture,) = TrainingImages(model).draw(features, labels)
-    red, green, blue = (int(part) for part in picture[2, 2])
-    assert red > 100 > green - 60 > blue == 0
-    assert tuple(picture[16, 32]) == (0, 200, 140)  # class 3's colour, at the box's upper edge
-    assert tuple(picture[32, 32]) == tuple(picture[2, 2])
-
-
-def test_a_training_told_to_stop_while_it_traces_its_first_step_ends_at_once(tmp_path):
-    log = tmp_path / "log"
-    with start_training(write_tiny_data(tmp_path), tmp_path / "run", log) as process:
-        wait_for(lambda: "the first step takes longest" in log.read_text(), process, log)
-        os.kill(process.pid, signal.SIGINT)
-        process.join(30)
-        assert process.exitcode == 130
-    assert "Traceback" not in log.read_text()
-    assert "interrupted by SIGINT." in log.read_text()
 
 
 def test_a_killed_run_continues_without_its_damaged_newest_checkpoint_and_ends_well_when_told_to(

@@ -9,7 +9,7 @@ import forked
 import pytest
 import tensorflow as tf
 from one_weight_run import Run, steps_kept
-from tiny_training import wait_for
+from tiny_training import start_training, wait_for, write_tiny_data
 
 from lowlight.core.errors import DataError, Interrupted, Signals, noted_signals
 from lowlight.training.loop import Fetcher, TrainingSignals
@@ -178,3 +178,14 @@ def test_batches_come_in_order_and_an_error_in_its_place():
     with pytest.raises(OSError, match="gone"):
         fetcher.next()
     fetcher.close()
+
+
+def test_a_training_told_to_stop_while_it_traces_its_first_step_ends_at_once(tmp_path):
+    log = tmp_path / "log"
+    with start_training(write_tiny_data(tmp_path), tmp_path / "run", log) as process:
+        wait_for(lambda: "the first step takes longest" in log.read_text(), process, log)
+        os.kill(process.pid, signal.SIGINT)
+        process.join(30)
+        assert process.exitcode == 130
+    assert "Traceback" not in log.read_text()
+    assert "interrupted by SIGINT." in log.read_text()

@@ -4,12 +4,22 @@ import json
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from one_weight_run import Run, steps_kept
+from tiny_training import ROOT
 
 from lowlight.core.errors import DataError
 from lowlight.detector.runs import find_model, record_source
+from lowlight.tfod import model as tfod
+from lowlight.tfod.training import FIELDS
 from lowlight.training import record
-from lowlight.training.record import RunRecord, best_score, data_fingerprint, evaluations_since_best
+from lowlight.training.record import (
+    RunRecord,
+    TrainingImages,
+    best_score,
+    data_fingerprint,
+    evaluations_since_best,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -80,3 +90,19 @@ def test_an_evaluation_along_the_way_scores_the_checkpoint_whatever_was_exported
     monkeypatch.setattr(record, "evaluate_model", lambda model, on_image: (found, model.path))
     assert not record.RunEvaluation(tmp_path, record.RunRecord(tmp_path), {})(2)
     assert steps_kept(tmp_path / "best") == [2]
+
+
+def test_a_training_image_is_shown_in_its_colours_brightened_and_with_its_boxes():
+    model = tfod.build_model(tfod.read_config(ROOT / "tests" / "tiny.config"), is_training=True)
+    dark = tf.fill([1, 64, 64, 3], 1.0) * tf.constant([40.0, 20.0, 0.0])
+    features = {FIELDS.image: model.preprocess(dark)[0]}
+    labels = {
+        FIELDS.num_groundtruth_boxes: tf.constant([1]),
+        FIELDS.groundtruth_boxes: tf.constant([[[0.25, 0.25, 0.75, 0.75], [0, 0, 0, 0]]]),
+        FIELDS.groundtruth_classes: tf.one_hot([[2, 0]], 12),
+    }
+    (picture,) = TrainingImages(model).draw(features, labels)
+    red, green, blue = (int(part) for part in picture[2, 2])
+    assert red > 100 > green - 60 > blue == 0
+    assert tuple(picture[16, 32]) == (0, 200, 140)  # class 3's colour, at the box's upper edge
+    assert tuple(picture[32, 32]) == tuple(picture[2, 2])
