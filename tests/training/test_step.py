@@ -122,3 +122,13 @@ def test_losses_and_gradients_of_parts_are_those_of_the_whole_batch(tmp_path):
     assert own_losses == pytest.approx(losses, rel=1e-5)
     for variable, ours, theirs in zip(variables, own, whole, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=variable.name)
+
+
+def test_float16_pools_maps_of_more_pixels_than_its_largest_number():
+    maps = np.random.default_rng(0).normal(1, 1, (2, 300, 300, 3)).astype(np.float16)
+    given, layer = tf.constant(maps), tf.keras.layers.GlobalAveragePooling2D(dtype="mixed_float16")
+    with tf.GradientTape() as tape, tfod_training.exact_pooling():
+        tape.watch(given)
+        mean = layer(given)
+    np.testing.assert_allclose(mean, maps.mean((1, 2), np.float64), rtol=2e-3)
+    np.testing.assert_allclose(tape.gradient(mean, given), 1 / 300**2, rtol=1e-2)

@@ -1,6 +1,7 @@
 """What training needs of TFOD: examples, losses, optimizer, and the model that a run trains."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,8 +117,28 @@ def detection_losses(
     labels = model_lib.unstack_batch(labels, train.unpad_groundtruth_tensors)
     model_lib.provide_groundtruth(model, labels, training_step=training_step)
     shapes = features[FIELDS.true_image_shape]
-    predictions = model.predict(features[FIELDS.image], shapes, **model.get_side_inputs(features))
+    with exact_pooling():
+        side_inputs = model.get_side_inputs(features)
+        predictions = model.predict(features[FIELDS.image], shapes, **side_inputs)
     return model.loss(tf.nest.map_structure(_as_float32, predictions), shapes)
+
+
+def exact_pooling() -> AbstractContextManager:
+    """Makes Keras's global average pooling right in float16, where it is called in the block.
+
+    float16 ends at 65504, and an EfficientDet's first maps have more pixels: their sum may not be a
+    number of float16, and the gradient would be divided by infinity. The mean of the rows' means is
+    the same.
+    """
+    layer = tf.keras.layers.GlobalAveragePooling2D
+    original = layer.call
+
+    def call(self, inputs):
+        if inputs.dtype != tf.float16 or self.data_format != "channels_last" or self.keepdims:
+            return original(self, inputs)
+        return tf.reduce_mean(tf.reduce_mean(inputs, 2), 1)
+
+    return replaced([(layer, "call", call)])
 
 
 def regularization_loss(model: DetectionModel, config: PipelineConfig) -> dict[str, tf.Tensor]:
