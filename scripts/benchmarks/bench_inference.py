@@ -55,7 +55,7 @@ SIZES = (
     (1600, 1067), (1920, 1080), (1920, 1280), (2048, 1365), (2400, 1600), (2560, 1440),
     (2560, 1707), (3000, 2000), (3840, 2160), (4000, 2667), (4736, 3033),
 )  # fmt: skip
-STREAM_SIZE, STREAM = (640, 480), 24
+STREAM_SIZE = 640, 480
 FLOPS = 12.2e9  # of a D1 at 640 pixels, an image; multiply and add counted apart
 ORIGINAL = "--original"  # a process of this script in the original's manner
 
@@ -66,6 +66,8 @@ flags.DEFINE_string("label_map_path", None, "Its label map; that of the D1 by de
 flags.DEFINE_enum("engine", "auto", (*ENGINES, "auto"), "As run_inference.py's.")
 flags.DEFINE_list("parts", list(PARTS), "What to time; first isn't by default.")
 flags.DEFINE_string("run_python", None, "The Python of an environment of requirements/run.txt.")
+flags.DEFINE_integer("stream", 24, "Pictures of the part stream.", 1)
+flags.DEFINE_list("batch_sizes", [], "Pictures that TensorFlow takes at a time in it.")
 flags.DEFINE_integer("rounds", 3, "How often each side is timed.", 1)
 flags.DEFINE_boolean("original", False, "Detect in the original's manner, once; for this script.")
 flags.DEFINE_boolean("memory", False, "Print the peak memory of a run, in KiB; for this script.")
@@ -148,7 +150,7 @@ def time_process(images, folder):
 def time_stream(images, folder):
     """Times many images of one size on each engine, beside TFOD's exported model."""
     del images
-    pictures = make_images(folder / "stream", [STREAM_SIZE] * STREAM)
+    pictures = make_images(folder / "stream", [STREAM_SIZE] * FLAGS.stream)
     files = inputs.find_images(str(pictures))
     import tensorflow as tf
 
@@ -160,13 +162,14 @@ def time_stream(images, folder):
             signature(input_tensor=tf.constant(array[np.newaxis]))["num_detections"].numpy()
 
     sides = {"TFOD's exported model": exported}
-    jobs = jobs_of_engines(FLAGS.model_dir, read_label_map(FLAGS.label_map_path), folder)
+    names, batch_sizes = read_label_map(FLAGS.label_map_path), list(map(int, FLAGS.batch_sizes))
+    jobs = jobs_of_engines(FLAGS.model_dir, names, folder, batch_sizes)
     for name, job in jobs.items():
         sides[f"{name}, bare network"] = bare_network(job.detector, arrays)
         sides[f"{name}, files to files"] = lambda job=job: inference.detect_files(files, job)
     for side in sides.values():
         side()  # warm-up
-    print(f"{STREAM} images of {STREAM_SIZE[0]}x{STREAM_SIZE[1]}:")
+    print(f"{FLAGS.stream} images of {STREAM_SIZE[0]}x{STREAM_SIZE[1]}:")
     found = in_turn(sides)
     del loaded
     print_limits(found)
@@ -233,7 +236,7 @@ def print_limits(found):
         matrix @ matrix
     rate = count * 2 * side**3 / (time.perf_counter() - began)
     for name, seconds in found.items():
-        print(f"  {name:<44} {seconds / STREAM:8.4f} s an image")
+        print(f"  {name:<44} {seconds / FLAGS.stream:8.4f} s an image")
     print(f"  {'a float32 matrix product of as many FLOPs':<44} {FLOPS / rate:8.4f} s an image")
 
 

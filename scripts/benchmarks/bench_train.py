@@ -5,8 +5,9 @@ r"""Compares a training step and the input pipeline with stock model_main_tf2's.
 Each side trains the config's D1 from random weights in a process of its own; the sides take turns,
 a few steps each, so that a busy machine slows them alike. Stock is TFOD's `model_lib_v2.train_loop`
 with its own input pipeline, under the same repairs; it is never asked for a summary, and its blocks
-are as long as a turn instead of 100 steps. Without --exdark_root the images are drawn.
-The last line is one JSON object.
+are as long as a turn instead of 100 steps. All train on every GPU there is; of its memory a side
+takes as much as it needs, so where two don't fit beside each other give --one_by_one. Without
+--exdark_root the images are drawn. The last line is one JSON object.
 """
 
 import json
@@ -38,6 +39,7 @@ flags.DEFINE_integer("steps", 3, "Steps of a turn.", 1)
 flags.DEFINE_integer("turns", 5, "Turns of each side.", 1)
 flags.DEFINE_integer("input_batches", 40, "Batches of an input pipeline's turn.", 1)
 flags.DEFINE_list("sides", list(SIDES), "What to compare.")
+flags.DEFINE_boolean("one_by_one", False, "End each side before the next begins.")
 
 _IMAGES_A_SECOND = 180  # what a present GPU machine may train
 
@@ -49,13 +51,24 @@ def main():
         turns = {side: [] for side in FLAGS.sides}
         for kind in ("train", "input"):
             sides = [side for side in FLAGS.sides if SIDES[side].kind == kind]
-            take_turns(sides, records, turns)
-    print(f"\n{'':16}{'wall s':>9} {'(fastest to slowest)':>22}{'CPU s':>9}   a step or image")
-    for side, found in turns.items():
-        walls, cpus = ([turn[i] for turn in found] for i in (0, 1))
-        spread = f"({min(walls):.3f} to {max(walls):.3f})"
-        print(f"{side:16}{median(walls):9.3f} {spread:>22}{median(cpus):9.3f}")
+            for together in [[side] for side in sides] if FLAGS.one_by_one else [sides]:
+                take_turns(together, records, turns)
+    print_table(turns)
     report(turns)
+
+
+def print_table(turns):
+    """Prints what a step takes, or an image for input, and the images a second."""
+    head = f"{'wall s':>10} {'(fastest to slowest)':>22}{'CPU s':>10}{'images/s':>10}{'GPU GB':>8}"
+    print(f"\n{'':12}{head}   a step or image")
+    for side, found in turns.items():
+        walls, cpus, gpu_bytes = zip(*found, strict=True)
+        spread = f"({min(walls):.4f} to {max(walls):.4f})"
+        images = FLAGS.batch_size if SIDES[side].kind == "train" else 1
+        print(
+            f"{side:12}{median(walls):10.4f} {spread:>22}{median(cpus):10.4f}"
+            f"{images / median(walls):10.1f}{max(gpu_bytes) / 1e9:8.1f}"
+        )
 
 
 def take_turns(sides, records, turns):
@@ -64,7 +77,7 @@ def take_turns(sides, records, turns):
     Args:
         sides: keys of SIDES, all of one kind.
         records: their folder.
-        turns: {side: list}, to which (wall, CPU) seconds are added.
+        turns: {side: list}, to which each Turn is added.
     """
     context = multiprocessing.get_context("spawn")
     workers = {}
@@ -91,14 +104,15 @@ def take_turns(sides, records, turns):
 def report(turns):
     """Prints the sentence on cores and the JSON line."""
     figures = {}
-    for name, side, column in (
-        ("speedup_float32", "float32", 0),
-        ("speedup_bfloat16", "bfloat16", 0),
-        ("cpu_speedup_float32", "float32", 1),
+    for name, side, clock in (
+        ("speedup_float32", "float32", "wall"),
+        ("speedup_mixed", "mixed", "wall"),
+        ("cpu_speedup_float32", "float32", "cpu"),
     ):
         if {side, "stock"} <= set(turns):
             ratios = [
-                a[column] / b[column] for a, b in zip(turns["stock"], turns[side], strict=True)
+                getattr(stock, clock) / getattr(ours, clock)
+                for stock, ours in zip(turns["stock"], turns[side], strict=True)
             ]
             figures[name] = round(median(ratios), 3)
             print(f"{name}: {min(ratios):.2f} to {max(ratios):.2f} by turn")
@@ -107,7 +121,7 @@ def report(turns):
         ("stock_input_images_per_s_per_core", "stock_input"),
     ):
         if side in turns:
-            figures[name] = rate = round(1 / median(cpu for _, cpu in turns[side]), 1)
+            figures[name] = rate = round(1 / median(turn.cpu for turn in turns[side]), 1)
             cores = _IMAGES_A_SECOND / rate
             print(f"{side}: {cores:.1f} cores feed {_IMAGES_A_SECOND} images/s")
     print(json.dumps(figures))

@@ -109,32 +109,36 @@ class Original:
             image.save(save_dir / path.name)
 
 
-def our_job(model_dir, names, save_dir, engine, precision="float32"):
+def our_job(model_dir, names, save_dir, engine, precision="float32", batch_size=None):
     """Returns the Job of run_inference.py's defaults; prints that a model runs whole."""
     from lowlight.detector.detector import Detector
 
-    detector = Detector(model_dir, engine, precision, least_score=0.3)
+    detector = Detector(model_dir, engine, precision, least_score=0.3, batch_size=batch_size)
     if detector.runs_whole:
         print(f"  {detector.model.path} runs whole, by TensorFlow: it has no network by itself")
     thresholds = dict.fromkeys(names, 0.3)
     return Job(detector, names, thresholds, save_dir=save_dir, quiet=True)
 
 
-def jobs_of_engines(model_dir, names, folder):
-    """Returns {"engine precision": Job} of what is installed; prints what the model refuses."""
-    kinds = [("tensorflow", "float32")]
+def jobs_of_engines(model_dir, names, folder, batch_sizes):
+    """Returns {"engine precision": Job} of what is installed; prints what the model refuses.
+
+    Of TensorFlow there is one more for each batch size, "tensorflow/8 float32" and so on.
+    """
+    kinds = [("tensorflow", "float32", size) for size in (None, *batch_sizes)]
     if find_spec("openvino"):
-        kinds += [("openvino", "float32"), ("openvino", "bfloat16")]
+        kinds += [("openvino", "float32", None), ("openvino", "bfloat16", None)]
     if find_spec("onnxruntime"):
-        kinds.append(("onnxruntime", "float32"))
+        kinds.append(("onnxruntime", "float32", None))
     jobs = {}
-    for engine, precision in kinds:
-        save_dir = folder / f"{engine}-{precision}"
+    for engine, precision, size in kinds:
+        name = f"{engine}/{size} {precision}" if size else f"{engine} {precision}"
+        save_dir = folder / name.replace("/", " by ")
         save_dir.mkdir()
         try:
-            jobs[f"{engine} {precision}"] = our_job(model_dir, names, save_dir, engine, precision)
+            jobs[name] = our_job(model_dir, names, save_dir, engine, precision, size)
         except DataError as error:
-            print(f"  {engine} {precision} is left out: {str(error).splitlines()[0]}")
+            print(f"  {name} is left out: {str(error).splitlines()[0]}")
     return jobs
 
 

@@ -15,10 +15,18 @@ class Side(NamedTuple):
     mixed_precision: bool = False
 
 
+class Turn(NamedTuple):
+    """What a step took in a turn, or an image for input."""
+
+    wall: float  # seconds
+    cpu: float  # seconds of all cores together
+    gpu_bytes: int  # the most that tensors took on the first GPU, since the process began
+
+
 SIDES = {
     "stock": Side("train", True),
     "float32": Side("train", False),
-    "bfloat16": Side("train", False, mixed_precision=True),
+    "mixed": Side("train", False, mixed_precision=True),
     "stock_input": Side("input", True),
     "input": Side("input", False),
 }
@@ -34,9 +42,10 @@ def run_side(name, config_path, records, batch_size, steps, batches, connection)
         records: the folder with train.tfrecord and label_map.txt.
         batch_size: images a step; steps: steps of a training turn; batches: of an input turn.
         connection: multiprocessing Connection. "ready" is sent after the warm-up; then for each
-            "go" (wall seconds, CPU seconds) a step, or an image for input.
+            "go" a Turn.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # there may be other sides
     from lowlight.tfod import model as tfod
 
     config = tfod.read_config(config_path)
@@ -74,7 +83,7 @@ class _Turns:
             self._connection.send("ready")
         elif self._ended > _WARM_UP:
             wall, cpu = (now - then for now, then in zip(_clocks(), self._start, strict=True))
-            self._connection.send((wall / self._count, cpu / self._count))
+            self._connection.send(Turn(wall / self._count, cpu / self._count, _gpu_bytes()))
         if self._ended >= _WARM_UP:
             self._connection.recv()
         self._ended += 1
@@ -84,6 +93,14 @@ class _Turns:
 def _clocks():
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return time.perf_counter(), usage.ru_utime + usage.ru_stime
+
+
+def _gpu_bytes():
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        return 0
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"]
 
 
 def _input_turn(config, side, batches):
@@ -115,10 +132,12 @@ def _training_turn(config, side, steps):
     from lowlight.training.step import TrainingInput, TrainStep, choose_precision
 
     precision = choose_precision(side.mixed_precision)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    strategy = tf.distribute.MirroredStrategy()
     with strategy.scope():
         trainee, batches = make_trainee(
-            config, lambda model: TrainingInput(config, 0).batches(strategy, 0, model)
+            config,
+            lambda model: TrainingInput(config, 0).batches(strategy, 0, model),
+            mixed_precision=precision,
         )
     step = TrainStep(trainee.model, config, trainee.optimizer, strategy, precision, seed=0)
     iterator = iter(batches)
@@ -151,7 +170,7 @@ def _train_stock(config, steps, turns):
         path = os.path.join(folder, "stock.config")
         with open(path, "w", encoding="utf-8") as file:
             file.write(text_format.MessageToString(config))
-        with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        with tf.distribute.MirroredStrategy().scope():
             model_lib_v2.train_loop(
                 path,
                 folder,
