@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_model import ENGINES, NEEDS_ONNX, NEEDS_OPENVINO
 
+from lowlight.core import tensorflow
 from lowlight.core.errors import DataError
 from lowlight.detector import engines
 from lowlight.detector.detector import Detector
@@ -76,6 +78,17 @@ def test_auto_goes_by_what_is_installed_and_by_the_gpu_that_tensorflow_finds(mon
 
 @NEEDS_ONNX
 @NEEDS_OPENVINO
+def test_a_driver_without_a_gpu_that_tensorflow_finds_is_told_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(tensorflow, "_DRIVER", tmp_path / "none")
+    assert tensorflow.find_gpus() == []
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(tensorflow, "_DRIVER", tmp_path)
+    assert tensorflow.find_gpus() == tensorflow.find_gpus() == []
+    assert capsys.readouterr().err.count("pip install -r requirements/gpu.txt") == 1
+
+
 def test_nothing_reports_its_use_or_writes_into_the_home_folder(saved_model, tmp_path, monkeypatch):
     monkeypatch.delenv("CI", raising=False)  # with it OpenVINO would be silent by itself
     monkeypatch.setenv("HOME", str(tmp_path))

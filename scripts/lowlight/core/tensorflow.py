@@ -17,8 +17,9 @@ def prepare_tensorflow() -> None:
     """Sets what TensorFlow reads when it is imported; packages that stand on it call this first.
 
     Variables of the environment that are set already stay, but for Keras 2, which TFOD's layers
-    are. Nothing is written into the home folder. TensorFlow logs errors only; what 2.21 logs while
-    it is imported is dropped, unless TF_CPP_MIN_LOG_LEVEL is 0.
+    are. Nothing is written into the home folder. TensorFlow logs nothing that doesn't end it: what
+    it calls errors are mostly none, and those of no GPU `find_gpus` says in a user's words. What
+    2.21 logs while it is imported is dropped, unless TF_CPP_MIN_LOG_LEVEL is 0.
     """
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime's
@@ -26,13 +27,14 @@ def prepare_tensorflow() -> None:
     # No folder, so matplotlib makes one in /tmp for the time of the process.
     os.environ.setdefault("MPLCONFIGDIR", os.devnull)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of that
-    # Without a driver every error would say that there is no GPU.
-    has_gpu_driver = Path("/proc/driver/nvidia/version").exists()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu_driver else "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     is_first = not any(isinstance(finder, _SilentTensorFlow) for finder in sys.meta_path)
     if is_first and os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0":
         sys.meta_path.insert(0, _SilentTensorFlow())
+
+
+_DRIVER = Path("/proc/driver/nvidia/version")  # there while NVIDIA's driver is loaded
 
 
 class _SilentTensorFlow(importlib.abc.MetaPathFinder):
@@ -45,6 +47,29 @@ class _SilentTensorFlow(importlib.abc.MetaPathFinder):
         if spec is not None and spec.loader is not None:
             spec.loader.exec_module = silent_stderr()(spec.loader.exec_module)
         return spec
+
+
+def find_gpus() -> list[str]:
+    """Returns TensorFlow's names of the GPUs, "GPU:0" and so on.
+
+    Where it finds none though NVIDIA's driver is there, that is said once, to standard error.
+    """
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices("GPU")
+    if not found and _DRIVER.exists() and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        _tell_of_no_gpu()
+    return [device.name.removeprefix("/physical_device:") for device in found]
+
+
+@functools.cache
+def _tell_of_no_gpu():
+    print(
+        "NVIDIA's driver is installed, but TensorFlow finds no GPU and takes the CPU.\n"
+        "  pip install -r requirements/gpu.txt brings CUDA's libraries; with\n"
+        "  TF_CPP_MIN_LOG_LEVEL=0 TensorFlow says what it misses.",
+        file=sys.stderr,
+    )
 
 
 def is_installed(package: str) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 
 from lowlight.core.errors import DataError
 from lowlight.core.parallel import thread_limit
-from lowlight.core.tensorflow import is_installed, prepare_sessions
+from lowlight.core.tensorflow import find_gpus, is_installed, prepare_sessions
 from lowlight.detector.network import ENCODINGS, IMAGES, SCORES, Network
 from lowlight.detector.onnx_files import convert_network
 
@@ -87,7 +87,7 @@ def _tensorflow_devices(setup):
     import tensorflow as tf
 
     there = [d.name.removeprefix("/physical_device:") for d in tf.config.list_physical_devices()]
-    gpus = [name for name in there if name.startswith("GPU")]
+    gpus = find_gpus()
     groups = {"auto": gpus or ["CPU:0"], "cpu": ["CPU:0"], "gpu": gpus[:1]}
     wanted = groups.get(setup.device.lower(), [setup.device.upper()])
     if not wanted or not set(wanted) <= set(there):
@@ -287,6 +287,4 @@ def _has_gpu():
     devices = [path for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)]
     if not devices or not is_installed("tensorflow"):
         return False
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
+    return bool(find_gpus())

@@ -10,7 +10,7 @@ import tensorflow as tf
 from google.protobuf.message import Message
 
 from lowlight.core.errors import DataError, format_count, name_some
-from lowlight.core.tensorflow import plain_message
+from lowlight.core.tensorflow import find_gpus, plain_message
 from lowlight.dataset.classes import read_label_map
 from lowlight.dataset.record_counts import (
     Balance,
@@ -180,7 +180,7 @@ def check_memory(
     images = train.batch_size // parts
     pixels = images * height * width
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if tf.config.list_physical_devices("GPU") or pixels * _MOST_PER_PIXEL < total:
+    if find_gpus() or pixels * _MOST_PER_PIXEL < total:
         return []
     need = bytes_per_pixel(model) * pixels
     text = (

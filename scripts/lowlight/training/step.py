@@ -8,7 +8,7 @@ import tensorflow as tf
 from google.protobuf.message import Message
 
 from lowlight.core.errors import DataError
-from lowlight.core.tensorflow import plain_message
+from lowlight.core.tensorflow import find_gpus, plain_message
 from lowlight.core.tensorflow_files import find_frames
 from lowlight.dataset.record_counts import Balance, record_files
 from lowlight.tfod import fast
@@ -26,7 +26,7 @@ def choose_precision(mixed_precision: bool) -> str | None:
     Returns what `TrainStep` and `tfod_training.build_optimizer` take: "float16" where there is a
     GPU, else "bfloat16"; None without mixed precision.
     """
-    half = "float16" if tf.config.list_physical_devices("GPU") else "bfloat16"
+    half = "float16" if find_gpus() else "bfloat16"
     precision = half if mixed_precision else None
     tf.keras.mixed_precision.set_global_policy(f"mixed_{precision}" if precision else "float32")
     return precision

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from lowlight.core.errors import DataError, format_count
+from lowlight.core.tensorflow import find_gpus
 
 # What TensorFlow raises, in any step that needs them all, where one of several workers has gone.
 LOST_WORKER = (
@@ -82,7 +83,7 @@ def choose_strategy(num_workers: int = 1) -> tf.distribute.Strategy:
 
 def count_devices(replicas: int) -> str:
     """Returns how many devices share a batch and what they are: "1 CPU", "2 GPUs"."""
-    return format_count(replicas, "GPU" if tf.config.list_physical_devices("GPU") else "CPU")
+    return format_count(replicas, "GPU" if find_gpus() else "CPU")
 
 
 class Workers:
