@@ -1,10 +1,12 @@
 """An engine is what is installed and asked for, and runs where and as it is told to."""
 
+import itertools
 import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -68,9 +70,9 @@ def test_an_engine_without_its_package_is_refused_with_the_command(monkeypatch, 
 def test_auto_goes_by_what_is_installed_and_by_the_gpu_that_tensorflow_finds(monkeypatch):
     there = {"tensorflow", "openvino", "onnxruntime"}
     monkeypatch.setattr(engines, "is_installed", there.__contains__)
-    monkeypatch.setattr(engines, "_has_gpu", lambda: False)
+    monkeypatch.setattr(engines, "has_gpu", lambda: False)
     assert engines.choose_engine("auto").name == "openvino"
-    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
+    monkeypatch.setattr(engines, "has_gpu", lambda: True)
     assert engines.choose_engine("auto").name == "tensorflow"
     there -= {"tensorflow", "openvino"}
     assert engines.choose_engine("auto").name == "onnxruntime"
@@ -78,6 +80,14 @@ def test_auto_goes_by_what_is_installed_and_by_the_gpu_that_tensorflow_finds(mon
 
 @NEEDS_ONNX
 @NEEDS_OPENVINO
+def test_a_batch_that_does_not_fit_into_memory_is_told(saved_model, monkeypatch):
+    detector = Detector(saved_model, "tensorflow", batch_size=4)
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+    monkeypatch.setattr(detector._engine, "_turns", itertools.repeat(mock.Mock(side_effect=error)))
+    with pytest.raises(DataError, match=r"--batch_size=4: .*\(OOM when allocating tensor\)"):
+        detector.detect(np.zeros((96, 128, 3), np.uint8))
+
+
 def test_a_driver_without_a_gpu_that_tensorflow_finds_is_told_once(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from unittest import mock
 
 import forked
 import pytest
@@ -98,6 +99,27 @@ def test_a_batch_that_cannot_be_read_ends_a_training_after_a_checkpoint(tmp_path
     with pytest.raises(DataError, match="record of step 3: corrupted"):
         run.train(100, 50, on_batch=fail_at_4)
     assert steps_kept(tmp_path) == [0, 3]
+
+
+REFUSALS = {
+    "memory": (
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+        r"doesn't fit into memory \(OOM when allocating tensor\)\.\n  --accumulate=4",
+    ),
+    "repeatable": (
+        tf.errors.UnimplementedError(None, None, "A deterministic GPU implementation isn't there"),
+        "--seed: A deterministic GPU implementation isn't there\n  Train without it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "message"), REFUSALS.values(), ids=REFUSALS)
+def test_a_step_that_a_gpu_refuses_ends_with_what_helps(tmp_path, monkeypatch, error, message):
+    run = Run(tmp_path)
+    monkeypatch.setattr(run.loop, "_train_step", mock.Mock(side_effect=error))
+    with pytest.raises(DataError, match=message):
+        run.train(3)
+    assert steps_kept(tmp_path) == [0]
 
 
 def test_ctrl_c_twice_does_not_wait_but_sigterm_twice_does():

@@ -35,6 +35,7 @@ def prepare_tensorflow() -> None:
 
 
 _DRIVER = Path("/proc/driver/nvidia/version")  # there while NVIDIA's driver is loaded
+_GPU_DEVICES = "nvidia[0-9]*", "dxg", "kfd"  # NVIDIA's, Windows's for WSL, AMD's
 
 
 class _SilentTensorFlow(importlib.abc.MetaPathFinder):
@@ -60,6 +61,12 @@ def find_gpus() -> list[str]:
     if not found and _DRIVER.exists() and "CUDA_VISIBLE_DEVICES" not in os.environ:
         _tell_of_no_gpu()
     return [device.name.removeprefix("/physical_device:") for device in found]
+
+
+def has_gpu() -> bool:
+    """Returns whether TensorFlow finds a GPU; it isn't loaded where no driver has made a device."""
+    devices = [path for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)]
+    return bool(devices and is_installed("tensorflow") and find_gpus())
 
 
 @functools.cache

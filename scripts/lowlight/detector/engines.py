@@ -20,13 +20,18 @@ import numpy as np
 
 from lowlight.core.errors import DataError
 from lowlight.core.parallel import thread_limit
-from lowlight.core.tensorflow import find_gpus, is_installed, prepare_sessions
+from lowlight.core.tensorflow import (
+    find_gpus,
+    has_gpu,
+    is_installed,
+    plain_message,
+    prepare_sessions,
+)
 from lowlight.detector.network import ENCODINGS, IMAGES, SCORES, Network
 from lowlight.detector.onnx_files import convert_network
 
 PRECISIONS = "float32", "bfloat16", "auto"
 _GPU_BATCH = 8  # images at a time
-_GPU_DEVICES = "nvidia[0-9]*", "dxg", "kfd"  # NVIDIA's, Windows's for WSL, AMD's
 # ONNX Runtime's providers that "gpu" means, the faster first, and that of the CPU.
 _GPU_PROVIDERS = "TensorrtExecutionProvider", "CUDAExecutionProvider"
 _CPU_PROVIDER = "CPUExecutionProvider"
@@ -76,10 +81,21 @@ class TensorFlowEngine:
         self._turns, self._lock = itertools.cycle(calls), threading.Lock()
 
     def run(self, images: np.ndarray) -> tuple:
-        """Returns (encodings, scores) of images, from the device whose turn it is."""
+        """Returns (encodings, scores) of images, from the device whose turn it is.
+
+        Raises DataError: they don't fit into its memory.
+        """
+        import tensorflow as tf
+
         with self._lock:
             call = next(self._turns)
-        return call(images)
+        try:
+            return call(images)
+        except tf.errors.ResourceExhaustedError as error:
+            raise DataError(
+                f"--batch_size={self.batch}: doesn't fit into memory ({plain_message(error)}).\n"
+                "  Give a lower one, or --device=cpu."
+            ) from error
 
 
 def _tensorflow_devices(setup):
@@ -270,7 +286,7 @@ def choose_engine(name: str) -> type:
     """
     if name == "auto":
         order = ["openvino", "tensorflow", "onnxruntime"]
-        if _has_gpu():
+        if has_gpu():
             order = ["tensorflow", "openvino", "onnxruntime"]
         name = next((engine for engine in order if is_installed(engine)), "tensorflow")
     if not is_installed(name):
@@ -280,11 +296,3 @@ def choose_engine(name: str) -> type:
             f"  pip install -r {remedy}, or take another --engine."
         )
     return ENGINES[name]
-
-
-def _has_gpu():
-    """Returns whether TensorFlow finds a GPU; it isn't loaded where no driver has made a device."""
-    devices = [path for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)]
-    if not devices or not is_installed("tensorflow"):
-        return False
-    return bool(find_gpus())

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from lowlight.core.errors import DataError, Interrupted, Signals, signal
 from lowlight.core.parallel import Progress
+from lowlight.core.tensorflow import plain_message
 from lowlight.core.tensorflow_files import how_to_go_back
 from lowlight.tfod.training import Trainee
 from lowlight.training.checkpoints import Checkpoints
@@ -143,8 +144,9 @@ class TrainingLoop:
 
         Raises:
             Interrupted: by a signal, after a checkpoint was kept.
-            DataError: a loss that is not a finite number; a batch that can't be read, after a
-                checkpoint was kept; as `Checkpoints.save`.
+            DataError: a loss that is not a finite number; a step that doesn't fit into memory, or
+                can't be made repeatable; a batch that can't be read, after a checkpoint was kept;
+                as `Checkpoints.save`.
         """
         stop = False
         if self.step == 0:
@@ -168,7 +170,8 @@ class TrainingLoop:
         began = time.monotonic()
         features, labels = self._next_batch(fetcher)
         waited = time.monotonic() - began
-        values = self._train_step(features, labels)
+        with _refusals_of_gpus(self.checkpoints.run_dir):
+            values = self._train_step(features, labels)
         self._trainee.step.assign_add(1)
         self._trainee.schedule_step.assign_add(1)
         # The step before is done by now: to read it doesn't keep the device from this one.
@@ -267,3 +270,23 @@ class TrainingLoop:
                 pictures = self.images.draw(part(features), part(labels))
                 tf.summary.image("train_input_images", pictures, max_outputs=len(pictures))
         self._summarized = self.totals
+
+
+@contextlib.contextmanager
+def _refusals_of_gpus(run_dir):
+    """Says what helps where a step doesn't fit into memory, or can't be made repeatable."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise DataError(
+            f"{run_dir}: a step doesn't fit into memory ({plain_message(error)}).\n"
+            "  --accumulate=4 takes each batch in four parts; or lower batch_size in the config, "
+            "and\n  learning_rate_base by the same factor."
+        ) from error
+    except tf.errors.UnimplementedError as error:
+        if "eterministic" not in str(error):
+            raise
+        raise DataError(
+            f"--seed: {plain_message(error)}\n"
+            "  Train without it; the order of the images is kept in run.json all the same."
+        ) from error
