@@ -28,6 +28,7 @@ from lowlight.core import command
 
 FLAGS = flags.FLAGS
 SCRIPTS = Path(__file__).parents[1]
+_USUAL = ["stock", "float32", "mixed", "stock_input", "input"]
 flags.DEFINE_string(
     "config",
     str(SCRIPTS.parent / "configs/ssd_efficientdet_d1_640x640_coco17_tpu-8.config"),
@@ -38,7 +39,7 @@ flags.DEFINE_integer("batch_size", 2, "Images a step.", 1)
 flags.DEFINE_integer("steps", 3, "Steps of a turn.", 1)
 flags.DEFINE_integer("turns", 5, "Turns of each side.", 1)
 flags.DEFINE_integer("input_batches", 40, "Batches of an input pipeline's turn.", 1)
-flags.DEFINE_list("sides", list(SIDES), "What to compare.")
+flags.DEFINE_list("sides", _USUAL, f"What to compare, of {', '.join(SIDES)}.")
 flags.DEFINE_boolean("one_by_one", False, "End each side before the next begins.")
 
 _IMAGES_A_SECOND = 180  # what a present GPU machine may train
@@ -104,11 +105,9 @@ def take_turns(sides, records, turns):
 def report(turns):
     """Prints the sentence on cores and the JSON line."""
     figures = {}
-    for name, side, clock in (
-        ("speedup_float32", "float32", "wall"),
-        ("speedup_mixed", "mixed", "wall"),
-        ("cpu_speedup_float32", "float32", "cpu"),
-    ):
+    own = [side for side, (kind, is_stock, *_) in SIDES.items() if kind == "train" and not is_stock]
+    compared = [(f"speedup_{side}", side, "wall") for side in own]
+    for name, side, clock in (*compared, ("cpu_speedup_float32", "float32", "cpu")):
         if {side, "stock"} <= set(turns):
             ratios = [
                 getattr(stock, clock) / getattr(ours, clock)

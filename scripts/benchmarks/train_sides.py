@@ -4,6 +4,7 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -13,6 +14,7 @@ class Side(NamedTuple):
     kind: str  # "train" or "input"
     is_stock: bool
     mixed_precision: bool = False
+    switch_on: Callable = lambda: None  # called before anything is built
 
 
 class Turn(NamedTuple):
@@ -23,10 +25,28 @@ class Turn(NamedTuple):
     gpu_bytes: int  # the most that tensors took on the first GPU, since the process began
 
 
+def _compile_clusters():
+    """Has XLA compile what it can of each graph, for GPUs alone."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_jit("autoclustering")
+
+
+def _make_repeatable():
+    """Does as train.py --seed, for which a GPU takes other algorithms."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    tf.keras.utils.set_random_seed(0)
+
+
 SIDES = {
     "stock": Side("train", True),
     "float32": Side("train", False),
     "mixed": Side("train", False, mixed_precision=True),
+    "xla": Side("train", False, switch_on=_compile_clusters),
+    "mixed_xla": Side("train", False, mixed_precision=True, switch_on=_compile_clusters),
+    "repeatable": Side("train", False, switch_on=_make_repeatable),
     "stock_input": Side("input", True),
     "input": Side("input", False),
 }
@@ -55,6 +75,7 @@ def run_side(name, config_path, records, batch_size, steps, batches, connection)
     config.train_config.batch_size = batch_size
     config.train_config.fine_tune_checkpoint = ""
     side = SIDES[name]
+    side.switch_on()
     if side.kind == "input":
         take_turn = _input_turn(config, side, batches)
         count = batches * batch_size
