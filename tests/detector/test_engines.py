@@ -80,6 +80,14 @@ def test_auto_goes_by_what_is_installed_and_by_the_gpu_that_tensorflow_finds(mon
 
 @NEEDS_ONNX
 @NEEDS_OPENVINO
+def test_a_process_takes_of_each_gpu_what_it_needs_unless_it_uses_it_already(monkeypatch):
+    growth = mock.Mock(side_effect=[RuntimeError("initialized"), None])
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0", "GPU:1"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", growth)
+    tensorflow.share_gpus()
+    assert growth.call_args_list == [mock.call("GPU:0", True), mock.call("GPU:1", True)]
+
+
 def test_a_batch_that_does_not_fit_into_memory_is_told(saved_model, monkeypatch):
     detector = Detector(saved_model, "tensorflow", batch_size=4)
     error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")

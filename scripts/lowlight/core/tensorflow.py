@@ -63,6 +63,15 @@ def find_gpus() -> list[str]:
     return [device.name.removeprefix("/physical_device:") for device in found]
 
 
+def share_gpus() -> None:
+    """Has this process take as much of a GPU's memory as it needs, where it doesn't use it yet."""
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # in use, by a training that evaluates itself
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
 def has_gpu() -> bool:
     """Returns whether TensorFlow finds a GPU; it isn't loaded where no driver has made a device."""
     devices = [path for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)]
@@ -122,10 +131,14 @@ def prepare_xla() -> None:
 
 @functools.cache
 def prepare_sessions() -> None:
-    """Lets a session run a first time without the message that TensorFlow writes then."""
+    """Lets a session run a first time without the message that TensorFlow writes then.
+
+    It runs without GPUs, of which it would take all memory.
+    """
     import tensorflow as tf
 
-    with silent_stderr(), tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+    with silent_stderr(), tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
         session.run(tf.constant(0))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lowlight.core.errors import DataError
-from lowlight.core.tensorflow import is_installed, plain_message
+from lowlight.core.tensorflow import is_installed, plain_message, share_gpus
 from lowlight.detector.engines import OnnxEngine, Setup, TensorFlowEngine, choose_engine
 from lowlight.detector.network import EXTRA, Network, cached_network, keep_network
 from lowlight.detector.onnx_files import read_facts
@@ -112,6 +112,7 @@ def _load(model, always):
             "  Export it again with export_model.py --format=saved_model,onnx, give its "
             "model.onnx as --model_dir, or install requirements.txt."
         )
+    share_gpus()
     if not model.is_exported:
         from lowlight.detector.tracing import build_module, trace_network
 
