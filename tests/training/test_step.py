@@ -9,7 +9,7 @@ from object_detection import model_lib_v2
 from tiny_training import begin, tiny_config
 
 from lowlight.tfod import training as tfod_training
-from lowlight.tfod.model import read_config
+from lowlight.tfod.model import PipelineConfig, read_config
 from lowlight.tfod.randomness import seeded_dropout
 from lowlight.training.step import TrainStep
 
@@ -124,11 +124,21 @@ def test_losses_and_gradients_of_parts_are_those_of_the_whole_batch(tmp_path):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=variable.name)
 
 
-def test_float16_pools_maps_of_more_pixels_than_its_largest_number():
+def test_a_step_in_float16_pools_maps_of_more_pixels_than_its_largest_number():
     maps = np.random.default_rng(0).normal(1, 1, (2, 300, 300, 3)).astype(np.float16)
-    given, layer = tf.constant(maps), tf.keras.layers.GlobalAveragePooling2D(dtype="mixed_float16")
-    with tf.GradientTape() as tape, tfod_training.exact_pooling():
-        tape.watch(given)
-        mean = layer(given)
-    np.testing.assert_allclose(mean, maps.mean((1, 2), np.float64), rtol=2e-3)
-    np.testing.assert_allclose(tape.gradient(mean, given), 1 / 300**2, rtol=1e-2)
+    layer = tf.keras.layers.GlobalAveragePooling2D(dtype="mixed_float16")
+    text = f"train_config {{ optimizer {{ {MOMENTUM} }} }}"
+    config = text_format.Parse(text, PipelineConfig())
+    optimizer, _ = tfod_training.build_optimizer(config, tf.Variable(0, dtype=tf.int64))
+    step = TrainStep(layer, config, optimizer, tf.distribute.get_strategy())
+
+    def pool(features, labels):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            mean = layer(features)
+        return {"mean": mean, "gradient": tape.gradient(mean, features)}
+
+    step._run_replica = pool
+    values = step(tf.constant(maps), {})
+    np.testing.assert_allclose(values["mean"], maps.mean((1, 2), np.float64), rtol=2e-3)
+    np.testing.assert_allclose(values["gradient"], 1 / 300**2, rtol=1e-2)

@@ -117,9 +117,7 @@ def detection_losses(
     labels = model_lib.unstack_batch(labels, train.unpad_groundtruth_tensors)
     model_lib.provide_groundtruth(model, labels, training_step=training_step)
     shapes = features[FIELDS.true_image_shape]
-    with exact_pooling():
-        side_inputs = model.get_side_inputs(features)
-        predictions = model.predict(features[FIELDS.image], shapes, **side_inputs)
+    predictions = model.predict(features[FIELDS.image], shapes, **model.get_side_inputs(features))
     return model.loss(tf.nest.map_structure(_as_float32, predictions), shapes)
 
 

@@ -65,7 +65,8 @@ class TrainStep:
     def _run(self, features, labels):
         rate = self._inner_optimizer().learning_rate
         rate = tf.identity(tf.cast(rate() if callable(rate) else rate, tf.float32))
-        with fast.switched_on(), seeded_dropout(self.seed, self.optimizer.iterations):
+        dropout = seeded_dropout(self.seed, self.optimizer.iterations)
+        with fast.switched_on(), tfod_training.exact_pooling(), dropout:
             results = self.strategy.run(self._run_replica, args=(features, labels))
         add = tf.distribute.ReduceOp.SUM
         results = {name: self.strategy.reduce(add, v, axis=None) for name, v in results.items()}
