@@ -72,6 +72,19 @@ def share_gpus() -> None:
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
+@contextlib.contextmanager
+def whole_float32() -> Iterator[None]:
+    """Has GPUs multiply float32 as such in the block, not as TF32, which is right to 3 digits."""
+    import tensorflow as tf
+
+    usual = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(usual)
+
+
 def has_gpu() -> bool:
     """Returns whether TensorFlow finds a GPU; it isn't loaded where no driver has made a device."""
     devices = [path for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)]

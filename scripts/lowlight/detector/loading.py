@@ -112,7 +112,6 @@ def _load(model, always):
             "  Export it again with export_model.py --format=saved_model,onnx, give its "
             "model.onnx as --model_dir, or install requirements.txt."
         )
-    share_gpus()
     if not model.is_exported:
         from lowlight.detector.tracing import build_module, trace_network
 
@@ -152,6 +151,7 @@ def _load_signature(path):
     """
     import tensorflow as tf
 
+    share_gpus()
     try:
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["serving_default"]

@@ -8,7 +8,7 @@ import tensorflow as tf
 from google.protobuf.message import Message
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from lowlight.core.tensorflow import silent_stderr
+from lowlight.core.tensorflow import share_gpus, silent_stderr, whole_float32
 from lowlight.detector.engines import Setup, TensorFlowEngine
 from lowlight.detector.network import ENCODINGS, SCORES, Network, Preprocess
 from lowlight.detector.postprocess import BoxDecoder, Suppression
@@ -25,6 +25,7 @@ def build_module(
     model: Model, checkpoint: Path | str, raw_weights: bool
 ) -> tuple[tf.Module, Message]:
     """Returns TFOD's inference module, as `tfod.detection_module`, and the config of a Model."""
+    share_gpus()
     config = tfod.read_config(model.config_path)
     return tfod.detection_module(config, checkpoint, raw_weights), config
 
@@ -51,7 +52,8 @@ def trace_network(module: tf.Module, config: Message, function: Callable) -> Net
     blank = tf.zeros([1, preprocess.height, preprocess.width, 3])
     decoder = _read_decoder(ssd.box_coder.faster_rcnn_box_coder, traced(blank)["anchors"].numpy())
     network = Network(_freeze(traced), preprocess, suppression, decoder)
-    return network if _finds_the_same(network, module, function) else None
+    with whole_float32():
+        return network if _finds_the_same(network, module, function) else None
 
 
 def _read_resizer(config, module):
