@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("*/README.md")]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("[!.]*/README.md")]
 SCRIPTS = [ROOT / "run_inference.py", *sorted((ROOT / "scripts").glob("*.py"))]
 BENCHMARKS = sorted((ROOT / "scripts" / "benchmarks").glob("bench_*.py"))
 _NAME = {"ids": lambda path: path.name}
