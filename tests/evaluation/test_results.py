@@ -105,6 +105,7 @@ BAD_ITEMS = {
     "no object": (17, "no 'image_id'"),
     "no score": ({k: v for k, v in GOOD.items() if k != "score"}, "no 'score'"),
     "unknown image": ({**GOOD, "image_id": 9}, "image_id 9 isn't among the 2 images"),
+    "endless number": ({**GOOD, "image_id": "9" * 5000}, "image_id '9999.* isn't among the 2"),
     "image of another type": ({**GOOD, "image_id": [1]}, r"image_id \[1\] isn't among"),
     "unknown class": ({**GOOD, "category_id": 0}, r"category_id 0 isn't among .*1 to 3"),
     "three numbers": ({**GOOD, "bbox": [1, 2, 3]}, "isn't four numbers"),

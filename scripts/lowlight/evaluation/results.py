@@ -154,7 +154,8 @@ class _Images:
         if isinstance(image, str):
             if _same(image) in self._names:
                 return self._names[_same(image)]
-            image = int(image) if image.isdecimal() else None
+            is_number = image.isdecimal() and len(image) < 100  # Python reads 4300 digits at most
+            image = int(image) if is_number else None
         if not _is_whole(image):
             return set()
         return self._ids.get(image, set()) | self._numbers.get(image, set())
