@@ -95,8 +95,8 @@ def has_gpu() -> bool:
 def _tell_of_no_gpu():
     print(
         "NVIDIA's driver is installed, but TensorFlow finds no GPU and takes the CPU.\n"
-        "  pip install -r requirements/gpu.txt brings CUDA's libraries; with\n"
-        "  TF_CPP_MIN_LOG_LEVEL=0 TensorFlow says what it misses.",
+        "  pip install -r requirements/gpu.txt brings CUDA's libraries; TF_CPP_MIN_LOG_LEVEL=0\n"
+        "  says what TensorFlow misses, and CUDA_VISIBLE_DEVICES= that the CPU is meant.",
         file=sys.stderr,
     )
 
