@@ -54,7 +54,8 @@ def main() -> None:
         raise DataError("missing flag --save_path: where to save the detections.")
     source, save_path = FLAGS.images_folder_dir, FLAGS.save_path if FLAGS.save_detection else None
     check_flags(source)
-    choose_engine(FLAGS.engine)  # says at once where it isn't installed
+    if FLAGS.engine != "auto":  # which looks for GPUs, and loads TensorFlow to do so
+        choose_engine(FLAGS.engine)  # says at once where it isn't installed
     wanted = inference_flags.names_and_thresholds()
 
     def make_job(save_dir):

@@ -16,7 +16,6 @@ The last line is JSON.
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -268,5 +267,4 @@ def run_once():
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     app.run(main)

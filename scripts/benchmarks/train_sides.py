@@ -64,7 +64,6 @@ def run_side(name, config_path, records, batch_size, steps, batches, connection)
         connection: multiprocessing Connection. "ready" is sent after the warm-up; then for each
             "go" a Turn.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # there may be other sides
     from lowlight.tfod import model as tfod
 

@@ -78,8 +78,6 @@ def test_auto_goes_by_what_is_installed_and_by_the_gpu_that_tensorflow_finds(mon
     assert engines.choose_engine("auto").name == "onnxruntime"
 
 
-@NEEDS_ONNX
-@NEEDS_OPENVINO
 def test_a_process_takes_of_each_gpu_what_it_needs_unless_it_uses_it_already(monkeypatch):
     growth = mock.Mock(side_effect=[RuntimeError("initialized"), None])
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0", "GPU:1"])
@@ -107,6 +105,8 @@ def test_a_driver_without_a_gpu_that_tensorflow_finds_is_told_once(tmp_path, mon
     assert capsys.readouterr().err.count("pip install -r requirements/gpu.txt") == 1
 
 
+@NEEDS_ONNX
+@NEEDS_OPENVINO
 def test_nothing_reports_its_use_or_writes_into_the_home_folder(saved_model, tmp_path, monkeypatch):
     monkeypatch.delenv("CI", raising=False)  # with it OpenVINO would be silent by itself
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from families import FAMILIES
 from PIL import Image
 from small_model import (
@@ -21,7 +22,7 @@ from small_model import (
 )
 
 from lowlight.core.errors import DataError
-from lowlight.detector import export
+from lowlight.detector import export, tracing
 from lowlight.detector.detector import Detector
 from lowlight.detector.engines import choose_engine
 from lowlight.detector.onnx_files import convert_network, whole_model
@@ -124,6 +125,14 @@ def test_boxes_are_chosen_by_soft_nms_where_the_config_says_so_and_onnx_has_none
 @pytest.mark.parametrize("resizer", ONE_SHAPE.values(), ids=ONE_SHAPE)
 def test_each_resizer_to_one_shape_is_followed(resizer):
     check_network(*traced(two_convolutions().replace(FIXED, resizer)))
+
+
+def test_a_network_is_compared_with_its_model_in_whole_float32(monkeypatch):
+    is_tf32, seen = tf.config.experimental.tensor_float_32_execution_enabled, []
+    monkeypatch.setattr(tracing, "_finds_the_same", lambda *given: seen.append(is_tf32()))
+    traced(two_convolutions())
+    assert seen == [False]
+    assert is_tf32()
 
 
 def test_other_resizers_and_architectures_have_no_network_of_one_shape():

@@ -104,7 +104,7 @@ def test_a_batch_that_cannot_be_read_ends_a_training_after_a_checkpoint(tmp_path
 REFUSALS = {
     "memory": (
         tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
-        r"doesn't fit into memory \(OOM when allocating tensor\)\.\n  --accumulate=4",
+        r"doesn't fit into memory \(OOM when allocating tensor\)\.\n  A higher --accumulate",
     ),
     "repeatable": (
         tf.errors.UnimplementedError(None, None, "A deterministic GPU implementation isn't there"),

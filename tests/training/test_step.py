@@ -124,9 +124,14 @@ def test_losses_and_gradients_of_parts_are_those_of_the_whole_batch(tmp_path):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=variable.name)
 
 
-def test_a_step_in_float16_pools_maps_of_more_pixels_than_its_largest_number():
-    maps = np.random.default_rng(0).normal(1, 1, (2, 300, 300, 3)).astype(np.float16)
-    layer = tf.keras.layers.GlobalAveragePooling2D(dtype="mixed_float16")
+@pytest.mark.parametrize(
+    ("order", "keepdims"), [("channels_last", False), ("channels_first", True)]
+)
+def test_a_step_in_float16_pools_maps_of_more_pixels_than_its_largest_number(order, keepdims):
+    height = 1 if order == "channels_last" else 2
+    shape = np.insert([2, 3], height, [300, 300])
+    maps = np.random.default_rng(0).normal(1, 1, shape).astype(np.float16)
+    layer = tf.keras.layers.GlobalAveragePooling2D(order, keepdims, dtype="mixed_float16")
     text = f"train_config {{ optimizer {{ {MOMENTUM} }} }}"
     config = text_format.Parse(text, PipelineConfig())
     optimizer, _ = tfod_training.build_optimizer(config, tf.Variable(0, dtype=tf.int64))
@@ -140,5 +145,6 @@ def test_a_step_in_float16_pools_maps_of_more_pixels_than_its_largest_number():
 
     step._run_replica = pool
     values = step(tf.constant(maps), {})
-    np.testing.assert_allclose(values["mean"], maps.mean((1, 2), np.float64), rtol=2e-3)
+    means = maps.mean((height, height + 1), np.float64, keepdims=keepdims)
+    np.testing.assert_allclose(values["mean"], means, rtol=2e-3)
     np.testing.assert_allclose(values["gradient"], 1 / 300**2, rtol=1e-2)

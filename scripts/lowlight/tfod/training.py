@@ -132,9 +132,11 @@ def exact_pooling() -> AbstractContextManager:
     original = layer.call
 
     def call(self, inputs):
-        if inputs.dtype != tf.float16 or self.data_format != "channels_last" or self.keepdims:
+        if inputs.dtype != tf.float16:
             return original(self, inputs)
-        return tf.reduce_mean(tf.reduce_mean(inputs, 2), 1)
+        height = 1 if self.data_format == "channels_last" else 2
+        rows = tf.reduce_mean(inputs, height + 1, self.keepdims)
+        return tf.reduce_mean(rows, height, self.keepdims)
 
     return replaced([(layer, "call", call)])
 

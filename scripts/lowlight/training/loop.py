@@ -280,8 +280,8 @@ def _refusals_of_gpus(run_dir):
     except tf.errors.ResourceExhaustedError as error:
         raise DataError(
             f"{run_dir}: a step doesn't fit into memory ({plain_message(error)}).\n"
-            "  --accumulate=4 takes each batch in four parts; or lower batch_size in the config, "
-            "and\n  learning_rate_base by the same factor."
+            "  A higher --accumulate (4, say) takes each batch in more parts; or lower batch_size "
+            "in the\n  config, and learning_rate_base by the same factor."
         ) from error
     except tf.errors.UnimplementedError as error:
         if "eterministic" not in str(error):
